@@ -1,0 +1,1 @@
+"""Attention before any network: addressing a memory with queries, keys and values."""

@@ -1,0 +1,1 @@
+"""Attention which path."""

@@ -1,0 +1,84 @@
+"""Every mechanism of the library, one row each: the only list anywhere.
+
+The contract test, the tables of the README, ``course list`` and lesson 19 read it.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import nn
+
+from course_lib.channel.squeeze_excitation import SqueezeExcitation
+
+
+class Gate(NamedTuple):
+    """A map that multiplies the features element by element, with values in [low, high]."""
+
+    low: float
+    high: float
+
+
+class Distribution(NamedTuple):
+    """A map of weights >= 0 that sum to 1 over ``axis``."""
+
+    axis: int | tuple[int, ...]
+
+
+class Free(NamedTuple):
+    """A map of any real numbers: signed affinities, offsets in pixels, a region."""
+
+    meaning: str
+
+
+Map = Gate | Distribution | Free
+
+
+class Mechanism(NamedTuple):
+    """One row. ``build(c, h, w)`` makes the module for that size; ``small`` are the arguments at test size."""
+
+    module: type[nn.Module]
+    title: str
+    paper: str  # first author, year, arXiv id
+    lesson: int
+    map: Map | tuple[Map, ...]  # a tuple where attention(x) returns several maps
+    map_shape: str  # in axis letters, as in the docstring
+    parameters: Callable[[nn.Module], int]  # the number of parameters by the paper's formula
+    arguments: Callable[[int, int, int], tuple] = lambda c, h, w: (c,)
+    small: dict = {}  # noqa: RUF012  (rows are constants)
+    size: tuple[int, int, int] = (12, 5, 7)  # c h w of the tests
+    inputs: Callable[[int, int, int, int], tuple] = lambda b, c, h, w: ((b, c, h, w),)
+    output: Callable[[int, int, int, int], tuple] = lambda b, c, h, w: (b, c, h, w)
+    no_gradient: dict = {}  # noqa: RUF012  parameter -> why it gets none in the first step
+    untraceable: str = ""  # why torch.compile cannot take it whole
+    couples_samples: str = ""  # why one sample's output depends on the others in eval mode
+
+    @property
+    def name(self) -> str:
+        return self.module.__name__
+
+    @property
+    def room(self) -> str:
+        return self.module.__module__.split(".")[1]
+
+    def build(self, c: int, h: int, w: int, **arguments) -> nn.Module:
+        return self.module(*self.arguments(c, h, w), **arguments)
+
+
+CATALOG = (
+    # channel — what
+    Mechanism(
+        SqueezeExcitation,
+        title="Squeeze-and-Excitation",
+        paper="Hu 2018, arXiv 1709.01507",
+        lesson=3,
+        map=Gate(0, 1),
+        map_shape="b c 1 1",
+        parameters=lambda m: 2 * m.channels * m.squeeze.out_features,
+        small={"reduction": 2},
+    ),
+    # spatial — where
+    # channel_spatial — what and where
+    # branch — which
+    # temporal, spatial_temporal — when
+    # cross — two inputs
+)

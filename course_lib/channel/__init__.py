@@ -1,0 +1,1 @@
+"""Attention what: one number per channel."""

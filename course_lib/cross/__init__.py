@@ -1,0 +1,1 @@
+"""Attention two inputs that attend to each other."""

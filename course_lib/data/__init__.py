@@ -1,0 +1,1 @@
+"""Small seeded data sets; nothing is downloaded."""

@@ -1,0 +1,1 @@
+"""Attention where: positions, regions, samples."""

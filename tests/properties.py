@@ -1,0 +1,24 @@
+"""What the unit tests share: modules whose every number is random, and the comparisons that all of them make."""
+
+import torch
+from torch import Tensor, nn
+
+
+def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
+    """Every parameter and running statistic random, in float64: a gate that starts at zero would pass any test."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if tensor.is_floating_point():
+            values = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
+            tensor.data = values.square() + 0.5 if name.endswith("running_var") else values
+    return module.double().eval()
+
+
+def features(*shape: int, seed: int = 1) -> Tensor:
+    """Random float64 features of the given shape."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def assert_same(actual: Tensor, expected: Tensor) -> None:
+    """Equal in shape and dtype, and in value to 1e-9."""
+    torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
