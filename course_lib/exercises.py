@@ -1,0 +1,101 @@
+"""What a student meets in an exercise: tasks, visible checks that answer in words, and the points so far.
+
+Also the six files that belong to one slug.
+"""
+
+import linecache
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class NotYet(AssertionError):
+    """A visible check that failed. A notebook shows its words and no traceback."""
+
+    def _render_traceback_(self) -> list[str]:  # IPython calls this to display the exception
+        return [f"✗ {self}"]
+
+
+class Exercise:
+    """The tasks of one exercise and the points earned so far.
+
+    >>> exercise = Exercise("01_addressing", points=[2, 3])
+    >>> with exercise.check(1):
+    ...     assert 1 + 1 == 2, "two and two make four"
+    ✓ task_01_1 · 2 points · so far 2 of 5 ▰▰▱▱▱
+    """
+
+    def __init__(self, slug: str, *, points: list[int]):
+        self.slug = slug
+        self.points = points
+        self.earned = [0] * len(points)
+
+    def task(self, number: int) -> str:
+        if not 1 <= number <= len(self.points):
+            raise ValueError(f"{self.slug} has tasks 1 to {len(self.points)}, not {number}")
+        return f"task_{self.slug[:2]}_{number}"
+
+    @property
+    def progress(self) -> str:
+        done, total = sum(self.earned), sum(self.points)
+        return f"so far {done} of {total} " + "▰" * done + "▱" * (total - done)
+
+    @contextmanager
+    def check(self, number: int) -> Iterator[None]:
+        """Say in words whether the indented lines hold, and award the points of the task if they do.
+
+        Raises:
+            NotYet: if a line of the check, or the student's code below it, raises anything.
+        """
+        name, worth = self.task(number), self.points[number - 1]
+        self.earned[number - 1] = 0
+        try:
+            yield
+        except Exception as error:
+            raise NotYet(f"{name}: {in_words(error)}\n  {self.progress}") from error
+        self.earned[number - 1] = worth
+        print(f"✓ {name} · {worth} point{'s' * (worth > 1)} · {self.progress}")
+
+
+def in_words(error: Exception) -> str:
+    """One sentence about an exception: its own message if an author wrote it, else what was raised and where."""
+    message = str(error).strip()
+    if isinstance(error, NotImplementedError | AssertionError) and message:
+        return message
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    line = (linecache.getline(frame.filename, frame.lineno) or frame.line or "").strip()
+    if isinstance(error, AssertionError):
+        return f"this does not hold: {line}"
+    return f"your code raised {type(error).__name__}: {message} (at: {line})"
+
+
+def slugs() -> list[str]:
+    """Every lesson that has a text source, in order: ``["00_start_here", "01_addressing", …]``."""
+    return sorted(path.stem for path in (ROOT / "notebooks/src").glob("[0-9][0-9]_*.py"))
+
+
+def find_slug(name: str) -> str:
+    """The full slug of ``"01"``, ``"addressing"`` or ``"01_addressing"``.
+
+    Raises:
+        ValueError: naming the slugs there are.
+    """
+    matches = [slug for slug in slugs() if name in (slug, slug[:2], slug[3:])]
+    if not matches:
+        raise ValueError(f"no lesson is called {name!r}; there are {', '.join(slugs())}")
+    return matches[0]
+
+
+def parts(slug: str) -> dict[str, Path]:
+    """The six files of a slug, by what they are, in the order in which an author writes them."""
+    return {
+        "lesson source": ROOT / f"notebooks/src/{slug}.py",
+        "lesson": ROOT / f"notebooks/{slug}.ipynb",
+        "solution source": ROOT / f"solutions/src/{slug}.py",
+        "solution": ROOT / f"solutions/{slug}.ipynb",
+        "exercise": ROOT / f"exercises/{slug}.ipynb",
+        "hidden tests": ROOT / f"tests/hidden/test_{slug}.py",
+    }
