@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from course_lib.basics.multi_head import MultiHeadAttention
 from course_lib.channel.squeeze_excitation import SqueezeExcitation
 
 
@@ -65,6 +66,20 @@ class Mechanism(NamedTuple):
 
 
 CATALOG = (
+    # basics — before any network
+    Mechanism(
+        MultiHeadAttention,
+        title="Multi-head attention",
+        paper="Vaswani 2017, arXiv 1706.03762",
+        lesson=1,
+        map=Distribution(-1),
+        map_shape="b s n n",
+        parameters=lambda m: 4 * m.channels**2 + 4 * m.channels,
+        arguments=lambda c, h, w: (c, 4),
+        inputs=lambda b, c, h, w: ((b, h * w, c),),
+        output=lambda b, c, h, w: (b, h * w, c),
+        no_gradient={"key.bias": "a constant added to all keys changes no weight"},
+    ),
     # channel — what
     Mechanism(
         SqueezeExcitation,
