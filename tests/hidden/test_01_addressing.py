@@ -14,7 +14,7 @@ from tests.properties import assert_same
 
 @task(
     "task_01_1",
-    hint="Compare with a loop over queries and keys: each query shares 1 out over its keys, scores over √d.",
+    hint="Compare with a loop over queries and keys: each query shares 1 over its keys, scores over √d.",
 )
 def test_weights_equal_the_loop(student, draw):
     n, m, d = draw.primes(3)
@@ -364,7 +364,7 @@ def masked_softmax__masked_after_the_softmax(scores, mask):
 
 @wrong("task_01_4")
 def masked_softmax__renormalised_with_an_epsilon(scores, mask):
-    """A small number in the denominator keeps the weights from summing to 1, and a hidden score can still overflow."""
+    """A small number in the denominator keeps the weights from summing to 1, and hidden scores can overflow."""
     weights = scores.softmax(dim=-1) * mask
     return weights / (weights.sum(dim=-1, keepdim=True) + 1e-3)
 
