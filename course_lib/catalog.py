@@ -10,6 +10,8 @@ from torch import nn
 
 from course_lib.basics.multi_head import MultiHeadAttention
 from course_lib.channel.squeeze_excitation import SqueezeExcitation
+from course_lib.spatial.non_local import NonLocal
+from course_lib.spatial.vision_transformer import VisionTransformer
 
 
 class Gate(NamedTuple):
@@ -92,6 +94,37 @@ CATALOG = (
         small={"reduction": 2},
     ),
     # spatial — where
+    Mechanism(
+        VisionTransformer,
+        title="Vision Transformer (ViT)",
+        paper="Dosovitskiy 2021, arXiv 2010.11929",
+        lesson=14,
+        map=Distribution(3),
+        map_shape="list of b s n n",
+        parameters=lambda m: (
+            (d := m.class_token.shape[2]) * (m.patches.channels * m.patches.patch_size**2 + m.positions.shape[1] + 4)
+            + len(m.blocks) * (12 * d * d + 13 * d)
+            + (d + 1) * m.head.out_features
+        ),
+        arguments=lambda c, h, w: ((h, w), 4, c),
+        small={"embed_dim": 10, "depth": 2, "num_heads": 2, "num_classes": 7},
+        size=(5, 8, 12),
+        output=lambda b, c, h, w: (b, 7),
+        no_gradient={f"blocks.{i}.key.bias": "a constant added to all keys changes no weight" for i in (0, 1)},
+    ),
+    Mechanism(
+        NonLocal,
+        title="Non-local",
+        paper="Wang 2018, arXiv 1711.07971",
+        lesson=9,
+        map=Distribution(2),
+        map_shape="b n n",
+        parameters=lambda m: 4 * m.channels * (d := m.channels // 2) + 3 * d + 3 * m.channels,
+        no_gradient=dict.fromkeys(
+            [f"{layer}.{name}" for layer in ("query", "key", "value", "output") for name in ("weight", "bias")],
+            "the batch norm after W_z starts with scale zero",
+        ),
+    ),
     # channel_spatial — what and where
     # branch — which
     # temporal, spatial_temporal — when

@@ -1,0 +1,434 @@
+"""An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale.
+
+Alexey Dosovitskiy, Lucas Beyer, Alexander Kolesnikov, Dirk Weissenborn, Xiaohua Zhai, Thomas Unterthiner,
+Mostafa Dehghani, Matthias Minderer, Georg Heigold, Sylvain Gelly, Jakob Uszkoreit, Neil Houlsby,
+ICLR 2021, arXiv 2010.11929, section 3. Rollout: Samira Abnar, Willem Zuidema, ACL 2020, arXiv 2005.00928.
+Lesson: notebooks/14_vision_transformer.ipynb
+"""
+
+import math
+import re
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from course_lib.checks import check_features
+
+# The published sizes: VisionTransformer(224, 16, **SIZES["B"]) is ViT-B/16.
+# Ti and S are not the paper's; they come from DeiT, arXiv 2012.12877.
+SIZES = {
+    "Ti": {"embed_dim": 192, "depth": 12, "num_heads": 3},
+    "S": {"embed_dim": 384, "depth": 12, "num_heads": 6},
+    "B": {"embed_dim": 768, "depth": 12, "num_heads": 12},
+    "L": {"embed_dim": 1024, "depth": 24, "num_heads": 16},
+    "H": {"embed_dim": 1280, "depth": 32, "num_heads": 16},
+}
+
+
+class PatchEmbedding(nn.Module):
+    """Cut the image into squares and describe each square by one vector.
+
+        x_p^i E + e    for the patches i = 1 … N, row by row, N = (h / P)(w / P)
+
+    ``E`` is ``projection``: a convolution whose stride is its size reads every P×P patch exactly once,
+    so it is one linear layer applied to all flattened patches.
+
+    Args:
+        channels: number of channels c of the image.
+        embed_dim: length d of a patch's vector (the paper's D).
+        patch_size: side P of a patch.
+
+    Shape:
+        x: b c h w -> b n d, for h and w that P divides; n = h·w / P².
+
+    Learned: ``E`` (d × c × P × P), normal with variance 1 / (c·P²) as in the released code, and its bias ``e``, zero.
+
+    Raises:
+        ValueError: if the input does not fit, or P does not divide its height and width.
+
+    >>> import torch
+    >>> PatchEmbedding(3, 10, patch_size=4)(torch.zeros(2, 3, 8, 12)).shape
+    torch.Size([2, 6, 10])
+    """
+
+    def __init__(self, channels: int, embed_dim: int, *, patch_size: int = 16):
+        super().__init__()
+        self.channels = channels
+        self.patch_size = patch_size
+        self.projection = nn.Conv2d(channels, embed_dim, patch_size, stride=patch_size)
+        nn.init.normal_(self.projection.weight, std=(channels * patch_size**2) ** -0.5)
+        nn.init.zeros_(self.projection.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_features(x, self.channels)
+        height, width = x.shape[2:]
+        if height % self.patch_size or width % self.patch_size:
+            raise ValueError(
+                f"patch_size={self.patch_size} does not divide the image's {height}×{width}; "
+                f"crop or resize it to multiples of {self.patch_size}"
+            )
+        patches = self.projection(x)  # b c h w -> b d h/P w/P
+        return patches.flatten(2).transpose(1, 2)  # b d h/P w/P -> b n d
+
+
+def check_tokens(x: Tensor, embed_dim: int) -> None:
+    if x.ndim != 3 or x.shape[2] != embed_dim:
+        raise ValueError(f"input has shape {tuple(x.shape)}; give tokens b n d with d={embed_dim}")
+
+
+class EncoderBlock(nn.Module):
+    """Let every token ask all tokens and add what it hears to itself; then let each token think alone.
+
+        z' = z + W_O [A_1 V_1; …; A_s V_s]    A_j = softmax(Q_j K_jᵀ / √d_head)    [Q, K, V] = LN(z) [W_Q, W_K, W_V]
+        z'' = z' + W_2 GELU(W_1 LN(z'))
+
+    The softmax runs over the keys. Pre-norm: each branch reads a normalised copy, and the sum itself stays as it is.
+    W_O is ``project``; W_1 and W_2 are ``expand`` and ``contract``. The paper's dropout is left out.
+
+    Args:
+        embed_dim: length d of a token.
+        num_heads: number of heads s; each has d_head = d / s numbers of every query, key and value.
+        mlp_ratio: how many times more hidden units than d.
+        eps: what LayerNorm adds to the variance; 1e-6 as released (Hugging Face's own code uses 1e-12).
+        approximate: ``"none"`` is the exact GELU of the paper, ``"tanh"`` the approximation of the released code.
+
+    Shape:
+        x: b n d -> b n d; the maps ``attention(x)``: b s n n, every row (query) sums to 1.
+
+    Learned: four linear layers d -> d, two of the MLP, two LayerNorms; torch's default start.
+
+    Raises:
+        ValueError: if the heads cannot share the tokens' d numbers evenly, or the input does not fit.
+
+    >>> import torch
+    >>> EncoderBlock(12, 3).attention(torch.zeros(1, 4, 12))[0, 0, 0].tolist()
+    [0.25, 0.25, 0.25, 0.25]
+    """
+
+    def __init__(
+        self, embed_dim: int, num_heads: int, *, mlp_ratio: int = 4, eps: float = 1e-6, approximate: str = "none"
+    ):
+        super().__init__()
+        if num_heads < 1 or embed_dim % num_heads:
+            raise ValueError(f"embed_dim={embed_dim} cannot be shared by num_heads={num_heads}; use a divisor of it")
+        self.embed_dim = embed_dim
+        self.num_heads = num_heads
+        self.attention_norm = nn.LayerNorm(embed_dim, eps=eps)
+        self.query = nn.Linear(embed_dim, embed_dim)
+        self.key = nn.Linear(embed_dim, embed_dim)
+        self.value = nn.Linear(embed_dim, embed_dim)
+        self.project = nn.Linear(embed_dim, embed_dim)
+        self.mlp_norm = nn.LayerNorm(embed_dim, eps=eps)
+        self.expand = nn.Linear(embed_dim, mlp_ratio * embed_dim)
+        self.gelu = nn.GELU(approximate)
+        self.contract = nn.Linear(mlp_ratio * embed_dim, embed_dim)
+
+    def split(self, x: Tensor) -> Tensor:
+        """Give each head its share of every token: b n d -> b s n d_head."""
+        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)  # b n (s d_head) -> b s n d_head
+
+    def attention(self, x: Tensor) -> Tensor:
+        check_tokens(x, self.embed_dim)
+        x = self.attention_norm(x)
+        query, key = self.split(self.query(x)), self.split(self.key(x))
+        scores = query @ key.transpose(2, 3) / math.sqrt(query.shape[3])  # b s n d_head -> b s n n
+        return scores.softmax(dim=3)
+
+    def mix(self, x: Tensor) -> Tensor:
+        """What ``attention`` gives when applied to the values, without building a map: b n d -> b n d."""
+        query, key, value = (self.split(layer(x)) for layer in (self.query, self.key, self.value))
+        heard = F.scaled_dot_product_attention(query, key, value)  # b s n d_head, divided by √d_head inside
+        return self.project(heard.transpose(1, 2).flatten(2))  # b s n d_head -> b n (s d_head)
+
+    def think(self, x: Tensor) -> Tensor:
+        """The MLP, the same for each token: b n d -> b n d."""
+        return self.contract(self.gelu(self.expand(x)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        check_tokens(x, self.embed_dim)
+        x = x + self.mix(self.attention_norm(x))
+        return x + self.think(self.mlp_norm(x))
+
+
+class VisionTransformer(nn.Module):
+    """Read an image as a sentence whose words are patches, and let one extra word collect the answer.
+
+        z_0 = [x_class; x_p^1 E; …; x_p^N E] + E_pos
+        z_l = EncoderBlock(z_{l-1})    l = 1 … L
+        logits = head(LN(z_L^0))
+
+    x_class is ``class_token``, E_pos ``positions``; the class token joins *before* positions are added, and is
+    token 0 everywhere. What is left of an image's geometry is the cutting and E_pos: without E_pos the patches
+    are a bag. The paper's hidden layer of the head at pre-training is there with ``representation_size``.
+
+    Args:
+        image_size: side of the image, or (height, width).
+        patch_size: side P of a patch; must divide the image's sides.
+        channels: number of channels of the image.
+        embed_dim, depth, num_heads: the paper's D, L and number of heads (``SIZES`` has the published ones).
+        num_classes: number of logits.
+        representation_size: hidden units of the head (tanh between its two layers); None for a linear head.
+        mlp_ratio, eps, approximate: as in ``EncoderBlock``.
+
+    Shape:
+        x: b c h w -> b k logits; the maps ``attention(x)``: a list with b s n n for each block,
+        n = 1 + h·w / P², token 0 the class token, then the patches row by row.
+
+    Learned: everything above. Starts as the released code: class token 0, E_pos normal with deviation 0.02,
+    linear layers Xavier uniform with bias 0. (Its head starts at zero, and so must a head that is fine-tuned,
+    section 3.2; ours does not, so that the first step already moves every weight.)
+
+    Raises:
+        ValueError: if the patches do not tile the image, the heads do not divide d, or the input does not fit.
+
+    >>> import torch
+    >>> vit = VisionTransformer((8, 12), 4, embed_dim=12, depth=2, num_heads=3, num_classes=5)
+    >>> vit(torch.zeros(2, 3, 8, 12)).shape
+    torch.Size([2, 5])
+    >>> [maps.shape for maps in vit.attention(torch.zeros(2, 3, 8, 12))]
+    [torch.Size([2, 3, 7, 7]), torch.Size([2, 3, 7, 7])]
+    """
+
+    def __init__(
+        self,
+        image_size: int | tuple[int, int],
+        patch_size: int = 16,
+        channels: int = 3,
+        *,
+        embed_dim: int = 768,
+        depth: int = 12,
+        num_heads: int = 12,
+        num_classes: int = 1000,
+        representation_size: int | None = None,
+        mlp_ratio: int = 4,
+        eps: float = 1e-6,
+        approximate: str = "none",
+    ):
+        super().__init__()
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        if height % patch_size or width % patch_size or not (height and width):
+            raise ValueError(
+                f"patch_size={patch_size} does not divide image_size={height}×{width}; use a divisor of both"
+            )
+        self.image_size = (height, width)
+        self.grid = (height // patch_size, width // patch_size)
+        self.patches = PatchEmbedding(channels, embed_dim, patch_size=patch_size)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
+        self.positions = nn.Parameter(torch.empty(1, 1 + self.grid[0] * self.grid[1], embed_dim))
+        self.blocks = nn.ModuleList(
+            EncoderBlock(embed_dim, num_heads, mlp_ratio=mlp_ratio, eps=eps, approximate=approximate)
+            for _ in range(depth)
+        )
+        self.norm = nn.LayerNorm(embed_dim, eps=eps)
+        self.pre_logits = nn.Identity()
+        if representation_size is not None:
+            self.pre_logits = nn.Sequential(nn.Linear(embed_dim, representation_size), nn.Tanh())
+        self.head = nn.Linear(representation_size or embed_dim, num_classes)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.normal_(self.positions, std=0.02)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """The sentence z_0 that the blocks read: b c h w -> b n d."""
+        patches = self.patches(x)  # b c h w -> b n-1 d
+        if x.shape[2:] != self.image_size:
+            height, width = self.image_size
+            raise ValueError(
+                f"input is {x.shape[2]}×{x.shape[3]}, positions are those of {height}×{width}; resize the input, "
+                "or build the model for the new size and give it interpolate_positions(positions, grid)"
+            )
+        class_token = self.class_token.expand(len(x), -1, -1)  # 1 1 d -> b 1 d
+        return torch.cat([class_token, patches], dim=1) + self.positions
+
+    def attention(self, x: Tensor) -> list[Tensor]:
+        tokens, maps = self.tokens(x), []
+        for block in self.blocks:
+            maps.append(block.attention(tokens))
+            tokens = block(tokens)
+        return maps
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.tokens(x)
+        for block in self.blocks:
+            tokens = block(tokens)
+        answer = self.norm(tokens[:, 0])  # b n d -> b d
+        return self.head(self.pre_logits(answer))  # b d -> b k
+
+
+def rollout(maps: list[Tensor]) -> Tensor:
+    """Follow attention through all the layers: how much of each first token is in each last one.
+
+        R = Â_L … Â_1    Â_l = rows of ½ (mean over heads of A_l + I), divided by their sums
+
+    The I stands for the residual connection. Values, projections and MLPs are ignored, and so is the class.
+    The sums are 1 unless entries of the maps have been dropped.
+
+    Shape: maps: a list of b s n n -> b n n, every row sums to 1; row 0, without its first entry, is the picture
+    that is usually shown: what the class token gathered from each patch.
+
+    >>> import torch
+    >>> rollout([torch.full((1, 2, 2, 2), 0.5)]).tolist()
+    [[[0.75, 0.25], [0.25, 0.75]]]
+    """
+    if not maps:
+        raise ValueError("rollout got 0 maps; give the list that VisionTransformer.attention returns")
+    total = identity = torch.eye(maps[0].shape[-1], dtype=maps[0].dtype, device=maps[0].device)
+    for attention in maps:
+        step = (attention.mean(dim=1) + identity) / 2  # b s n n -> b n n
+        total = step / step.sum(dim=2, keepdim=True) @ total
+    return total
+
+
+def interpolate_positions(
+    positions: Tensor, new_grid: tuple[int, int], *, grid: tuple[int, int] | None = None, method: str = "bicubic"
+) -> Tensor:
+    """Stretch the picture of position vectors to another number of patches; the class token's row stays.
+
+    There is no one way. ``method`` is ``"bicubic"`` as in Hugging Face, ``"antialiased"`` for timm's bicubic, or
+    ``"aligned"`` for the released code's bilinear interpolation that keeps the corners in the corners.
+
+    Args:
+        positions: the table E_pos, class token first, then the patches row by row.
+        new_grid: patches per column and per row afterwards, (h, w).
+        grid: the same before; None for a square.
+        method: see above.
+
+    Shape: 1 1+n d -> 1 1+h·w d
+
+    >>> import torch
+    >>> interpolate_positions(torch.zeros(1, 1 + 14 * 14, 768), (24, 24)).shape
+    torch.Size([1, 577, 768])
+    """
+    options = {
+        "bicubic": {"mode": "bicubic", "align_corners": False},
+        "antialiased": {"mode": "bicubic", "align_corners": False, "antialias": True},
+        "aligned": {"mode": "bilinear", "align_corners": True},
+    }
+    if method not in options:
+        raise ValueError(f"method={method!r} is unknown; use one of {', '.join(options)}")
+    class_row, patches = positions[:, :1], positions[:, 1:]
+    height, width = grid or (math.isqrt(patches.shape[1]),) * 2
+    if height * width != patches.shape[1]:
+        raise ValueError(
+            f"{patches.shape[1]} patches do not make a grid of {height}×{width}; give grid=(rows, columns)"
+        )
+    image = patches.transpose(1, 2).unflatten(2, (height, width))  # 1 n d -> 1 d h w
+    image = F.interpolate(image, size=new_grid, **options[method])
+    return torch.cat([class_row, image.flatten(2).transpose(1, 2)], dim=1)  # 1 d h w -> 1 1+n d
+
+
+# What each part is called elsewhere; {} is the number of the block. timm stacks query, key and value in one layer ...
+TIMM = {
+    "cls_token": "class_token",
+    "pos_embed": "positions",
+    "patch_embed.proj": "patches.projection",
+    "blocks.{}.norm1": "blocks.{}.attention_norm",
+    "blocks.{}.attn.qkv": "blocks.{}.query key value",
+    "blocks.{}.attn.proj": "blocks.{}.project",
+    "blocks.{}.norm2": "blocks.{}.mlp_norm",
+    "blocks.{}.mlp.fc1": "blocks.{}.expand",
+    "blocks.{}.mlp.fc2": "blocks.{}.contract",
+    "norm": "norm",
+    "pre_logits.fc": "pre_logits.0",
+    "head": "head",
+}
+# ... and so does torchvision, whose older files say linear_1 and linear_2.
+TORCHVISION = {
+    "class_token": "class_token",
+    "encoder.pos_embedding": "positions",
+    "conv_proj": "patches.projection",
+    "encoder.layers.encoder_layer_{}.ln_1": "blocks.{}.attention_norm",
+    "encoder.layers.encoder_layer_{}.self_attention.in_proj": "blocks.{}.query key value",
+    "encoder.layers.encoder_layer_{}.self_attention.out_proj": "blocks.{}.project",
+    "encoder.layers.encoder_layer_{}.ln_2": "blocks.{}.mlp_norm",
+    "encoder.layers.encoder_layer_{}.mlp.0": "blocks.{}.expand",
+    "encoder.layers.encoder_layer_{}.mlp.3": "blocks.{}.contract",
+    "encoder.layers.encoder_layer_{}.mlp.linear_1": "blocks.{}.expand",
+    "encoder.layers.encoder_layer_{}.mlp.linear_2": "blocks.{}.contract",
+    "encoder.ln": "norm",
+    "heads.pre_logits": "pre_logits.0",
+    "heads.head": "head",
+}
+# Build the model with eps=1e-12. The pooler is the head's hidden layer, and only some files have one.
+HUGGING_FACE = {
+    "embeddings.cls_token": "class_token",
+    "embeddings.position_embeddings": "positions",
+    "embeddings.patch_embeddings.projection": "patches.projection",
+    "encoder.layer.{}.layernorm_before": "blocks.{}.attention_norm",
+    "encoder.layer.{}.attention.attention.query": "blocks.{}.query",
+    "encoder.layer.{}.attention.attention.key": "blocks.{}.key",
+    "encoder.layer.{}.attention.attention.value": "blocks.{}.value",
+    "encoder.layer.{}.attention.output.dense": "blocks.{}.project",
+    "encoder.layer.{}.layernorm_after": "blocks.{}.mlp_norm",
+    "encoder.layer.{}.intermediate.dense": "blocks.{}.expand",
+    "encoder.layer.{}.output.dense": "blocks.{}.contract",
+    "layernorm": "norm",
+    "pooler.dense": "pre_logits.0",
+    "classifier": "head",
+}
+# The paper's own .npz files. Build the model with approximate="tanh".
+ORIGINAL = {
+    "cls": "class_token",
+    "Transformer/posembed_input/pos_embedding": "positions",
+    "embedding": "patches.projection",
+    "Transformer/encoderblock_{}/LayerNorm_0": "blocks.{}.attention_norm",
+    "Transformer/encoderblock_{}/MultiHeadDotProductAttention_1/query": "blocks.{}.query",
+    "Transformer/encoderblock_{}/MultiHeadDotProductAttention_1/key": "blocks.{}.key",
+    "Transformer/encoderblock_{}/MultiHeadDotProductAttention_1/value": "blocks.{}.value",
+    "Transformer/encoderblock_{}/MultiHeadDotProductAttention_1/out": "blocks.{}.project",
+    "Transformer/encoderblock_{}/LayerNorm_2": "blocks.{}.mlp_norm",
+    "Transformer/encoderblock_{}/MlpBlock_3/Dense_0": "blocks.{}.expand",
+    "Transformer/encoderblock_{}/MlpBlock_3/Dense_1": "blocks.{}.contract",
+    "Transformer/encoder_norm": "norm",
+    "pre_logits": "pre_logits.0",
+    "head": "head",
+}
+PUBLISHED = TIMM | TORCHVISION | HUGGING_FACE | ORIGINAL
+
+
+def load_published(state_dict: dict) -> dict[str, Tensor]:
+    """Translate published weights into this module's names: ``vit.load_state_dict(load_published(weights))``.
+
+    Takes what ``torch.load`` or ``numpy.load`` makes of a file of timm, torchvision, Hugging Face (with or without
+    ``vit.`` in front) or the paper's own code; the four tables above say which name becomes which.
+    A file says nothing of ``num_heads``, ``eps`` and ``approximate``: a model built with others loads, and is wrong.
+    For another image size pass ``"positions"`` of the result through ``interpolate_positions`` first.
+
+    Raises:
+        ValueError: if a key stands in none of the tables.
+
+    >>> import torch
+    >>> list(load_published({"blocks.7.attn.qkv.bias": torch.zeros(36)}))
+    ['blocks.7.query.bias', 'blocks.7.key.bias', 'blocks.7.value.bias']
+    """
+    translated = {}
+    for key in state_dict:
+        block = re.search(r"\d+", key)
+        pattern = re.sub(r"\d+", "{}", key.removeprefix("vit."), count=1)
+        part, leaf = re.fullmatch(r"(.+?)(?:[./_](weight|bias|kernel|scale))?", pattern).groups()
+        if part not in PUBLISHED:
+            raise ValueError(f"key {key!r} is in no published format known here; remove it if it may be left out")
+        *prefix, layers = PUBLISHED[part].rsplit(".", 1)
+        names = [".".join([*prefix, layer]).format(block and block[0]) for layer in layers.split()]
+        tensor = torch.as_tensor(state_dict[key])
+        if leaf == "kernel":
+            tensor = from_jax(tensor, output_layer=part.endswith("/out"))
+        if leaf == "bias":
+            tensor = tensor.flatten()  # s d_head -> d in the paper's files
+        leaf = {None: "", "bias": ".bias"}.get(leaf, ".weight")
+        translated |= {name + leaf: rows for name, rows in zip(names, tensor.chunk(len(names)), strict=True)}
+    return translated
+
+
+def from_jax(kernel: Tensor, *, output_layer: bool) -> Tensor:
+    """Bring a kernel whose input axes come first into torch's order, its heads into one axis."""
+    if kernel.ndim == 4:
+        return kernel.permute(3, 2, 0, 1)  # P P c d -> d c P P
+    flat = kernel.flatten(0, -2) if output_layer else kernel.flatten(1)  # s d_head d -> d d, or d s d_head -> d d
+    return flat.T

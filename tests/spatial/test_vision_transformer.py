@@ -1,0 +1,522 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from course_lib.spatial.vision_transformer import (
+    SIZES,
+    EncoderBlock,
+    PatchEmbedding,
+    VisionTransformer,
+    interpolate_positions,
+    load_published,
+    rollout,
+)
+from tests.properties import assert_same, features, randomise
+
+
+def tiny(**arguments) -> VisionTransformer:
+    sizes = {"embed_dim": 10, "depth": 2, "num_heads": 2, "num_classes": 7} | arguments
+    return randomise(VisionTransformer((8, 12), 4, 3, **sizes))
+
+
+# The patches
+
+
+def test_the_convolution_is_one_linear_layer_on_flattened_patches():
+    embed, x = randomise(PatchEmbedding(3, 11, patch_size=4)), features(3, 3, 8, 12)
+    tokens = embed(x)
+    for n, (i, j) in enumerate((i, j) for i in range(2) for j in range(3)):  # row by row
+        patch = x[:, :, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4].flatten(1)  # channel, row, column
+        assert_same(tokens[:, n], F.linear(patch, embed.projection.weight.flatten(1), embed.projection.bias))
+
+
+def test_a_patch_of_variance_one_starts_as_a_token_of_variance_one():
+    torch.manual_seed(0)
+    tokens = PatchEmbedding(3, 500, patch_size=16)(torch.randn(20, 3, 16, 16))
+    assert abs(tokens.var() - 1) < 0.05
+
+
+# The block
+
+
+def test_the_maps_equal_the_double_loop():
+    block, x = randomise(EncoderBlock(10, 2)), features(3, 4, 10)
+    expected = torch.empty(3, 2, 4, 4, dtype=torch.float64)
+    for b in range(3):
+        mean, variance = x[b].mean(1, keepdim=True), x[b].var(1, correction=0, keepdim=True)
+        z = (x[b] - mean) / (variance + 1e-6).sqrt() * block.attention_norm.weight + block.attention_norm.bias
+        for s in range(2):
+            head = slice(5 * s, 5 * s + 5)
+            for i in range(4):
+                query = block.query.weight[head] @ z[i] + block.query.bias[head]
+                keys = [block.key.weight[head] @ z[j] + block.key.bias[head] for j in range(4)]
+                weights = torch.stack([torch.exp(query @ key / math.sqrt(5)) for key in keys])
+                expected[b, s, i] = weights / weights.sum()
+    assert_same(block.attention(x), expected)
+
+
+@pytest.mark.parametrize("mlp_ratio", [1, 4])
+def test_the_block_is_torchs_pre_norm_encoder_layer(mlp_ratio):
+    block, x = randomise(EncoderBlock(10, 2, mlp_ratio=mlp_ratio)), features(3, 4, 10)
+    layer = nn.TransformerEncoderLayer(
+        10, 2, 10 * mlp_ratio, 0.0, F.gelu, layer_norm_eps=1e-6, batch_first=True, norm_first=True
+    ).double()
+    stacked = [block.query, block.key, block.value]
+    layer.self_attn.in_proj_weight.data = torch.cat([part.weight for part in stacked])
+    layer.self_attn.in_proj_bias.data = torch.cat([part.bias for part in stacked])
+    pairs = {layer.self_attn.out_proj: block.project, layer.norm1: block.attention_norm, layer.norm2: block.mlp_norm}
+    for theirs, ours in (pairs | {layer.linear1: block.expand, layer.linear2: block.contract}).items():
+        theirs.load_state_dict(ours.state_dict())
+    assert_same(block(x), layer(x))
+
+
+def test_forward_applies_attention():
+    block, x = randomise(EncoderBlock(10, 2)), features(3, 4, 10)
+    value = block.value(block.attention_norm(x))
+    heard = [block.attention(x)[:, s] @ value[:, :, 5 * s : 5 * s + 5] for s in range(2)]
+    z = x + block.project(torch.cat(heard, dim=2))
+    assert_same(block(x), z + block.contract(F.gelu(block.expand(block.mlp_norm(z)))))
+
+
+def test_each_argument_of_the_block_has_its_effect():
+    x = 1e-3 * features(3, 4, 10)  # so small that eps counts
+    exact, tanh, larger = (
+        randomise(EncoderBlock(10, 2, **arguments))(x) for arguments in ({}, {"approximate": "tanh"}, {"eps": 1e-5})
+    )
+    assert 1e-6 < (exact - tanh).abs().max() < 0.1
+    assert (exact - larger).abs().max() > 0.1
+
+
+def test_the_block_does_not_know_the_order_of_its_tokens():
+    block, x = randomise(EncoderBlock(10, 2)), features(3, 6, 10)
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    assert_same(block(x[:, order]), block(x)[:, order])
+    assert_same(block.attention(x[:, order]), block.attention(x)[:, :, order][..., order])
+
+
+def test_a_constant_added_to_every_channel_is_passed_on_and_otherwise_unseen():
+    block, x = randomise(EncoderBlock(10, 2)), features(3, 6, 10)
+    assert_same(block(x + 3), block(x) + 3)  # the sum is never normalised: pre-norm
+
+
+# The whole
+
+
+def test_the_logits_follow_the_papers_four_equations():
+    vit, x = tiny(), features(3, 3, 8, 12)
+    z = torch.cat([vit.class_token.repeat(3, 1, 1), vit.patches(x)], dim=1) + vit.positions
+    for block in vit.blocks:
+        z = block(z)
+    assert_same(vit(x), vit.head(vit.norm(z)[:, 0]))
+
+
+def test_the_maps_are_those_of_each_block_in_turn():
+    vit, x = tiny(), features(3, 3, 8, 12)
+    first, second = vit.attention(x)
+    assert_same(first, vit.blocks[0].attention(vit.tokens(x)))
+    assert_same(second, vit.blocks[1].attention(vit.blocks[0](vit.tokens(x))))
+
+
+def test_a_hidden_layer_of_the_head_ends_in_tanh():
+    vit, x = tiny(representation_size=5), features(3, 3, 8, 12)
+    z = vit.blocks[1](vit.blocks[0](vit.tokens(x)))[:, 0]
+    hidden = vit.pre_logits[0]
+    assert_same(vit(x), vit.head(torch.tanh(F.linear(vit.norm(z), hidden.weight, hidden.bias))))
+
+
+def test_patches_and_positions_permuted_together_change_nothing():
+    vit, x = tiny(), features(3, 3, 8, 12)
+    order, before = torch.tensor([3, 0, 5, 1, 4, 2]), vit(x)
+    shuffled = x.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3)[:, :, order]  # b c 8 12 -> b c 6 4 4
+    shuffled = shuffled.unflatten(2, (2, 3)).transpose(3, 4).flatten(2, 3).flatten(3)  # -> b c 8 12
+    assert not torch.allclose(vit(shuffled), before)
+    vit.positions.data = torch.cat([vit.positions[:, :1], vit.positions[:, 1:][:, order]], dim=1)
+    assert_same(vit(shuffled), before)
+
+
+def test_starts_as_the_released_code():
+    torch.manual_seed(0)
+    vit = VisionTransformer(32, 4, embed_dim=96, depth=1, num_heads=3)
+    assert vit.class_token.count_nonzero() == 0
+    assert abs(vit.positions.std() - 0.02) < 1e-3
+    assert all(layer.bias.count_nonzero() == 0 for layer in vit.modules() if isinstance(layer, nn.Linear))
+    assert abs(vit.blocks[0].query.weight.std() - math.sqrt(2 / (96 + 96))) < 3e-3  # Xavier
+
+
+def test_every_weight_moves_in_the_first_step():
+    torch.manual_seed(0)
+    vit = VisionTransformer((8, 12), 4, 3, embed_dim=10, depth=2, num_heads=2, num_classes=7)
+    vit(torch.randn(3, 3, 8, 12)).square().sum().backward()
+    still = [name for name, p in vit.named_parameters() if not p.grad.any() and not name.endswith("key.bias")]
+    assert still == []
+
+
+@pytest.mark.parametrize(
+    ("size", "patch", "parameters"),
+    [
+        ("Ti", 16, 5_717_416),
+        ("S", 16, 22_050_664),
+        ("S", 32, 22_878_952),
+        ("B", 16, 86_567_656),
+        ("B", 32, 88_224_232),
+        ("B", 8, 86_576_872),
+        ("L", 16, 304_326_632),
+        ("L", 32, 306_535_400),
+        ("H", 14, 632_045_800),
+    ],
+)
+def test_has_as_many_parameters_as_published(size, patch, parameters):
+    with torch.device("meta"):  # shapes without numbers
+        vit = VisionTransformer(224, patch, **SIZES[size])
+    assert sum(p.numel() for p in vit.parameters()) == parameters
+
+
+def test_the_quadratic_part_of_vit_b_16_is_4_percent_at_224_and_47_at_1024():
+    for side, share in ((224, 0.041), (384, 0.111), (1024, 0.47)):
+        n, d = 1 + (side // 16) ** 2, SIZES["B"]["embed_dim"]
+        assert abs(2 * n * n * d / (2 * n * n * d + 12 * n * d * d) - share) < 0.005
+
+
+# Rollout
+
+
+def test_rollout_equals_the_product_written_out():
+    maps = [features(3, 2, 5, 5, seed=seed).softmax(dim=3) for seed in range(3)]
+    first, second, third = ((a[:, 0] + a[:, 1]) / 4 + torch.eye(5) / 2 for a in maps)
+    assert_same(rollout(maps), torch.einsum("bij,bjk,bkl->bil", third, second, first))
+
+
+def test_rows_of_rollout_sum_to_one_even_where_entries_were_dropped():
+    maps = [features(3, 2, 5, 5, seed=seed).softmax(dim=3) for seed in range(3)]
+    dropped = [a * (a > 0.2) for a in maps]
+    total = rollout(dropped).sum(dim=2)
+    assert_same(total, torch.ones_like(total))
+
+
+def test_rollout_of_tokens_that_hear_only_themselves_is_the_identity():
+    identity = torch.eye(5, dtype=torch.float64)
+    assert_same(rollout([identity.expand(3, 2, 5, 5)] * 4), identity.expand(3, 5, 5))
+
+
+def test_rollout_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="0 maps"):
+        rollout([])
+
+
+# Positions
+
+METHODS = ["bicubic", "antialiased", "aligned"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_grid_gives_the_same_positions(method):
+    positions = features(1, 1 + 6, 5)
+    assert_same(interpolate_positions(positions, (2, 3), grid=(2, 3), method=method), positions)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_class_row_stays_and_rows_stay_rows(method):
+    rows = features(4, 1, 5).expand(4, 3, 5)  # differ from row to row only
+    positions = torch.cat([features(1, 1, 5, seed=2), rows.reshape(1, 12, 5)], dim=1)
+    larger = interpolate_positions(positions, (7, 6), grid=(4, 3), method=method)
+    assert_same(larger[:, :1], positions[:, :1])
+    image = larger[:, 1:].unflatten(1, (7, 6))
+    assert_same(image, image[:, :, :1].expand(1, 7, 6, 5))
+    assert image.std(dim=1).min() > 0.1
+
+
+def cubic(distance: float, a: float = -0.75) -> float:
+    """Keys' cubic kernel."""
+    t = abs(distance)
+    if t <= 1:
+        return (a + 2) * t**3 - (a + 3) * t**2 + 1
+    return a * (t**3 - 5 * t**2 + 8 * t - 4) if t < 2 else 0.0
+
+
+def resize(old: int, new: int, method: str) -> torch.Tensor:
+    """The matrix new × old of one axis."""
+    matrix = torch.zeros(new, old, dtype=torch.float64)
+    for i in range(new):
+        if method == "aligned":
+            centre, kernel = i * (old - 1) / (new - 1), lambda t: max(0.0, 1 - abs(t))
+        else:
+            centre, kernel = (i + 0.5) * old / new - 0.5, cubic
+        for j in range(math.floor(centre) - 1, math.floor(centre) + 3):
+            matrix[i, min(max(j, 0), old - 1)] += kernel(j - centre)
+    return matrix
+
+
+@pytest.mark.parametrize("method", ["bicubic", "aligned"])
+def test_interpolation_equals_its_kernel_along_each_axis(method):
+    positions = features(1, 1 + 20, 3)
+    image = positions[0, 1:].unflatten(0, (4, 5))
+    expected = torch.einsum("Hh,Ww,hwd->HWd", resize(4, 7, method), resize(5, 9, method), image)
+    larger = interpolate_positions(positions, (7, 9), grid=(4, 5), method=method)
+    assert_same(larger[0, 1:].unflatten(0, (7, 9)), expected)
+
+
+def test_antialiasing_averages_what_plain_bicubic_skips():
+    checks = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64).repeat(8, 8).reshape(1, 256, 1)
+    positions = F.pad(checks, (0, 0, 1, 0))
+    plain, smooth = (
+        interpolate_positions(positions, (5, 5), method=method)[:, 1:] for method in ("bicubic", "antialiased")
+    )
+    assert smooth.std() < 0.05 < plain.std()
+
+
+def test_a_stretched_model_takes_the_larger_image():
+    small, large = (
+        tiny(),
+        randomise(VisionTransformer((16, 20), 4, embed_dim=10, depth=2, num_heads=2, num_classes=7)),
+    )
+    weights = small.state_dict()
+    weights["positions"] = interpolate_positions(weights["positions"], large.grid, grid=small.grid)
+    large.load_state_dict(weights)
+    assert large(features(3, 3, 16, 20)).shape == (3, 7)
+
+
+# Published weights: each format is run by its own rules, on numbers under its own names
+
+D, HEADS, K = 10, 2, 7
+
+
+def run(x, w, names, attend, *, dense=None, norm=None, patch=None, eps=1e-6, gelu="none"):
+    """A pre-norm Transformer that finds its numbers in ``w``, by ``names``: what all four formats have in common."""
+    dense = dense or (lambda z, name: F.linear(z, w[f"{name}.weight"], w[f"{name}.bias"]))
+    norm = norm or (lambda z, name: F.layer_norm(z, (D,), w[f"{name}.weight"], w[f"{name}.bias"], eps))
+    patch = patch or (lambda name: (w[f"{name}.weight"], w[f"{name}.bias"]))
+    z = F.conv2d(x, *patch(names["patch"]), stride=4).flatten(2).transpose(1, 2)
+    z = torch.cat([w[names["cls"]].expand(len(z), 1, D), z], dim=1) + w[names["pos"]]
+    for i in range(2):
+        z = z + attend(norm(z, names["norm1"].format(i)), i)
+        hidden = F.gelu(dense(norm(z, names["norm2"].format(i)), names["fc1"].format(i)), approximate=gelu)
+        z = z + dense(hidden, names["fc2"].format(i))
+    return dense(norm(z, names["norm"])[:, 0], names["head"])
+
+
+def weigh(query, key, value):
+    return (query @ key.transpose(-2, -1) / math.sqrt(D // HEADS)).softmax(dim=-1) @ value  # b s n d
+
+
+def numbers(shapes: dict[str, tuple]) -> dict[str, torch.Tensor]:
+    return {name: features(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
+
+
+def layers(torch_shapes: dict[str, tuple]) -> dict[str, tuple]:
+    """Weight and bias of layers given by the shape of their weight."""
+    return {f"{n}.weight": s for n, s in torch_shapes.items()} | {f"{n}.bias": s[:1] for n, s in torch_shapes.items()}
+
+
+def timm(x):
+    names = {
+        "patch": "patch_embed.proj",
+        "cls": "cls_token",
+        "pos": "pos_embed",
+        "norm1": "blocks.{}.norm1",
+        "norm2": "blocks.{}.norm2",
+        "fc1": "blocks.{}.mlp.fc1",
+        "fc2": "blocks.{}.mlp.fc2",
+        "norm": "norm",
+        "head": "head",
+    }
+    shapes = {"patch_embed.proj": (D, 3, 4, 4), "norm": (D,), "head": (K, D)}
+    for i in range(2):
+        b = f"blocks.{i}."
+        shapes |= {b + "norm1": (D,), b + "attn.qkv": (3 * D, D), b + "attn.proj": (D, D), b + "norm2": (D,)}
+        shapes |= {b + "mlp.fc1": (4 * D, D), b + "mlp.fc2": (D, 4 * D)}
+    w = numbers({"cls_token": (1, 1, D), "pos_embed": (1, 7, D)} | layers(shapes))
+
+    def attend(z, i):
+        qkv = F.linear(z, w[f"blocks.{i}.attn.qkv.weight"], w[f"blocks.{i}.attn.qkv.bias"])
+        query, key, value = qkv.reshape(3, 7, 3, HEADS, D // HEADS).permute(2, 0, 3, 1, 4)  # b n 3 s d -> 3 b s n d
+        heard = weigh(query, key, value).transpose(1, 2).reshape(3, 7, D)
+        return F.linear(heard, w[f"blocks.{i}.attn.proj.weight"], w[f"blocks.{i}.attn.proj.bias"])
+
+    return w, run(x, w, names, attend)
+
+
+def torchvision(x, mlp=("mlp.0", "mlp.3")):
+    layer = "encoder.layers.encoder_layer_{}."
+    names = {
+        "patch": "conv_proj",
+        "cls": "class_token",
+        "pos": "encoder.pos_embedding",
+        "norm1": layer + "ln_1",
+        "norm2": layer + "ln_2",
+        "fc1": layer + mlp[0],
+        "fc2": layer + mlp[1],
+        "norm": "encoder.ln",
+        "head": "heads.head",
+    }
+    shapes, stacked = {"conv_proj": (D, 3, 4, 4), "encoder.ln": (D,), "heads.head": (K, D)}, {}
+    for b in (layer.format(i) for i in range(2)):
+        shapes |= {b + "ln_1": (D,), b + "self_attention.out_proj": (D, D), b + "ln_2": (D,)}
+        shapes |= {b + mlp[0]: (4 * D, D), b + mlp[1]: (D, 4 * D)}
+        stacked |= {b + "self_attention.in_proj_weight": (3 * D, D), b + "self_attention.in_proj_bias": (3 * D,)}
+    w = numbers({"class_token": (1, 1, D), "encoder.pos_embedding": (1, 7, D)} | stacked | layers(shapes))
+
+    def attend(z, i):
+        attention = nn.MultiheadAttention(D, HEADS, batch_first=True).double()
+        prefix = layer.format(i) + "self_attention."
+        attention.load_state_dict({k.removeprefix(prefix): v for k, v in w.items() if k.startswith(prefix)})
+        return attention(z, z, z, need_weights=False)[0]
+
+    return w, run(x, w, names, attend)
+
+
+def older_torchvision(x):
+    return torchvision(x, mlp=("mlp.linear_1", "mlp.linear_2"))
+
+
+def hugging_face(x):
+    layer = "vit.encoder.layer.{}."
+    names = {
+        "patch": "vit.embeddings.patch_embeddings.projection",
+        "cls": "vit.embeddings.cls_token",
+        "pos": "vit.embeddings.position_embeddings",
+        "norm1": layer + "layernorm_before",
+        "norm2": layer + "layernorm_after",
+        "fc1": layer + "intermediate.dense",
+        "fc2": layer + "output.dense",
+        "norm": "vit.layernorm",
+        "head": "classifier",
+    }
+    shapes = {names["patch"]: (D, 3, 4, 4), names["norm"]: (D,), "classifier": (K, D)}
+    for b in (layer.format(i) for i in range(2)):
+        shapes |= {f"{b}attention.attention.{part}": (D, D) for part in ("query", "key", "value")}
+        shapes |= {b + "attention.output.dense": (D, D), b + "layernorm_before": (D,), b + "layernorm_after": (D,)}
+        shapes |= {b + "intermediate.dense": (4 * D, D), b + "output.dense": (D, 4 * D)}
+    w = numbers({names["cls"]: (1, 1, D), names["pos"]: (1, 7, D)} | layers(shapes))
+
+    def attend(z, i):
+        def dense(z, part):
+            return F.linear(z, *(w[f"{layer.format(i)}attention.{part}.{leaf}"] for leaf in ("weight", "bias")))
+
+        parts = [
+            dense(z, f"attention.{part}").view(3, 7, HEADS, -1).transpose(1, 2) for part in ("query", "key", "value")
+        ]
+        return dense(weigh(*parts).transpose(1, 2).reshape(3, 7, D), "output.dense")
+
+    return w, run(x, w, names, attend, eps=1e-12)
+
+
+def original(x):
+    layer, d = "Transformer/encoderblock_{}/", D // HEADS
+    names = {
+        "patch": "embedding",
+        "cls": "cls",
+        "pos": "Transformer/posembed_input/pos_embedding",
+        "norm1": layer + "LayerNorm_0",
+        "norm2": layer + "LayerNorm_2",
+        "fc1": layer + "MlpBlock_3/Dense_0",
+        "fc2": layer + "MlpBlock_3/Dense_1",
+        "norm": "Transformer/encoder_norm",
+        "head": "head",
+    }
+    shapes = {"cls": (1, 1, D), names["pos"]: (1, 7, D), "embedding/kernel": (4, 4, 3, D), "embedding/bias": (D,)}
+    shapes |= {"head/kernel": (D, K), "head/bias": (K,)}
+    norms = [names["norm"], *(names[norm].format(i) for norm in ("norm1", "norm2") for i in range(2))]
+    shapes |= {f"{norm}/{leaf}": (D,) for norm in norms for leaf in ("scale", "bias")}
+    for b in (layer.format(i) for i in range(2)):
+        heads = b + "MultiHeadDotProductAttention_1/"
+        shapes |= {f"{heads}{part}/kernel": (D, HEADS, d) for part in ("query", "key", "value")}
+        shapes |= {f"{heads}{part}/bias": (HEADS, d) for part in ("query", "key", "value")}
+        shapes |= {heads + "out/kernel": (HEADS, d, D), heads + "out/bias": (D,)}
+        shapes |= {b + "MlpBlock_3/Dense_0/kernel": (D, 4 * D), b + "MlpBlock_3/Dense_0/bias": (4 * D,)}
+        shapes |= {b + "MlpBlock_3/Dense_1/kernel": (4 * D, D), b + "MlpBlock_3/Dense_1/bias": (D,)}
+    w = numbers(shapes)
+
+    def attend(z, i):
+        prefix = layer.format(i) + "MultiHeadDotProductAttention_1/"
+        query, key, value = (
+            torch.einsum("bnc,csd->bsnd", z, w[f"{prefix}{part}/kernel"]) + w[f"{prefix}{part}/bias"][:, None]
+            for part in ("query", "key", "value")
+        )
+        return (
+            torch.einsum("bsnd,sdc->bnc", weigh(query, key, value), w[prefix + "out/kernel"]) + w[prefix + "out/bias"]
+        )
+
+    def dense(z, name):
+        return z @ w[name + "/kernel"] + w[name + "/bias"]
+
+    def norm(z, name):
+        return F.layer_norm(z, (D,), w[name + "/scale"], w[name + "/bias"], 1e-6)
+
+    def patch(name):
+        return torch.einsum("hwio->oihw", w[name + "/kernel"]), w[name + "/bias"]
+
+    return w, run(x, w, names, attend, dense=dense, norm=norm, patch=patch, gelu="tanh")
+
+
+@pytest.mark.parametrize(
+    ("published", "arguments"),
+    [
+        (timm, {}),
+        (torchvision, {}),
+        (older_torchvision, {}),
+        (hugging_face, {"eps": 1e-12}),
+        (original, {"approximate": "tanh"}),
+    ],
+)
+def test_a_published_file_gives_the_logits_of_its_own_code(published, arguments, tmp_path):
+    x = features(3, 3, 8, 12)
+    weights, logits = published(x)
+    if published is original:
+        np.savez(tmp_path / "weights.npz", **{name: tensor.numpy() for name, tensor in weights.items()})
+        read = np.load(tmp_path / "weights.npz")
+    else:
+        torch.save(weights, tmp_path / "weights.pth")
+        read = torch.load(tmp_path / "weights.pth", weights_only=True)
+    vit = tiny(**arguments)
+    vit.load_state_dict(load_published(read))
+    assert_same(vit(x), logits)
+
+
+@pytest.mark.parametrize("name", ["pre_logits.fc.{}", "heads.pre_logits.{}", "vit.pooler.dense.{}"])
+def test_the_heads_hidden_layer_is_found(name):
+    loaded = load_published({name.format("weight"): torch.ones(5, 10), name.format("bias"): torch.ones(5)})
+    assert {key: value.shape for key, value in loaded.items()} == {
+        "pre_logits.0.weight": (5, 10),
+        "pre_logits.0.bias": (5,),
+    }
+
+
+def test_the_heads_hidden_layer_of_the_papers_files_is_turned():
+    kernel = np.arange(50.0).reshape(10, 5)
+    assert_same(load_published({"pre_logits/kernel": kernel})["pre_logits.0.weight"], torch.tensor(kernel).T)
+
+
+def test_hugging_faces_bare_encoder_has_no_prefix():
+    assert list(load_published({"embeddings.cls_token": torch.zeros(1, 1, 10)})) == ["class_token"]
+
+
+def test_an_unknown_key_is_named():
+    with pytest.raises(ValueError, match=r"blocks\.3\.ls1\.gamma"):
+        load_published({"blocks.3.ls1.gamma": torch.zeros(10)})
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: EncoderBlock(10, 3), "embed_dim=10 cannot be shared by num_heads=3"),
+        (lambda: EncoderBlock(10, 0), "num_heads=0"),
+        (lambda: VisionTransformer((8, 10), 4), "patch_size=4 does not divide image_size=8×10"),
+        (lambda: VisionTransformer(0, 4), "image_size=0×0"),
+        (lambda: PatchEmbedding(3, 5, patch_size=4)(torch.zeros(1, 3, 8, 10)), "multiples of 4"),
+        (lambda: EncoderBlock(10, 2).attention(torch.zeros(1, 4, 9)), "d=10"),
+        (lambda: EncoderBlock(10, 2)(torch.zeros(4, 10)), "give tokens b n d"),
+        (lambda: tiny()(features(1, 3, 12, 8)), "positions are those of 8×12; resize"),
+        (lambda: interpolate_positions(torch.zeros(1, 7, 5), (4, 4)), r"give grid=\(rows, columns\)"),
+        (lambda: interpolate_positions(torch.zeros(1, 5, 5), (4, 4), method="cubic"), "use one of bicubic"),
+    ],
+)
+def test_errors_name_the_value_and_the_cure(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        wrong()
