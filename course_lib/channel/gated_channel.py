@@ -1,0 +1,94 @@
+"""Gated Channel Transformation for Visual Recognition.
+
+Zongxin Yang, Linchao Zhu, Yu Wu, Yi Yang, CVPR 2020, arXiv 1909.11519, section 3.
+Lesson: notebooks/05_gated_channel.ipynb
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.linalg import vector_norm
+
+from course_lib.checks import check_features
+
+
+class GatedChannelTransform(nn.Module):
+    """Measure how large each channel is, compare it with the other channels, and amplify or damp it accordingly.
+
+        embedding       s_c = α_c (Σ_hw x_c² + ε)^½
+        normalisation   ŝ_c = s_c / (mean_k s_k² + ε)^½
+        gate            y_c = x_c (1 + tanh(γ_c ŝ_c + β_c))
+
+    These are the lines of ``embedding``, ``normalised`` and ``attention``. γ_c > 0 lets large channels grow at the
+    cost of the others (competition), γ_c < 0 damps them (cooperation), γ_c = 0 ignores their size.
+
+    The equations above are the released code's. The paper divides by the root of the *sum* and multiplies by √c:
+    ŝ_c = √c s_c / (Σ_k s_k² + ε)^½, which is the same but for an ε that is c times smaller; ``epsilon_in="sum"``
+    gives it. With ``norm="l1"`` (released code), s_c = α_c Σ_hw |x_c| and ŝ_c = s_c / (mean_k |s_k| + ε). Left out:
+    the code's ``after_relu``, which only skips the absolute value of numbers that have no sign.
+
+    Args:
+        channels: number of channels c.
+        norm: ``"l2"`` or ``"l1"``, the size of a channel and of all channels together.
+        epsilon: the paper's ε, which keeps the roots and quotients finite.
+        epsilon_in: ``"mean"`` adds ε to the mean over the channels (released code), ``"sum"`` to their sum (paper).
+
+    Shape:
+        x: b c h w -> b c h w, for any h and w; the gates ``attention(x)``: b c 1 1, in (0, 2).
+        ``embedding(x)``: b c; ``normalised(s)``: b c -> b c.
+
+    Learned: α, β, γ (c each). α starts at 1, β and γ at 0, so that the block starts as the identity, exactly.
+    While γ = 0 the gate does not depend on α, whose first gradient is therefore exactly 0.
+
+    float16 holds no square above 65504: a channel whose norm exceeds 255 overflows; use bfloat16 or autocast.
+
+    Raises:
+        ValueError: if an argument is none of its choices, or the input does not fit.
+
+    >>> import torch
+    >>> x = torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1)
+    >>> block = GatedChannelTransform(2)
+    >>> block.normalised(block.embedding(x)).square().mean().round(decimals=4).item()
+    1.0
+    >>> torch.equal(block(x), x)
+    True
+    """
+
+    def __init__(self, channels: int, norm: str = "l2", *, epsilon: float = 1e-5, epsilon_in: str = "mean"):
+        super().__init__()
+        if channels < 1:
+            raise ValueError(f"channels={channels} leaves nothing to gate; use channels >= 1")
+        if norm not in ("l1", "l2"):
+            raise ValueError(f"norm={norm!r} is neither of the paper's two; use 'l2' or 'l1'")
+        if epsilon_in not in ("mean", "sum"):
+            raise ValueError(f"epsilon_in={epsilon_in!r} is unknown; use 'mean' (released code) or 'sum' (paper)")
+        if epsilon <= 0:
+            raise ValueError(f"epsilon={epsilon} lets a channel of zeros divide by zero; use epsilon > 0")
+        self.channels, self.norm = channels, norm
+        self.epsilon = epsilon
+        # (c·mean + ε) / c = mean + ε/c: dividing the sum by c turns the paper's form into the code's
+        self.channel_epsilon = epsilon if epsilon_in == "mean" else epsilon / channels
+        self.alpha = nn.Parameter(torch.ones(channels))
+        self.gamma = nn.Parameter(torch.zeros(channels))
+        self.beta = nn.Parameter(torch.zeros(channels))
+
+    def embedding(self, x: Tensor) -> Tensor:
+        """How large each channel is, times its α: s."""
+        check_features(x, self.channels)
+        if self.norm == "l1":
+            return self.alpha * vector_norm(x, 1, dim=(2, 3))  # b c h w -> b c
+        # the square of a norm, and not x.square().sum(), which would make a copy of x
+        return self.alpha * (vector_norm(x, dim=(2, 3)).square() + self.epsilon).sqrt()  # b c h w -> b c
+
+    def normalised(self, s: Tensor) -> Tensor:
+        """How large each channel is in comparison with all channels of its image: ŝ."""
+        if self.norm == "l1":
+            return s / (s.abs().mean(dim=1, keepdim=True) + self.channel_epsilon)
+        return s / (s.square().mean(dim=1, keepdim=True) + self.channel_epsilon).sqrt()
+
+    def attention(self, x: Tensor) -> Tensor:
+        s = self.embedding(x)
+        gates = 1 + torch.tanh(self.gamma * self.normalised(s) + self.beta)
+        return gates[:, :, None, None]  # b c -> b c 1 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.attention(x)
