@@ -12,6 +12,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
+class UsageError(ValueError):
+    """One sentence with its cure; the command line shows it without a traceback and exits with status 2."""
+
+
 class NotYet(AssertionError):
     """A visible check that failed. A notebook shows its words and no traceback."""
 
@@ -72,30 +76,30 @@ def in_words(error: Exception) -> str:
     return f"your code raised {type(error).__name__}: {message} (at: {line})"
 
 
-def slugs() -> list[str]:
+def slugs(root: Path = ROOT) -> list[str]:
     """Every lesson that has a text source, in order: ``["00_start_here", "01_addressing", …]``."""
-    return sorted(path.stem for path in (ROOT / "notebooks/src").glob("[0-9][0-9]_*.py"))
+    return sorted(path.stem for path in (root / "notebooks/src").glob("[0-9][0-9]_*.py"))
 
 
-def find_slug(name: str) -> str:
+def find_slug(name: str, root: Path = ROOT) -> str:
     """The full slug of ``"01"``, ``"addressing"`` or ``"01_addressing"``.
 
     Raises:
-        ValueError: naming the slugs there are.
+        UsageError: naming the slugs there are.
     """
-    matches = [slug for slug in slugs() if name in (slug, slug[:2], slug[3:])]
+    matches = [slug for slug in slugs(root) if name in (slug, slug[:2], slug[3:])]
     if not matches:
-        raise ValueError(f"no lesson is called {name!r}; there are {', '.join(slugs())}")
+        raise UsageError(f"no lesson is called {name!r}; there are {', '.join(slugs(root)) or 'none yet'}")
     return matches[0]
 
 
-def parts(slug: str) -> dict[str, Path]:
+def parts(slug: str, root: Path = ROOT) -> dict[str, Path]:
     """The six files of a slug, by what they are, in the order in which an author writes them."""
     return {
-        "lesson source": ROOT / f"notebooks/src/{slug}.py",
-        "lesson": ROOT / f"notebooks/{slug}.ipynb",
-        "solution source": ROOT / f"solutions/src/{slug}.py",
-        "solution": ROOT / f"solutions/{slug}.ipynb",
-        "exercise": ROOT / f"exercises/{slug}.ipynb",
-        "hidden tests": ROOT / f"tests/hidden/test_{slug}.py",
+        "lesson source": root / f"notebooks/src/{slug}.py",
+        "lesson": root / f"notebooks/{slug}.ipynb",
+        "solution source": root / f"solutions/src/{slug}.py",
+        "solution": root / f"solutions/{slug}.ipynb",
+        "exercise": root / f"exercises/{slug}.ipynb",
+        "hidden tests": root / f"tests/hidden/test_{slug}.py",
     }

@@ -1,0 +1,76 @@
+"""The text sources of lessons and solutions: their cells, what their headers promise, the points they name."""
+
+import ast
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import jupytext
+from nbformat import NotebookNode
+
+from course_lib.exercises import UsageError, parts, slugs
+
+TAG = re.compile(r"(task|check)_(\d\d)_(\d+)")
+
+
+class Header(NamedTuple):
+    """The first cell of a source; what is missing is empty, and ``course check-lessons`` says so."""
+
+    title: str
+    question: str
+    objectives: list[str]
+    minutes: int
+    needs: list[str]
+
+
+def read_cells(path: Path) -> list[NotebookNode]:
+    """The cells of a percent file, with nothing in their metadata but the tags that the author wrote."""
+    cells = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells
+    for cell in cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = NotebookNode({"tags": list(tags)} if tags else {})
+    return cells
+
+
+def tagged(cell: NotebookNode, kind: str) -> int | None:
+    """The number of the task whose ``kind`` ("task" or "check") this cell is, from its tag."""
+    matches = [TAG.fullmatch(tag) for tag in cell.metadata.get("tags", [])]
+    return next((int(match[3]) for match in matches if match and match[1] == kind), None)
+
+
+def read_header(first: str) -> Header:
+    """Parse the header cell: title, question in bold, objectives as bullets, ``*Minutes:* 40 · *Needs:* 01, 03``."""
+    minutes = re.search(r"\*Minutes:\*\s*(\d+)", first)
+    needs = re.search(r"\*Needs:\*\s*([^·\n]*)", first)
+    objectives = re.search(r"able to\b.*\n+((?:[-*] .*\n?(?:  .*\n?)*)+)", first)
+    return Header(
+        title=next(iter(re.findall(r"^# (?:.*?· )?(.+)$", first, re.M)), ""),
+        question=next(iter(re.findall(r"^\*\*(.+?)\*\*", first, re.M | re.S)), "").replace("\n", " "),
+        objectives=re.findall(r"^[-*] (.+)$", objectives[1], re.M) if objectives else [],
+        minutes=int(minutes[1]) if minutes else 0,
+        needs=re.findall(r"\b\d\d\b", needs[1]) if needs else [],
+    )
+
+
+def headers(root: Path) -> dict[str, Header]:
+    """The header of every lesson that has a source, by slug."""
+    sources = {slug: read_cells(parts(slug, root)["lesson source"]) for slug in slugs(root)}
+    return {slug: read_header(cells[0].source if cells else "") for slug, cells in sources.items()}
+
+
+def points(source: Path) -> list[int]:
+    """The points of each task, read from ``Exercise("01_addressing", points=[2, 3])`` without running anything."""
+    for node in ast.walk(parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Exercise"):
+            for keyword in node.keywords:
+                if keyword.arg == "points":
+                    return ast.literal_eval(keyword.value)
+    raise UsageError(f'{source.name} names no points; write exercise = Exercise("{source.stem}", points=[2, 3])')
+
+
+def parse(source: Path) -> ast.Module:
+    """The syntax tree of a source; jupytext keeps its text valid Python, with magics as comments."""
+    try:
+        return ast.parse(source.read_text(encoding="utf-8"))
+    except SyntaxError as error:
+        raise UsageError(f"{source} line {error.lineno} is not Python ({error.msg}); repair it") from error

@@ -1,0 +1,216 @@
+"""The builder: text sources become notebooks, one way. Notebooks are never read back into sources."""
+
+import hashlib
+import re
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
+
+from course_lib.execution import library_hash, run
+from course_lib.exercises import UsageError, parts
+from course_lib.lessons import points, read_cells, tagged
+
+KINDS = ("lesson", "solution", "exercise")  # the three notebooks of a slug, by their names in exercises.parts
+
+BADGE = "[▶ Open in Colab](https://colab.research.google.com/github/{repository}/blob/main/{path})\n\n"
+
+SET_UP = """\
+import importlib.util, os, pathlib, sys  # makes `import course_lib` work here, offline and in Colab
+assert importlib.util.find_spec("torch"), f"{sys.executable} has no torch: choose the kernel that `make lab` installed"
+if importlib.util.find_spec("course_lib") is None:  # look in `course`, here and above; else fetch it into `course`
+    found = [str(p) for p in pathlib.Path("course/x").absolute().parents if (p / "course_lib").is_dir()]
+    assert found or os.system("git clone -q --depth 1 --filter=blob:none --sparse -b " + os.getenv("COURSE_REF", "main") + " " + os.getenv("COURSE_REPO", "{url}") + " course && git -C course sparse-checkout set course_lib exercises") == 0, "the course could not be fetched: connect to the network and run this cell again, or open this notebook inside the course's folder"
+    sys.path.insert(0, *found[:1] or [os.path.abspath("course")])"""  # noqa: E501
+
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
+}
+
+ANSWER = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION$", re.M | re.S)
+
+
+def build(slug: str, kind: str, root: Path, *, execute: bool = True, force: bool = False) -> str:
+    """Bring one notebook up to date and say what was done: "executed", "written", "unchanged" or "edited".
+
+    An "edited" notebook holds cells that a person changed; it is left alone unless ``force``.
+    A notebook is executed only if its cells, or the library files that it imports, have changed.
+    """
+    path = parts(slug, root)[kind]
+    new, old = generate(slug, kind, root), read(path)
+    if old and edited(old) and not force:
+        return "edited"
+    if kind == "exercise":  # it is released without outputs
+        return write(path, new)
+    library = library_hash(source_of(slug, kind, root), root)
+    if not execute or (is_current(old, new, library) and not force):
+        return write(path, with_outputs(new, old))
+    run(new, folder=path.parent, name=f"{kind} {slug}")
+    new.metadata.course["library"] = library
+    write(path, new)
+    return "executed"
+
+
+def stale(slug: str, kind: str, root: Path) -> str | None:
+    """Why a notebook is not what its source makes (in cells, ids or metadata), or None where it is."""
+    path = parts(slug, root)[kind]
+    old = read(path)
+    if old is None:
+        return "does not exist"
+    if edited(old):
+        return "was edited by hand"
+    return None if skeleton(old) == skeleton(generate(slug, kind, root)) else "does not match its source"
+
+
+def kinds(slug: str, root: Path) -> list[str]:
+    """The notebooks that the sources of a slug make; lesson 00 has no exercise."""
+    return [kind for kind in KINDS if source_of(slug, kind, root).exists()]
+
+
+def source_of(slug: str, kind: str, root: Path) -> Path:
+    return parts(slug, root)["lesson source" if kind == "lesson" else "solution source"]
+
+
+# From source to notebook
+
+
+def generate(slug: str, kind: str, root: Path) -> NotebookNode:
+    """The notebook that the source makes, without outputs: the same bytes on every machine."""
+    source = source_of(slug, kind, root)
+    cells = read_cells(source)
+    if kind != "lesson":
+        grade(cells, slug, points(source), source)
+    if kind == "exercise":
+        cells = [without_answers(cell) for cell in cells]
+    cells[1:1] = [new_code_cell(SET_UP.replace("{url}", repository(root)), metadata={"tags": ["set-up"]})]
+    if kind != "solution":  # nbgrader releases solutions/ to students: no link to the answers there
+        cells[0].source = badge(parts(slug, root)[kind], root) + cells[0].source
+    for cell in cells:
+        if "widget" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("nbval-ignore-output")
+    name_cells(cells)
+    return new_notebook(cells=cells, metadata={**METADATA, "course": {"cells": digest(cells)}})
+
+
+def repository(root: Path) -> str:
+    """The address that badges and set-up cells are made from: [project.urls] Repository."""
+    path = root / "pyproject.toml"
+    if not path.exists():
+        raise UsageError(f"{path} does not exist; run `course` from a clone of the course")
+    return tomllib.loads(path.read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
+
+
+def badge(path: Path, root: Path) -> str:
+    address = repository(root).removeprefix("https://github.com/")
+    return BADGE.format(repository=address, path=path.relative_to(root).as_posix())
+
+
+def grade(cells: list[NotebookNode], slug: str, worth: list[int], source: Path) -> None:
+    """Write the metadata by which nbgrader, and our own autograder, know tasks and checks."""
+    check_tasks(cells, slug[:2], len(worth), source)
+    for cell in cells:
+        if (k := tagged(cell, "task")) is not None:
+            cell.metadata["nbgrader"] = nbgrader(f"task_{slug[:2]}_{k}", solution=True)
+        elif (k := tagged(cell, "check")) is not None:
+            cell.metadata["nbgrader"] = nbgrader(
+                f"check_{slug[:2]}_{k}", grade=True, locked=True, points=worth[k - 1]
+            )
+
+
+def check_tasks(cells: list[NotebookNode], number: str, count: int, source: Path) -> None:
+    """Refuse a source whose tasks, checks and points differ in number, or whose answers would not be stripped."""
+    for kind in ("task", "check"):
+        found = [k for cell in cells if (k := tagged(cell, kind)) is not None]
+        if found != list(range(1, count + 1)):
+            raise UsageError(
+                f"{source} has {kind} cells {found} but points for {count} tasks; "
+                f'tag one code cell "{kind}_{number}_k" for each task k, in order'
+            )
+    for cell in cells:
+        is_task, rest = tagged(cell, "task") is not None, ANSWER.sub("", cell.source)
+        if is_task != (rest != cell.source) or " SOLUTION" in rest:
+            raise UsageError(
+                f"{source}: an answer stands between ### BEGIN SOLUTION and ### END SOLUTION in a cell tagged "
+                f'"task_{number}_k", and only there; repair the cell that starts {cell.source[:60]!r}'
+            )
+
+
+def nbgrader(name: str, **fields) -> dict:
+    empty = {"grade": False, "locked": False, "solution": False, "task": False}
+    return {"grade_id": name, "schema_version": 3, **empty, **fields}
+
+
+def without_answers(cell: NotebookNode) -> NotebookNode:
+    """The student's side of a cell: answers become a NotImplementedError, and a failing check stops nothing."""
+    if tagged(cell, "task") is not None:
+        name = cell.metadata.nbgrader.grade_id
+        cell.source = ANSWER.sub(rf'\1raise NotImplementedError("{name} is yours to write")', cell.source)
+    elif tagged(cell, "check") is not None:
+        cell.metadata.tags.append("raises-exception")
+    return cell
+
+
+def name_cells(cells: list[NotebookNode]) -> None:
+    """Ids from type and source, so that a rebuild changes only the ids of changed cells; twins are numbered."""
+    seen = Counter()
+    for cell in cells:
+        name = hashlib.sha1(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
+        seen[name] += 1
+        cell["id"] = name if seen[name] == 1 else f"{name}-{seen[name]}"
+
+
+# Notebooks as files
+
+
+def read(path: Path) -> NotebookNode | None:
+    if not path.exists():
+        return None
+    try:
+        return nbformat.read(path, as_version=4)
+    except (ValueError, nbformat.ValidationError) as error:
+        raise UsageError(f"{path} is not a notebook; move it away and run `course build`") from error
+
+
+def write(path: Path, notebook: NotebookNode) -> str:
+    text = nbformat.writes(notebook) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return "unchanged"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return "written"
+
+
+def digest(cells: list[NotebookNode]) -> str:
+    """A hash of what a person may have written: types and sources of the cells."""
+    return hashlib.sha1(repr([(cell.cell_type, cell.source) for cell in cells]).encode()).hexdigest()[:16]
+
+
+def edited(notebook: NotebookNode) -> bool:
+    """Whether the cells are not those that the builder wrote; a solved exercise is edited."""
+    return notebook.metadata.get("course", {}).get("cells") != digest(notebook.cells)
+
+
+def is_current(old: NotebookNode | None, new: NotebookNode, library: str) -> bool:
+    """Whether ``old`` was executed with these cells and this library."""
+    return old is not None and old.metadata.course == {**new.metadata.course, "library": library}
+
+
+def with_outputs(new: NotebookNode, old: NotebookNode | None) -> NotebookNode:
+    """``new``, with the outputs of ``old`` where both have the same cells."""
+    if old and old.metadata.course["cells"] == new.metadata.course["cells"]:
+        new.metadata.course.update(old.metadata.course)
+        for here, there in zip(new.cells, old.cells, strict=True):
+            if here.cell_type == "code":
+                here.outputs, here.execution_count = there.outputs, there.execution_count
+    return new
+
+
+def skeleton(notebook: NotebookNode) -> dict:
+    """What must be equal on every machine: cells, ids and metadata; neither outputs nor the library's hash."""
+    metadata = {**notebook.metadata, "course": {"cells": notebook.metadata.course.get("cells")}}
+    cells = [(cell.id, cell.cell_type, cell.source, cell.metadata) for cell in notebook.cells]
+    return {"metadata": metadata, "cells": cells, "nbformat": notebook.nbformat}
