@@ -1,0 +1,42 @@
+# Plain aliases: README.md shows each of these as the lines to type where there is no make.
+PYTHON ?= python3
+OMP_NUM_THREADS ?= 1# two threads gain little on an idle machine and lose much on a busy one
+export OMP_NUM_THREADS
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
+
+.PHONY: lab test build bench
+lab: .venv/lab
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+test: .venv/test
+	@sh tests/needs.sh
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+build: .venv/test
+	$(BIN)/course build
+
+bench: .venv/test
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit; done
+
+# The environment. A file in .venv says what was installed last, so nothing happens until one of these two changes.
+.venv/lab: pyproject.toml constraints.txt | .venv/bin/pip
+	@echo "Installing the course into .venv (a few minutes the first time) ..."
+	@$(PIP) --editable ".[course]" || { $(NO_PIP); }
+	@touch $@
+
+.venv/test: pyproject.toml constraints.txt | .venv/bin/pip
+	@echo "Installing the course and its test tools into .venv (a few minutes the first time) ..."
+	@$(PIP) --editable ".[test]" || { $(NO_PIP); }
+	@touch $@ .venv/lab
+
+.venv/bin/pip:
+	@command -v "$(PYTHON)" >/dev/null || { $(NO_PYTHON); }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { $(OLD_PYTHON); }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { $(NO_VENV); }
+	@"$(PYTHON)" -m venv .venv || { $(NO_VENV); }
+
+NO_PYTHON = echo 'There is no $(PYTHON) here: install Python 3.11 or newer, or name yours: make lab PYTHON=/path/to/python3.11' >&2; exit 2
+OLD_PYTHON = echo '$(PYTHON) is older than 3.11: install Python 3.11 or newer, then: make lab PYTHON=python3.11' >&2; exit 2
+NO_VENV = echo '$(PYTHON) cannot make an environment: install its venv module (Debian, Ubuntu: apt-get install python3-venv)' >&2; exit 2
+NO_PIP = echo 'pip could not install the course (its reason stands above): this first step needs a network and 2 GB of disk' >&2; exit 2
