@@ -4,14 +4,37 @@ The contract test, the tables of the README, ``course list`` and lesson 19 read 
 """
 
 from collections.abc import Callable
+from math import prod
 from typing import NamedTuple
 
 from torch import nn
 
 from course_lib.basics.multi_head import MultiHeadAttention
+from course_lib.branch.dynamic_convolution import DynamicConv2d
+from course_lib.branch.gater import Gater
+from course_lib.branch.selective_kernel import SelectiveKernel
+from course_lib.channel.context_encoding import ContextEncoding
+from course_lib.channel.efficient_channel import EfficientChannel
+from course_lib.channel.frequency_channel import FrequencyChannel
+from course_lib.channel.gated_channel import GatedChannelTransform
+from course_lib.channel.gather_excite import GatherExcite
+from course_lib.channel.second_order_pooling import SecondOrderPooling
 from course_lib.channel.squeeze_excitation import SqueezeExcitation
+from course_lib.channel.style_recalibration import StyleRecalibration
+from course_lib.channel_spatial.bam import BAM
+from course_lib.channel_spatial.cbam import CBAM
+from course_lib.channel_spatial.dual import ChannelAttention, DualAttention, PositionAttention
+from course_lib.channel_spatial.sca import SCA
+from course_lib.cross.bilinear import BilinearAttention
+from course_lib.cross.context import ContextTransformer
+from course_lib.spatial.glimpse import RecurrentAttention
+from course_lib.spatial.global_context import GlobalContext, SimplifiedNonLocal
 from course_lib.spatial.non_local import NonLocal
 from course_lib.spatial.vision_transformer import VisionTransformer
+from course_lib.spatial_temporal.cross_frame import CrossFrameGlobalAttention, CrossFrameLocalInterpolation
+from course_lib.spatial_temporal.divided import DividedSpaceTime
+from course_lib.spatial_temporal.stc import SpatioTemporalChannel
+from course_lib.temporal.frame_attention import FramePooling, TemporalSelfAttention
 
 
 class Gate(NamedTuple):
@@ -52,6 +75,7 @@ class Mechanism(NamedTuple):
     inputs: Callable[[int, int, int, int], tuple] = lambda b, c, h, w: ((b, c, h, w),)
     output: Callable[[int, int, int, int], tuple] = lambda b, c, h, w: (b, c, h, w)
     no_gradient: dict = {}  # noqa: RUF012  parameter -> why it gets none in the first step
+    any_channels: str = ""  # why any number of channels is right
     untraceable: str = ""  # why torch.compile cannot take it whole
     couples_samples: str = ""  # why one sample's output depends on the others in eval mode
 
@@ -93,7 +117,107 @@ CATALOG = (
         parameters=lambda m: 2 * m.channels * m.squeeze.out_features,
         small={"reduction": 2},
     ),
+    Mechanism(
+        GatherExcite,
+        title="Gather-Excite",
+        paper="Hu 2018, arXiv 1810.12348",
+        lesson=3,
+        map=Gate(0, 1),
+        map_shape="b c h w",
+        parameters=lambda m: (
+            (
+                0
+                if m.kind == "minus"
+                else m.channels * (11 * (m.extent.bit_length() - 1) if m.extent else prod(m.size) + 2)
+            )
+            + (m.channels + (2 * m.channels + 1) * m.excite[0].out_channels if m.kind == "plus" else 0)
+        ),
+        small={"extent": 2, "kind": "plus", "reduction": 3},  # the kind that learns and mixes most
+    ),
+    Mechanism(
+        SecondOrderPooling,
+        title="Second-order pooling (GSoP)",
+        paper="Gao 2019, arXiv 1811.12006",
+        lesson=4,
+        map=Gate(0, 1),
+        map_shape="b c 1 1",
+        parameters=lambda m: (c := m.channels) * (d := m.norm.num_features) + 9 * d + 4 * d * d + 4 * d * c + c,
+        small={"reduced": 5},
+    ),
+    Mechanism(
+        StyleRecalibration,
+        title="Style recalibration (SRM)",
+        paper="Lee 2019, arXiv 1903.10829",
+        lesson=4,
+        map=Gate(0, 1),
+        map_shape="b c 1 1",
+        parameters=lambda m: 4 * m.channels,
+        no_gradient={"norm.weight": "it scales z = 0 while the weights of mean and deviation are zero"},
+    ),
+    Mechanism(
+        FrequencyChannel,
+        title="Frequency channel attention (FcaNet)",
+        paper="Qin 2021, arXiv 2012.11879",
+        lesson=4,
+        map=Gate(0, 1),
+        map_shape="b c 1 1",
+        parameters=lambda m: 2 * m.channels * m.squeeze.out_features,
+        arguments=lambda c, h, w: (c, h, w),
+        small={"reduction": 2, "frequencies": ((0, 0), (0, 1), (2, 1))},
+    ),
+    Mechanism(
+        ContextEncoding,
+        title="Context encoding (EncNet)",
+        paper="Zhang 2018, arXiv 1803.08904",
+        lesson=4,
+        map=Gate(0, 1),
+        map_shape="b c 1 1",
+        parameters=lambda m: (c := m.channels) * (2 * c + (k := m.norm.num_features) + 3) + 3 * k,
+        small={"codewords": 5},
+    ),
+    Mechanism(
+        GatedChannelTransform,
+        title="Gated channel transformation (GCT)",
+        paper="Yang 2020, arXiv 1909.11519",
+        lesson=5,
+        map=Gate(0, 2),
+        map_shape="b c 1 1",
+        parameters=lambda m: 3 * m.channels,
+        no_gradient={"alpha": "the gate does not see the channels' size while γ = 0"},
+    ),
+    Mechanism(
+        EfficientChannel,
+        title="Efficient channel attention (ECA)",
+        paper="Wang 2020, arXiv 1910.03151",
+        lesson=5,
+        map=Gate(0, 1),
+        map_shape="b c 1 1",
+        parameters=lambda m: m.conv.kernel_size[0],
+    ),
     # spatial — where
+    Mechanism(
+        RecurrentAttention,
+        title="RAM, DRAM glimpses",
+        paper="Mnih 2014, arXiv 1406.6247; Ba 2015, arXiv 1412.7755",
+        lesson=6,
+        map=Free("where each glimpse falls, (x, y) in [−1, 1]"),
+        map_shape="b t 2",
+        parameters=lambda m: (
+            (d := m.glimpse.location[0].out_features) * (m.glimpse.scales * m.channels * m.glimpse.size**2 + 4)
+            + 2 * ((h := m.locate.in_features) * d + h)
+            + 2 * (h * h + h)
+            + (h + 1) * (m.classify.out_features + 3)
+        ),
+        arguments=lambda c, h, w: (c, 5),
+        small={"size": 4, "scales": 2, "hidden_dim": 16, "glimpse_dim": 8},
+        inputs=lambda b, c, h, w: ((b, c, h, w), (b, 6, 2)),  # along given places: choosing has no gradient
+        output=lambda b, c, h, w: (b, 5),
+        no_gradient={
+            f"{head}.{part}": "choosing where to look has no gradient; hybrid_loss trains this"
+            for head in ("locate", "expect")
+            for part in ("weight", "bias")
+        },
+    ),
     Mechanism(
         VisionTransformer,
         title="Vision Transformer (ViT)",
@@ -125,8 +249,279 @@ CATALOG = (
             "the batch norm after W_z starts with scale zero",
         ),
     ),
+    Mechanism(
+        GlobalContext,
+        title="Global context (GCNet)",
+        paper="Cao 2019, arXiv 1904.11492",
+        lesson=10,
+        map=Distribution(2),
+        map_shape="b 1 n",
+        parameters=lambda m: 2 * (c := m.channels) * (d := m.add[0].out_features) + 2 * c + 3 * d + 1,
+        small={"reduction": 2},
+        no_gradient=dict.fromkeys(
+            [f"{layer}.{name}" for layer in ("key", "add.0", "add.1") for name in ("weight", "bias")],
+            "W_v2 starts at zero",
+        ),
+    ),
+    Mechanism(
+        SimplifiedNonLocal,
+        title="Simplified non-local",
+        paper="Cao 2019, arXiv 1904.11492",
+        lesson=10,
+        map=Distribution(2),
+        map_shape="b 1 n",
+        parameters=lambda m: m.channels + m.channels**2,
+        no_gradient={"key.weight": "W_v starts at zero"},
+    ),
     # channel_spatial — what and where
+    Mechanism(
+        CBAM,
+        title="CBAM",
+        paper="Woo 2018, arXiv 1807.06521",
+        lesson=15,
+        map=Gate(0, 1),
+        map_shape="b c h w",
+        parameters=lambda m: (2 * m.channels + 1) * m.squeeze.out_features + m.channels + m.locate.weight.numel() + 2,
+        small={"reduction": 2},
+        no_gradient={"locate.weight": "the BatchNorm behind it starts with weight 0"},
+    ),
+    Mechanism(
+        BAM,
+        title="BAM",
+        paper="Park 2018, arXiv 1807.06514",
+        lesson=15,
+        map=Gate(1, 2),
+        map_shape="b c h w",
+        parameters=lambda m: (
+            m.channels + 1 + (3 * m.channels + 13) * m.what[0].out_features + 18 * m.what[0].out_features ** 2
+        ),
+        small={"reduction": 2, "dilation": 2},
+        no_gradient={
+            f"{layer}.bias": "the BatchNorm behind it removes the mean"
+            for layer in ("what.0", "where.0", "where.3", "where.6")
+        },
+    ),
+    Mechanism(
+        SCA,
+        title="SCA-CNN",
+        paper="Chen 2017, arXiv 1611.05594",
+        lesson=15,
+        map=(Distribution(1), Distribution(1)),
+        map_shape="b c, b n",
+        parameters=lambda m: m.score_channel.in_features * (m.channels + 2 * m.hidden_dim + 5),
+        arguments=lambda c, h, w: (c, 5),
+        small={"attention_dim": 4},
+        inputs=lambda b, c, h, w: ((b, c, h, w), (b, 5)),
+    ),
+    Mechanism(
+        PositionAttention,
+        title="DANet, positions",
+        paper="Fu 2019, arXiv 1809.02983",
+        lesson=15,
+        map=Distribution(2),
+        map_shape="b n n",
+        parameters=lambda m: (2 * m.query.out_channels + m.channels) * (m.channels + 1) + 1,
+        small={"reduction": 4},
+        no_gradient={
+            name: "gamma starts at zero"
+            for name in (
+                "query.weight",
+                "query.bias",
+                "key.weight",
+                "key.bias",
+                "value.weight",
+                "value.bias",
+            )
+        },
+    ),
+    Mechanism(
+        ChannelAttention,
+        title="DANet, channels",
+        paper="Fu 2019, arXiv 1809.02983",
+        lesson=15,
+        map=Distribution(2),
+        map_shape="b c c",
+        parameters=lambda m: 1,
+        arguments=lambda c, h, w: (),
+        any_channels="it has no projection",
+    ),
+    Mechanism(
+        DualAttention,
+        title="DANet, both",
+        paper="Fu 2019, arXiv 1809.02983",
+        lesson=15,
+        map=(Distribution(2), Distribution(2)),
+        map_shape="b n n, b c c",
+        parameters=lambda m: (
+            (2 * m.position.query.out_channels + m.position.channels) * (m.position.channels + 1) + 2
+        ),
+        small={"reduction": 4},
+        no_gradient={
+            f"position.{name}": "gamma starts at zero"
+            for name in (
+                "query.weight",
+                "query.bias",
+                "key.weight",
+                "key.bias",
+                "value.weight",
+                "value.bias",
+            )
+        },
+    ),
     # branch — which
+    Mechanism(
+        SelectiveKernel,
+        title="Selective kernel",
+        paper="Li 2019, arXiv 1903.06586",
+        lesson=16,
+        map=Distribution(1),
+        map_shape="b p c 1 1",
+        parameters=lambda m: (
+            len(m.branches) * (9 * m.channels**2 // m.branches[0][0].groups + 2 * m.channels)
+            + (1 + len(m.branches)) * m.channels * m.squeeze.out_features
+            + 2 * m.squeeze.out_features
+        ),
+        small={"groups": 4, "reduction": 2, "min_hidden": 5},
+    ),
+    Mechanism(
+        DynamicConv2d,
+        title="Dynamic convolution, CondConv",
+        paper="Chen 2020, arXiv 1912.03458; Yang 2019, arXiv 1904.04971",
+        lesson=16,
+        map=Distribution(1),
+        map_shape="b p",
+        parameters=lambda m: (
+            m.weight.numel() + m.bias.numel() + m.in_channels**2 // 4 + len(m.weight) * (m.in_channels // 4 + 1)
+        ),
+        arguments=lambda c, h, w: (c, 10, 3),
+        output=lambda b, c, h, w: (b, 10, h, w),
+    ),
+    Mechanism(
+        Gater,
+        title="GaterNet",
+        paper="Chen 2019, arXiv 1811.11205",
+        lesson=16,
+        map=Gate(0, 1),
+        map_shape="b filters",
+        parameters=lambda m: (
+            sum(p.numel() for p in m.extract.parameters())
+            + (m.decide[0].in_features + m.filters) * m.decide[0].out_features
+            + 2 * m.decide[0].out_features
+        ),
+        arguments=lambda c, h, w: (c, 10),
+        inputs=lambda b, c, h, w: ((b, c, h, w), (b, 10, h, w)),
+        output=lambda b, c, h, w: (b, 10, h, w),
+    ),
     # temporal, spatial_temporal — when
+    Mechanism(
+        FramePooling,
+        title="Weights for frames",
+        paper="Yao 2015, arXiv 1502.08029",
+        lesson=17,
+        map=Distribution(1),
+        map_shape="b t",
+        parameters=lambda m: m.embed.out_features * (m.channels + 2),
+        inputs=lambda b, c, h, w: ((b, c, 4, h, w),),
+    ),
+    Mechanism(
+        TemporalSelfAttention,
+        title="Self-attention over time",
+        paper="Vaswani 2017, arXiv 1706.03762",
+        lesson=17,
+        map=Distribution(3),
+        map_shape="b s t t",
+        parameters=lambda m: 4 * m.channels**2 + 4 * m.channels,
+        arguments=lambda c, h, w: (c, 3),
+        inputs=lambda b, c, h, w: ((b, c, 4, h, w),),
+        output=lambda b, c, h, w: (b, c, 4, h, w),
+        no_gradient={"key.bias": "a constant added to all keys changes no weight"},
+    ),
+    Mechanism(
+        DividedSpaceTime,
+        title="Divided space-time attention",
+        paper="Bertasius 2021, arXiv 2102.05095",
+        lesson=17,
+        map=(Distribution(4), Distribution(4)),
+        map_shape="b s n t t, b s t n n",
+        parameters=lambda m: 9 * m.channels**2 + 13 * m.channels,
+        arguments=lambda c, h, w: (c, 3),
+        inputs=lambda b, c, h, w: ((b, c, 4, h, w),),
+        output=lambda b, c, h, w: (b, c, 4, h, w),
+        no_gradient={
+            f"time_{layer}.{part}": "the gate behind it starts at zero"
+            for layer in ("norm", "qkv", "output")
+            for part in ("weight", "bias")
+        },
+    ),
+    Mechanism(
+        SpatioTemporalChannel,
+        title="Spatio-temporal channel correlation (STC)",
+        paper="Diba 2018, arXiv 1806.07754",
+        lesson=17,
+        map=(Gate(0, 1), Gate(0, 1)),
+        map_shape="b c 1 1 1, b c 1 1 1",
+        parameters=lambda m: (
+            2 * m.channels * m.by_mean[0].out_features + (m.frames + 1) * m.channels * m.by_time[0].out_features
+        ),
+        arguments=lambda c, h, w: (c, 2),
+        small={"frames": 4},
+        inputs=lambda b, c, h, w: ((b, c, 4, h, w),),
+        output=lambda b, c, h, w: (b, c, 4, h, w),
+    ),
+    Mechanism(
+        CrossFrameGlobalAttention,
+        title="Cross-frame global attention (SpSequenceNet)",
+        paper="Shi 2020, no arXiv version",
+        lesson=17,
+        map=Gate(0, 1),
+        map_shape="b c",
+        parameters=lambda m: 2 * m.channels**2 + 2 * m.channels,
+        inputs=lambda b, c, h, w: ((b, c, h, w), (b, c, h, w)),
+    ),
+    Mechanism(
+        CrossFrameLocalInterpolation,
+        title="Cross-frame local interpolation (SpSequenceNet)",
+        paper="Shi 2020, no arXiv version",
+        lesson=17,
+        map=Gate(0, 0.5),
+        map_shape="b n k",
+        parameters=lambda m: 2 * m.channels**2,
+        arguments=lambda c, h, w: (c, 3),
+        inputs=lambda b, c, h, w: ((b, c, h * w), (b, h * w, 2), (b, c, 20), (b, 20, 2)),
+        output=lambda b, c, h, w: (b, c, h * w),
+    ),
     # cross — two inputs
+    Mechanism(
+        BilinearAttention,
+        title="Bilinear attention (BAN)",
+        paper="Kim 2018, arXiv 1805.07932",
+        lesson=18,
+        map=Distribution((2, 3)),
+        map_shape="b g v q",
+        parameters=lambda m: (
+            (m.v_dim + m.q_dim + 2) * m.h.shape[1]
+            + len(m.h) * (m.h.shape[1] + 1)
+            + len(m.h) * ((m.v_dim + 2 * m.q_dim + 2) * m.project[0].in_features + m.q_dim)
+        ),
+        arguments=lambda c, h, w: (c, 11, 4, 2),
+        inputs=lambda b, c, h, w: ((b, h, c), (b, w, 11)),
+        output=lambda b, c, h, w: (b, w, 11),
+        no_gradient={"h_bias": "a constant added to all pairs changes no weight"},
+    ),
+    Mechanism(
+        ContextTransformer,
+        title="Context-Transformer",
+        paper="Yang 2020, arXiv 2003.07304",
+        lesson=18,
+        map=Distribution(2),
+        map_shape="b p q",
+        parameters=lambda m: 3 * (m.classes**2 + m.classes) + m.classes,
+        inputs=lambda b, c, h, w: ((b, h * w, c), (b, h, c)),
+        output=lambda b, c, h, w: (b, h * w, c),
+        no_gradient={
+            f"{layer}.{part}": "the gain behind it starts at zero"
+            for layer in ("theta", "phi", "g")
+            for part in ("weight", "bias")
+        },
+    ),
 )
