@@ -143,6 +143,7 @@ CATALOG = (
         map_shape="b c 1 1",
         parameters=lambda m: (c := m.channels) * (d := m.norm.num_features) + 9 * d + 4 * d * d + 4 * d * c + c,
         small={"reduced": 5},
+        no_gradient={"reduce.0.bias": "the batch norm after it takes the mean away again"},
     ),
     Mechanism(
         StyleRecalibration,
@@ -323,15 +324,9 @@ CATALOG = (
         parameters=lambda m: (2 * m.query.out_channels + m.channels) * (m.channels + 1) + 1,
         small={"reduction": 4},
         no_gradient={
-            name: "gamma starts at zero"
-            for name in (
-                "query.weight",
-                "query.bias",
-                "key.weight",
-                "key.bias",
-                "value.weight",
-                "value.bias",
-            )
+            f"{layer}.{part}": "gamma starts at zero"
+            for layer in ("query", "key", "value")
+            for part in ("weight", "bias")
         },
     ),
     Mechanism(
@@ -357,15 +352,9 @@ CATALOG = (
         ),
         small={"reduction": 4},
         no_gradient={
-            f"position.{name}": "gamma starts at zero"
-            for name in (
-                "query.weight",
-                "query.bias",
-                "key.weight",
-                "key.bias",
-                "value.weight",
-                "value.bias",
-            )
+            f"position.{layer}.{part}": "gamma starts at zero"
+            for layer in ("query", "key", "value")
+            for part in ("weight", "bias")
         },
     ),
     # branch — which
