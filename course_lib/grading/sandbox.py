@@ -1,0 +1,301 @@
+"""Starting workers from the trusted side: the outer sandbox, its zygote, and one socket per worker.
+
+bubblewrap where it works, else Landlock with seccomp; each is proved by trying to break out before it is used.
+Where neither holds, nothing is graded.
+"""
+
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from course_lib.exercises import ROOT
+from course_lib.grading import confine, frames
+
+UNPRIVILEGED = 65534
+FIRST_USER = 61184
+START_SECONDS = 120
+MODES = ("bubblewrap", "landlock")
+
+# Run in the first worker of a new sandbox. Each line must fail there; a line that works names a hole.
+ESCAPES = {
+    "read the hidden tests": "import os; os.listdir({tests!r})",
+    "read the home folder": "import os; os.listdir({home!r}); open({home!r} + '/.bashrc')",
+    "write beside the library": "open({library!r} + '/escape', 'w')",
+    "write beside the interpreter": "import sys; open(sys.prefix + '/escape', 'w')",
+    "open a socket": "import socket; socket.socket()",
+    "see other processes": "import os; assert any(int(p) != os.getpid() for p in os.listdir('/proc') if p.isdigit())",
+    "be root": "import os; os.setuid(0); assert os.getuid() == 0",
+    "stop the grader": "import os; os.kill({grader}, 0)",
+    "enter a namespace": "import ctypes; assert ctypes.CDLL(None).unshare(0x10000000) == 0",
+}
+
+
+class Refused(RuntimeError):
+    """No sandbox holds on this machine, so nothing may run."""
+
+
+class Gone(BaseException):
+    """The worker is dead; ``why`` says how. Not an Exception, so that no test can swallow it."""
+
+    def __init__(self, why: str):
+        super().__init__(why)
+        self.why = why
+
+
+class Worker:
+    """One running worker: ask it, with a deadline; end it."""
+
+    def __init__(self, sandbox: "Sandbox", number: int, connection: socket.socket):
+        self.sandbox, self.number, self.connection = sandbox, number, connection
+        self.sequence = 0
+        self.why = ""
+
+    def ask(self, request: dict, seconds: float) -> dict:
+        """The reply to ``request``.
+
+        Raises:
+            Gone: if the worker is late, dies, or breaks the protocol; it is dead afterwards.
+        """
+        if self.why:
+            raise Gone(self.why)
+        deadline = time.monotonic() + seconds
+        try:
+            frame = frames.encode(request, self.sequence)
+            self.connection.settimeout(seconds)
+            self.connection.sendall(frame)
+            reply = frames.read(lambda count: self.receive(count, deadline), self.sequence)
+        except TimeoutError:
+            self.end("late")
+        except frames.BadFrame as error:
+            self.end(f"broke the protocol: {error}")
+        except OSError:
+            self.end("gone")
+        self.sequence += 1
+        return reply
+
+    def receive(self, count: int, deadline: float) -> bytes:
+        parts = bytearray()
+        while len(parts) < count:
+            self.connection.settimeout(max(deadline - time.monotonic(), 1e-3))
+            part = self.connection.recv(min(count - len(parts), 1 << 20))
+            if not part:
+                raise ConnectionError
+            parts += part
+            if time.monotonic() > deadline:
+                raise TimeoutError
+        return bytes(parts)
+
+    def end(self, why: str = "") -> None:
+        """Kill the worker with all its processes; with a reason, also raise it."""
+        if not self.why:
+            told = self.sandbox.order({"order": "end", "id": self.number, "gone": why == "gone"}).get("why", "lost")
+            self.connection.close()
+            self.why = told if why == "gone" or told == "memory" else why or "ended"
+        if why:
+            raise Gone(self.why)
+
+
+class Sandbox:
+    """The outer sandbox and the zygote in it; ``spawn`` gives workers. A context manager.
+
+    ``mode`` None chooses the first that holds; "unsafe" must be asked for.
+    """
+
+    def __init__(self, *, memory: float = 2.0, seconds: int = 600, modules: tuple[str, ...] = (), mode: str | None = None):
+        self.settings = {"memory": int(memory * 2**30), "seconds": seconds, "modules": list(modules), "first_user": 0}
+        self.lock, self.numbers = threading.Lock(), itertools.count(1)
+        self.process: subprocess.Popen | None = None
+        reasons = []
+        for candidate in [mode] if mode else MODES:
+            try:
+                self.mode = candidate
+                self.start()
+                self.prove()
+                return
+            except (OSError, RuntimeError, Gone) as error:
+                reasons.append(f"{candidate}: {str(error) or type(error).__name__}")
+                self.close()
+        raise Refused(
+            "no sandbox holds on this machine, so nothing was graded.\n  " + "\n  ".join(reasons) + "\n"
+            "  Install bubblewrap (apt install bubblewrap), or use a kernel with Landlock (5.13 or newer)."
+        )
+
+    def __enter__(self) -> "Sandbox":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the zygote and wait until it is warm."""
+        if self.mode != "unsafe":
+            confine.machine()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        kind = {"bubblewrap": "namespaces"}.get(self.mode, self.mode)
+        root = os.getuid() == 0
+        self.settings |= {"mode": kind, "first_user": FIRST_USER if root and kind == "landlock" else 0}
+        self.settings["readable"] = readable() if kind == "landlock" else []
+        self.errors = tempfile.TemporaryFile()
+        command, extra = self.command(theirs.fileno())
+        try:
+            self.process = subprocess.Popen(
+                command,
+                pass_fds=[theirs.fileno(), *extra],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self.errors,
+                env=environment(),
+                cwd="/",
+                start_new_session=True,
+            )
+        finally:
+            theirs.close()
+            for handle in extra:
+                os.close(handle)
+        self.control = ours
+        ours.settimeout(START_SECONDS)
+        ours.send(json.dumps(self.settings).encode())
+        if not ours.recv(4096):
+            raise RuntimeError(self.complaint())
+
+    def command(self, control: int) -> tuple[list[str], list[int]]:
+        """The command that starts the zygote, and further handles that it needs."""
+        zygote = [sys.executable, "-B", "-s", "-m", "course_lib.grading.zygote", str(control)]
+        launch = [sys.executable, "-B", "-S", "-s", str(Path(__file__).with_name("launch.py"))]
+        if self.mode == "landlock" and os.getuid() == 0:
+            return [*launch, "keep", *interpreter(), str(ROOT / "course_lib"), "--", *zygote], []
+        if self.mode != "bubblewrap":
+            return zygote, []
+        bwrap = shutil.which("bwrap")
+        if not bwrap:
+            raise RuntimeError("the program bwrap is not installed")
+        arguments = os.memfd_create("arguments")
+        os.write(arguments, "\0".join(mounts()).encode() + b"\0")
+        os.lseek(arguments, 0, os.SEEK_SET)
+        command = [bwrap, "--args", str(arguments), "--", *zygote]
+        if os.getuid() == 0:
+            command = [*launch, "drop", *interpreter(), str(ROOT / "course_lib"), "--", *command]
+        return command, [arguments]
+
+    def complaint(self) -> str:
+        """What the sandbox said on its way down."""
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        self.errors.seek(0)
+        lines = self.errors.read()[-2000:].decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "the sandbox ended before it was ready"
+
+    def order(self, order: dict, handles: tuple[int, ...] = ()) -> dict:
+        """Send one order to the zygote and return its answer; an empty one when the zygote is dead."""
+        with self.lock, suppress(OSError, ValueError):
+            socket.send_fds(self.control, [json.dumps(order).encode()], handles)
+            return json.loads(self.control.recv(4096))
+        return {}
+
+    def spawn(self) -> Worker:
+        """A fresh worker; a zygote that died is started again, once."""
+        for attempt in range(2):
+            ours, theirs = socket.socketpair()
+            number = next(self.numbers)
+            answer = self.order({"order": "spawn", "id": number}, (theirs.fileno(),))
+            theirs.close()
+            if answer.get("ok"):
+                return Worker(self, number, ours)
+            ours.close()
+            if attempt == 0 and not answer:
+                self.restart()
+        raise Gone(answer.get("error", "the sandbox does not start again"))
+
+    def restart(self) -> None:
+        with self.lock:
+            if self.process.poll() is None:
+                self.process.kill()
+            self.close()
+            self.start()
+
+    def prove(self) -> None:
+        """Try to break out; refuse a sandbox in which that works."""
+        if self.mode == "unsafe":
+            return
+        worker = self.spawn()
+        places = {"tests": str(ROOT / "tests"), "home": str(Path.home()), "grader": os.getpid()}
+        places["library"] = str(ROOT / "course_lib") if self.mode == "landlock" else "/course/course_lib"
+        hello = worker.ask({"op": "cell", "name": "probe", "source": "import decimal, sqlite3, wave"}, 30)
+        if hello.get("raised"):
+            raise RuntimeError(f"a worker cannot use the interpreter {sys.executable}: {hello['words']}")
+        for what, source in ESCAPES.items():
+            source = source.format(**places)
+            if not worker.ask({"op": "cell", "name": "probe", "source": source}, 30).get("raised"):
+                raise RuntimeError(f"a worker could {what}")
+        worker.end()
+
+    def close(self) -> None:
+        """End every worker and the zygote; nothing is left."""
+        with suppress(AttributeError):
+            self.control.close()
+        if self.process:
+            try:
+                self.process.wait(5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        with suppress(AttributeError):
+            self.errors.close()
+
+
+def environment() -> dict[str, str]:
+    """All that a worker sees of the environment."""
+    return {
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/scratch",
+        "TMPDIR": "/scratch",
+        "LANG": "C.UTF-8",
+        "PYTHONPATH": str(ROOT),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "MPLBACKEND": "agg",
+        "MPLCONFIGDIR": "/scratch",
+    }
+
+
+def interpreter() -> list[str]:
+    """The folders that Python and its packages live in, outside /usr."""
+    places = {sys.prefix, sys.base_prefix, os.path.dirname(os.path.realpath(sys.executable))}
+    return sorted(place for place in places if not place.startswith("/usr/") and place != "/usr")
+
+
+def readable() -> list[str]:
+    """What a worker may read where there are no mounts of its own."""
+    system = ["/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime"]
+    library = [str(ROOT / "course_lib")]
+    return [path for path in [*system, *interpreter(), *library] if os.path.exists(path)]
+
+
+def mounts() -> list[str]:
+    """bubblewrap's arguments: own namespaces, the interpreter read-only, and nothing else of this machine."""
+    arguments = ["--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--hostname", "worker"]
+    arguments += ["--ro-bind", "/usr", "/usr"]
+    for name in ("bin", "sbin", "lib", "lib32", "lib64"):
+        if os.path.islink(f"/{name}"):
+            arguments += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]
+        elif os.path.isdir(f"/{name}"):
+            arguments += ["--ro-bind", f"/{name}", f"/{name}"]
+    for path in ("/etc/ld.so.cache", "/etc/localtime", "/etc/fonts"):
+        arguments += ["--ro-bind-try", path, path]
+    for path in interpreter():
+        arguments += ["--ro-bind", path, path]
+    arguments += ["--ro-bind", str(ROOT / "course_lib"), "/course/course_lib"]
+    arguments += ["--proc", "/proc", "--dev", "/dev", "--dir", "/scratch", "--remount-ro", "/dev", "--remount-ro", "/"]
+    arguments += ["--setenv", "PYTHONPATH", "/course", "--chdir", "/"]
+    return arguments

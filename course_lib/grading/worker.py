@@ -1,0 +1,244 @@
+"""A worker runs the cells of one submission, then answers calls to what they defined. It knows no test.
+
+Each request is a frame with an ``op``; each answer is a frame of the same sequence number, with either what was
+asked for or ``raised``: the exception's built-in type and its message.
+"""
+
+import ast
+import builtins
+import linecache
+import re
+import socket
+import struct
+import sys
+import types
+import warnings
+from collections.abc import Callable
+
+import numpy
+import torch
+from torch import Tensor, nn
+
+from course_lib.grading import frames
+
+MAX_WORDS = 600
+CELL_MAGICS_WITH_PYTHON = ("time", "timeit", "capture", "prun")
+
+
+class Worker:
+    """The student's namespace, the modules built in it, and the graphs that wait for a backward pass."""
+
+    def __init__(self) -> None:
+        self.main = types.ModuleType("__main__")
+        self.main.__dict__.update(display=lambda *_, **__: None, get_ipython=lambda: None)
+        self.modules: dict[int, nn.Module] = {}
+        self.graphs: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        self.count = 0
+
+    def answer(self, request: dict) -> dict:
+        """The reply to one request; whatever a student's code raises is part of the reply."""
+        try:
+            return getattr(self, f"op_{request['op']}")(request)
+        except BaseException as error:
+            return {"raised": builtin_name(error), "words": words(error)}
+
+    def op_cell(self, request: dict) -> dict:
+        """Run one cell in the student's namespace."""
+        sys.modules["__main__"] = self.main
+        name, source = f"<{request['name']}>", python_of(request["source"])
+        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+        exec(compile(source, name, "exec"), self.main.__dict__)
+        return {}
+
+    def op_check(self, request: dict) -> dict:
+        """Run one visible check; the reply carries its words when it does not hold."""
+        try:
+            self.op_cell(request)
+        except BaseException as error:
+            return {"words": words(error)}
+        return {"words": None}
+
+    def op_names(self, request: dict) -> dict:
+        """What the cells defined: each public name, and whether it is data."""
+        public = {name: value for name, value in self.main.__dict__.items() if not name.startswith("_")}
+        return {"names": {name: not callable(value) for name, value in public.items()}}
+
+    def op_value(self, request: dict) -> dict:
+        return {"value": self.find(request["target"])}
+
+    def op_fresh(self, request: dict) -> dict:
+        """Before each hidden test: forget modules and graphs, and make chance the same each time."""
+        self.modules.clear()
+        self.graphs.clear()
+        torch.manual_seed(request["seed"])
+        numpy.random.seed(request["seed"] % 2**32)
+        return {}
+
+    def op_call(self, request: dict) -> dict:
+        """Call a function, a class, or a method of a module built before."""
+        inputs: list[Tensor] = []
+        self.sync(request["modules"])
+        function = self.find(request["target"])
+        arguments = self.resolve(request["args"], inputs)
+        named = self.resolve(request["kwargs"], inputs)
+        before = [tensor._version for tensor in inputs]
+        with torch.set_grad_enabled(request["grad"]):
+            result = function(*arguments, **named)
+        outputs: list[Tensor] = []
+        reply = {"value": self.refer(result, outputs)}
+        reply["changed"] = {i: x.detach() for i, x in enumerate(inputs) if x._version != before[i]}
+        reply["buffers"] = {key: dict(self.modules[key].named_buffers()) for key in request["modules"]}
+        sources = inputs + [p for key in request["modules"] for p in self.modules[key].parameters()]
+        if any(one.requires_grad for one in outputs):
+            self.count += 1
+            self.graphs[self.count] = (outputs, sources)
+            reply["graph"] = self.count
+        return reply
+
+    def op_backward(self, request: dict) -> dict:
+        """The gradients of a call's sources, from those of its outputs."""
+        outputs, sources = self.graphs[request["graph"]]
+        pairs = [(y, g) for y, g in zip(outputs, request["grads"], strict=True) if y.requires_grad and g is not None]
+        wanted = [source for source in sources if source.requires_grad]
+        grads = torch.autograd.grad(
+            [y for y, _ in pairs], wanted, [g for _, g in pairs], retain_graph=True, allow_unused=True
+        )
+        found = iter(grads)
+        return {"grads": [next(found) if source.requires_grad else None for source in sources]}
+
+    def find(self, target: list) -> object:
+        """``["f"]`` is the student's f; ``[3, "query", "forward"]`` is inside module 3."""
+        root, *path = target
+        if isinstance(root, int):
+            found = self.modules[root]
+        elif root in self.main.__dict__:
+            found = self.main.__dict__[root]
+        else:
+            raise AttributeError(f"{root} is not defined")
+        for name in path:
+            found = getattr(found, name)
+        return found
+
+    def sync(self, modules: dict[int, dict]) -> None:
+        """Give each module the parameters, buffers and mode that the grader's side has."""
+        for key, state in modules.items():
+            module = self.modules[key]
+            module.train(state["training"])
+            own = dict(module.named_parameters()) | dict(module.named_buffers())
+            for name, value in state["tensors"].items():
+                if name in own:
+                    own[name].data = value.detach()
+
+    def resolve(self, value: object, inputs: list[Tensor]) -> object:
+        """Received data with modules in the place of their numbers; its tensors are appended to ``inputs``."""
+        if isinstance(value, Tensor):
+            inputs.append(value)
+        if isinstance(value, dict):
+            if set(value) == {"__module__"}:
+                return self.modules[value["__module__"]]
+            return {key: self.resolve(one, inputs) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self.resolve(one, inputs) for one in value)
+        return value
+
+    def refer(self, value: object, outputs: list[Tensor]) -> object:
+        """A result as data: modules become numbers, tensors are appended to ``outputs``."""
+        if isinstance(value, nn.Module):
+            self.count += 1
+            self.modules[self.count] = value
+            return {"__module__": self.count} | describe(value)
+        if isinstance(value, Tensor):
+            outputs.append(value)
+        if isinstance(value, dict):
+            return {key: self.refer(one, outputs) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return (list if isinstance(value, list) else tuple)(self.refer(one, outputs) for one in value)
+        return value
+
+
+def describe(module: nn.Module) -> dict:
+    """What the grader needs to mirror a module: names of its parts, its parameters and its buffers."""
+    return {
+        "parts": [name for name, _ in module.named_modules() if name],
+        "parameters": dict(module.named_parameters()),
+        "buffers": dict(module.named_buffers()),
+        "training": module.training,
+    }
+
+
+def builtin_name(error: BaseException) -> str:
+    """The nearest built-in exception; a class of the student's own could carry anything in its name."""
+    known = (kind for kind in type(error).__mro__ if getattr(builtins, kind.__name__, None) is kind)
+    return next(known, BaseException).__name__
+
+
+def words(error: BaseException) -> str:
+    """One sentence about an exception: what a visible check said, else what was raised and at which line."""
+    from course_lib.exercises import NotYet, in_words
+
+    try:
+        if isinstance(error, NotYet):
+            return str(error)[:MAX_WORDS]
+        if isinstance(error, SyntaxError):
+            return f"line {error.lineno} is not Python: {(error.text or '').strip()}"[:MAX_WORDS]
+        return in_words(error)[:MAX_WORDS]
+    except Exception:
+        return "your code raised an exception that cannot be shown"
+
+
+def python_of(source: str) -> str:
+    """A cell without what only IPython understands: shell lines, magics, questions."""
+    first, _, rest = source.lstrip().partition("\n")
+    if first.startswith("%%"):
+        name = first[2:].split(" ")[0].strip()
+        return "\n" + rest if name in CELL_MAGICS_WITH_PYTHON else ""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(source)
+    except Exception:
+        return "".join(map(_without_magic, source.splitlines(keepends=True)))
+    return source
+
+
+def _without_magic(line: str) -> str:
+    if magic := re.match(r"(\s*)(%time|%timeit|%prun)\s+(?!-)(.*)", line, re.DOTALL):
+        return magic[1] + magic[3]
+    if magic := re.match(r"(\s*)([A-Za-z_][\w, ]*=)\s*[!%]", line):
+        return f"{magic[1]}{magic[2]} None\n"
+    if magic := re.match(r"(\s*)(?:[!%]|[\w.]*\?{1,2}\s*$|\?)", line):
+        return f"{magic[1]}pass\n" if line.strip() else line
+    if re.match(r"\s*[\w.]+\?{1,2}\s*$", line):
+        return "pass\n"
+    return line
+
+
+def receiver(connection: socket.socket) -> Callable[[int], bytes]:
+    """A function that reads exactly n bytes, and ends the worker when the grader has gone."""
+
+    def receive(count: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < count:
+            part = connection.recv(min(count - len(parts), 1 << 20))
+            if not part:
+                raise SystemExit
+            parts += part
+        return bytes(parts)
+
+    return receive
+
+
+def serve(connection: socket.socket) -> None:
+    """Answer requests, in order, until the grader closes the connection."""
+    student, receive, sequence = Worker(), receiver(connection), 0
+    while True:
+        request = frames.read(receive, sequence)
+        reply = student.answer(request)
+        try:
+            frame = frames.encode(reply, sequence)
+        except (TypeError, frames.BadFrame, struct.error) as error:
+            frame = frames.encode({"raised": "TypeError", "words": words(error)}, sequence)
+        except BaseException:
+            frame = frames.encode({"raised": "Exception", "words": ""}, sequence)
+        connection.sendall(frame)
+        sequence += 1
