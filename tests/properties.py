@@ -7,11 +7,12 @@ from torch import Tensor, nn
 def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
     """Every parameter and running statistic random, in float64: a gate that starts at zero would pass any test."""
     generator = torch.Generator().manual_seed(seed)
+    module.double()  # before the values: a buffer that changes its type with its data cannot be traced
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if tensor.is_floating_point():
             values = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
             tensor.data = values.square() + 0.5 if name.endswith("running_var") else values
-    return module.double().eval()
+    return module.eval()
 
 
 def features(*shape: int, seed: int = 1) -> Tensor:

@@ -61,7 +61,7 @@ class GatherExcite(nn.Module):
         reduction: int = 16,
     ):
         super().__init__()
-        self.channels, self.extent, self.size = channels, extent, size
+        self.channels, self.extent, self.kind, self.size = channels, extent, kind, size
         learned = kind in ("theta", "plus")
         if channels < 1:
             raise ValueError(f"channels={channels} leaves nothing to gate; use channels >= 1")
