@@ -22,7 +22,7 @@ def check_features(x: Tensor, channels: int | None, *, dims: int = 2) -> None:
 
 
 def check_tokens(x: Tensor, length: int) -> None:
-    """Raise ``ValueError`` unless ``x`` is a floating-point batch of tokens of the given length. Shape: x: b n length."""
+    """Raise ``ValueError`` unless ``x`` is a floating-point batch of tokens, b n length."""
     if x.ndim != 3 or x.shape[2] != length:
         raise ValueError(f"tokens have shape {tuple(x.shape)}; give three axes, the last of length {length}")
     if x.shape[1] == 0:

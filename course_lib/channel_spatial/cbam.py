@@ -1,0 +1,123 @@
+"""CBAM: Convolutional Block Attention Module.
+
+Sanghyun Woo, Jongchan Park, Joon-Young Lee, In So Kweon, ECCV 2018, arXiv 1807.06521, section 3.
+Lesson: notebooks/15_channel_and_spatial.ipynb
+"""
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.checks import check_features
+
+
+class CBAM(nn.Module):
+    """Decide first which channels matter, then, on what they left, which places; look at mean and maximum for both.
+
+        M_c = σ(W₁δ(W₀ mean_hw x) + W₁δ(W₀ max_hw x))    x' = M_c · x
+        M_s = σ(f([max_c x'; mean_c x']))                 y = M_s · x'
+
+    ``W₀`` is ``squeeze``, ``W₁`` is ``excite`` and ``f`` is ``locate``, one 7×7 convolution; δ is ReLU. One MLP
+    serves both statistics, and their logits are added before the sigmoid. The gate on x is M_c · M_s, a rank-one
+    table of channels × positions. The released code adds biases to the MLP and a BatchNorm after ``f``, which the
+    paper's formulas do not have: ``released=False`` leaves them out. The paper writes [mean; max]; the order here
+    is that of the released weights, max first (``load_published`` knows who stores it the other way round).
+
+    Args:
+        channels: number of channels c.
+        reduction: how many times fewer hidden units than channels (the paper's r).
+        kernel_size: side of ``f``, odd.
+        released: biases and BatchNorm as in the released code; False gives the formulas of the paper.
+
+    Shape:
+        x: b c h w -> b c h w, for any h and w; ``channel(x)``: b c 1 1; ``spatial(x)``: b 1 h w, to be given the
+        gated features; their product ``attention(x)``: b c h w, all in (0, 1).
+
+    Learned: ``W₀``, ``W₁``, ``f`` and the BatchNorm. As in the released code the BatchNorm starts with weight 0: the
+    spatial gate is one half everywhere and the convolution gets its first gradient only after the first step. With
+    channel gates near one half the block starts near x/4, not at the identity.
+
+    Raises:
+        ValueError: if no hidden unit would be left, the kernel is even, or the input does not fit.
+
+    >>> CBAM(8, reduction=2).attention(torch.zeros(1, 8, 3, 2)).unique().tolist()
+    [0.25]
+    """
+
+    def __init__(self, channels: int, *, reduction: int = 16, kernel_size: int = 7, released: bool = True):
+        super().__init__()
+        if not 1 <= reduction <= channels:
+            raise ValueError(
+                f"channels={channels} leaves no hidden unit at reduction={reduction}; use reduction <= {channels}"
+            )
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size={kernel_size} has no middle; use {kernel_size - 1} or {kernel_size + 1}")
+        self.channels = channels
+        self.squeeze = nn.Linear(channels, channels // reduction, bias=released)
+        self.excite = nn.Linear(channels // reduction, channels, bias=released)
+        self.locate = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        nn.init.kaiming_normal_(self.locate.weight, mode="fan_out")
+        self.norm = nn.BatchNorm2d(1, momentum=0.01) if released else nn.Identity()
+        if released:
+            for start_at_zero in (self.squeeze.bias, self.excite.bias, self.norm.weight):
+                nn.init.zeros_(start_at_zero)
+
+    def channel(self, x: Tensor) -> Tensor:
+        check_features(x, self.channels)
+        mean, peak = x.mean(dim=(2, 3)), x.amax(dim=(2, 3))  # b c h w -> b c
+        logits = sum(self.excite(self.squeeze(z).relu()) for z in (mean, peak))
+        return logits.sigmoid()[:, :, None, None]  # b c -> b c 1 1
+
+    def spatial(self, x: Tensor) -> Tensor:
+        check_features(x, self.channels)
+        z = torch.cat([x.amax(dim=1, keepdim=True), x.mean(dim=1, keepdim=True)], dim=1)  # b c h w -> b 2 h w
+        return self.norm(self.locate(z)).sigmoid()  # b 2 h w -> b 1 h w
+
+    def attention(self, x: Tensor) -> Tensor:
+        gate = self.channel(x)
+        return gate * self.spatial(gate * x)  # b c 1 1 · b 1 h w -> b c h w
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * self.channel(x)
+        return x * self.spatial(x)
+
+
+PUBLISHED = {  # our key: (key of the released code, key of timm)
+    "squeeze.weight": ("ChannelGate.mlp.1.weight", "channel.fc1.weight"),
+    "squeeze.bias": ("ChannelGate.mlp.1.bias", "channel.fc1.bias"),
+    "excite.weight": ("ChannelGate.mlp.3.weight", "channel.fc2.weight"),
+    "excite.bias": ("ChannelGate.mlp.3.bias", "channel.fc2.bias"),
+    "locate.weight": ("SpatialGate.spatial.conv.weight", "spatial.conv.conv.weight"),
+    "norm.weight": ("SpatialGate.spatial.bn.weight", "spatial.conv.bn.weight"),
+    "norm.bias": ("SpatialGate.spatial.bn.bias", "spatial.conv.bn.bias"),
+    "norm.running_mean": ("SpatialGate.spatial.bn.running_mean", "spatial.conv.bn.running_mean"),
+    "norm.running_var": ("SpatialGate.spatial.bn.running_var", "spatial.conv.bn.running_var"),
+}
+
+
+def load_published(state_dict: dict[str, Tensor], prefix: str = "") -> CBAM:
+    """The block whose published weights stand under ``prefix``; its sizes are read off the weights.
+
+    ``PUBLISHED`` is the table of keys. The released code stores max before mean in the two input channels of its
+    7×7 convolution, timm mean before max, so timm's are swapped here; timm stores the MLP as 1×1 convolutions and
+    by default without biases, which stay zero.
+
+    Raises:
+        ValueError: if no CBAM is stored under ``prefix``.
+    """
+    first = PUBLISHED["squeeze.weight"]
+    source = next((i for i, name in enumerate(first) if prefix + name in state_dict), None)
+    if source is None:
+        found = sorted(key.removesuffix(name) for key in state_dict for name in first if key.endswith(name))
+        raise ValueError(f"no CBAM under prefix={prefix!r}; the prefixes that hold one are {found}")
+    stored = {ours: prefix + names[source] for ours, names in PUBLISHED.items()}
+    hidden, channels = state_dict[stored["squeeze.weight"]].shape[:2]
+    kernel_size = state_dict[stored["locate.weight"]].shape[-1]
+    block = CBAM(channels, reduction=channels // hidden, kernel_size=kernel_size)
+    target = block.state_dict()
+    for ours, theirs in stored.items():
+        if ours in ("squeeze.bias", "excite.bias") and source == 1 and theirs not in state_dict:
+            continue
+        target[ours].copy_(state_dict[theirs].reshape(target[ours].shape))
+    if source == 1:
+        target["locate.weight"].copy_(target["locate.weight"].flip(1))  # mean, max -> max, mean
+    return block
