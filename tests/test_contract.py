@@ -140,7 +140,7 @@ def test_wrong_inputs_are_refused_in_words(row):
     first, *rest = inputs
     channels = first.shape.index(row.size[0])
     one_more = torch.cat([first, first.narrow(channels, 0, 1)], dim=channels)
-    for wrong in (first[0, 0], one_more, first.long()):
+    for wrong in (first[0, 0], first.long()) if row.any_channels else (first[0, 0], one_more, first.long()):
         with pytest.raises(ValueError, match=r"\d"):
             module(wrong, *rest)
 
