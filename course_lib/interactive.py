@@ -1,0 +1,32 @@
+"""Figures that a reader can steer. Each draws what its plain twin in plotting.py draws."""
+
+from collections.abc import Callable
+
+import ipywidgets
+
+from course_lib.plotting import new_figure, png
+
+
+def steer(draw: Callable, *, width: float = 7.0, height: float = 2.6, **controls: ipywidgets.Widget):
+    """A picture below its controls, drawn again by ``draw(figure, **values)`` whenever one of them moves.
+
+    The picture is an image widget: it is replaced in place, without flicker, in JupyterLab and in Colab.
+    """
+    picture = ipywidgets.Image(format="png")
+
+    def redraw(*_) -> None:
+        figure = new_figure(width, height)
+        draw(figure, **{name: control.value for name, control in controls.items()})
+        picture.value = png(figure)
+
+    for control in controls.values():
+        control.observe(redraw, names="value")
+    redraw()
+    return ipywidgets.VBox([*controls.values(), picture])
+
+
+def slider(name: str, options: list, *, value=None) -> ipywidgets.SelectionSlider:
+    """A slider over a list of values, moved by mouse or by the arrow keys."""
+    start = options[len(options) // 2] if value is None else value
+    layout = ipywidgets.Layout(width="480px")
+    return ipywidgets.SelectionSlider(options=options, value=start, description=name, layout=layout)

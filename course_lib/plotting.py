@@ -1,0 +1,87 @@
+"""Pictures: each function draws on the figure it is given, or returns a new one.
+
+Figures are closed as soon as they are made: pyplot shows none of them twice and keeps none in memory.
+"""
+
+from collections.abc import Callable, Sequence
+from io import BytesIO
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito, 2008
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+WEIGHTS = "viridis"  # for values >= 0
+SIGNED = "PuOr"  # for values around 0
+
+plt.rcParams["svg.hashsalt"] = "attention"
+
+
+def new_figure(width: float = 7.0, height: float = 2.6) -> Figure:
+    """An empty figure of that many inches at 90 dots an inch."""
+    figure = plt.figure(figsize=(width, height), dpi=90, layout="constrained")
+    plt.close(figure)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The picture as bytes, without the name of the software that made it."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def side_by_side(draw: Callable, settings: Sequence[dict], *, width: float = 7.0, height: float = 2.6) -> Figure:
+    """The static twin of a slider: ``draw(figure, **setting)`` once for each setting, in a row."""
+    figure = new_figure(width, height)
+    panels = figure.subfigures(1, len(settings), squeeze=False)[0]
+    for panel, setting in zip(panels, settings, strict=True):
+        draw(panel, **setting)
+    return figure
+
+
+def show_image(axes: Axes, image: Tensor, *, title: str = "") -> None:
+    """A grey (h w) or colour (3 h w) image with values in [0, 1], each pixel as a square."""
+    pixels = image.permute(1, 2, 0) if image.ndim == 3 else image  # c h w -> h w c
+    axes.imshow(pixels.detach().clamp(0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_title(title, fontsize=9)
+    axes.set_axis_off()
+
+
+def show_images(images: Sequence[Tensor], titles: Sequence[str] = (), *, width: float = 7.0) -> Figure:
+    """Images in one row, each under its title."""
+    figure = new_figure(width, width / len(images) * images[0].shape[-2] / images[0].shape[-1] + 0.3)
+    row = figure.subplots(1, len(images), squeeze=False)[0]
+    for axes, image, title in zip(row, images, titles or [""] * len(images), strict=True):
+        show_image(axes, image, title=title)
+    return figure
+
+
+def show_weights(axes: Axes, weights: Tensor, *, title: str = "", top: float | None = None) -> None:
+    """Weights (h w) as colours from 0 to ``top``, or to their largest value."""
+    weights = weights.detach()
+    axes.imshow(weights, cmap=WEIGHTS, vmin=0, vmax=top or weights.max(), interpolation="nearest")
+    axes.set_title(title, fontsize=9)
+    axes.set_axis_off()
+
+
+def show_overlay(axes: Axes, image: Tensor, weights: Tensor, *, title: str = "") -> None:
+    """A colour image (3 h w) darkened where the weights (any h' w') are small."""
+    scaled = torch.nn.functional.interpolate(weights[None, None].float(), image.shape[1:], mode="nearest")[0, 0]
+    share = scaled / scaled.max().clamp_min(1e-12)
+    show_image(axes, image * (0.15 + 0.85 * share), title=title)
+
+
+def plot_lines(
+    axes: Axes, x: Sequence[float], lines: dict[str, Sequence[float]], *, xlabel: str, ylabel: str, title: str = ""
+) -> None:
+    """One line with markers for each name; colours and markers tell the lines apart."""
+    for (name, values), colour, marker in zip(lines.items(), COLOURS, MARKERS, strict=False):
+        axes.plot(x, values, color=colour, marker=marker, markersize=4, label=name)
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set_title(title, fontsize=9)
+    if len(lines) > 1:
+        axes.legend(fontsize=8, frameon=False)
