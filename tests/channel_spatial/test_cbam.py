@@ -1,0 +1,149 @@
+import pytest
+import torch
+
+from course_lib.channel_spatial.cbam import CBAM, load_published
+from tests.properties import assert_same, features, randomise
+
+
+def correlate(maps, kernel, k):
+    """The 'same' convolution of 2 h w with 2 k k, tap by tap."""
+    h, w = maps.shape[1:]
+    out = torch.zeros(h, w, dtype=maps.dtype)
+    for i in range(h):
+        for j in range(w):
+            for u in range(k):
+                for v in range(k):
+                    y, x = i + u - k // 2, j + v - k // 2
+                    if 0 <= y < h and 0 <= x < w:
+                        out[i, j] += (maps[:, y, x] * kernel[:, u, v]).sum()
+    return out
+
+
+def by_hand(block, x, k):
+    expected = torch.empty_like(x)
+    bias = [0 if layer.bias is None else layer.bias for layer in (block.squeeze, block.excite)]
+    for b, image in enumerate(x):
+        statistics = [image.sum(dim=(1, 2)) / image[0].numel(), image.flatten(1).max(dim=1).values]
+        hidden = [(block.squeeze.weight @ z + bias[0]).clamp(min=0) for z in statistics]
+        gated = image * (block.excite.weight @ (hidden[0] + hidden[1]) + 2 * bias[1]).sigmoid()[:, None, None]
+        maps = torch.stack([gated.max(dim=0).values, gated.sum(dim=0) / len(gated)])
+        logits = correlate(maps, block.locate.weight[0], k)
+        if isinstance(block.norm, torch.nn.BatchNorm2d):
+            norm = block.norm
+            logits = (logits - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
+        expected[b] = gated * logits.sigmoid()
+    return expected
+
+
+@pytest.mark.parametrize("released", [True, False])
+@pytest.mark.parametrize("k", [3, 7])
+def test_equals_the_loop(released, k):
+    block = randomise(CBAM(13, reduction=3, kernel_size=k, released=released))
+    x = features(3, 13, 5, 7)
+    assert_same(block(x), by_hand(block, x, k))
+
+
+def test_forward_applies_attention():
+    block, x = randomise(CBAM(13, reduction=3)), features(3, 13, 5, 7)
+    assert_same(block(x), block.attention(x) * x)
+
+
+def test_the_gate_is_of_rank_one():
+    gate = randomise(CBAM(13, reduction=3)).attention(features(3, 13, 5, 7)).flatten(2)
+    assert (torch.linalg.matrix_rank(gate, rtol=1e-9) == 1).all()
+
+
+def test_channel_gate_ignores_the_order_of_positions_and_spatial_gate_that_of_channels():
+    block, x = randomise(CBAM(13, reduction=3)), features(3, 13, 5, 7)
+    places, channels = torch.randperm(35), torch.randperm(13)
+    shuffled = x.flatten(2)[:, :, places].unflatten(2, (5, 7))
+    assert_same(block.channel(shuffled), block.channel(x))
+    assert_same(block.spatial(x[:, channels]), block.spatial(x))
+    assert not torch.allclose(block.channel(x[:, channels]), block.channel(x))
+
+
+def test_the_maximum_is_seen_and_not_only_the_mean():
+    block, x = randomise(CBAM(13, reduction=3)), features(3, 13, 5, 7)
+    peaked = x.clone()
+    peaked[:, :, 0, 0] += 9
+    peaked[:, :, 1, 1] -= 9  # the means stay
+    assert not torch.allclose(block.channel(peaked), block.channel(x))
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_places_are_judged_on_the_gated_features(released):
+    block, x = randomise(CBAM(13, reduction=3, released=released)), features(3, 13, 5, 7)
+    assert_same(block.attention(x), block.channel(x) * block.spatial(block.channel(x) * x))
+    assert not torch.allclose(block.attention(x), block.channel(x) * block.spatial(x))
+
+
+def test_starts_with_a_spatial_gate_of_one_half():
+    block, x = CBAM(13, reduction=3).double(), features(3, 13, 5, 7)
+    assert_same(block.spatial(x), torch.full((3, 1, 5, 7), 0.5, dtype=torch.float64))
+
+
+def test_published_parameter_counts():
+    def count(*arguments, **kw):
+        return sum(p.numel() for p in CBAM(*arguments, **kw).parameters())
+
+    assert count(64) == 680  # with biases and BatchNorm, as released
+    assert count(64, released=False) == 2 * 64 * 4 + 98
+    assert 3 * count(256) + 4 * count(512) + 6 * count(1024) + 3 * count(2048) == 2_532_592  # ResNet-50
+
+
+@pytest.mark.parametrize("shape", [(1, 13, 1, 1), (2, 13, 1, 6), (2, 13, 9, 1)])
+def test_one_row_or_column_is_enough(shape):
+    x = features(*shape)
+    block = randomise(CBAM(13, reduction=3))
+    assert_same(block(x), by_hand(block, x, 7))
+
+
+def test_names_the_reduction_and_the_kernel_that_fit():
+    with pytest.raises(ValueError, match="use reduction <= 8"):
+        CBAM(8)
+    with pytest.raises(ValueError, match="use 5 or 7"):
+        CBAM(32, kernel_size=6)
+
+
+def released_file(block, prefix):
+    """What the released code saves for such a block."""
+    theirs = {"squeeze": "ChannelGate.mlp.1", "excite": "ChannelGate.mlp.3"}
+    theirs |= {"locate": "SpatialGate.spatial.conv", "norm": "SpatialGate.spatial.bn"}
+    return {f"{prefix}{theirs[k.split('.')[0]]}.{k.split('.')[1]}": v for k, v in block.state_dict().items()}
+
+
+def timm_file(block, prefix, biases):
+    """What timm saves: 1×1 convolutions, the mean as first input of the 7×7 convolution, biases only if asked for."""
+    theirs = {
+        "squeeze": "channel.fc1",
+        "excite": "channel.fc2",
+        "locate": "spatial.conv.conv",
+        "norm": "spatial.conv.bn",
+    }
+    state = {f"{prefix}{theirs[k.split('.')[0]]}.{k.split('.')[1]}": v for k, v in block.state_dict().items()}
+    for name in ("channel.fc1.weight", "channel.fc2.weight"):
+        state[prefix + name] = state[prefix + name][:, :, None, None]
+    conv = state[prefix + "spatial.conv.conv.weight"]
+    state[prefix + "spatial.conv.conv.weight"] = torch.stack([conv[:, 1], conv[:, 0]], dim=1)
+    return state if biases else {k: v for k, v in state.items() if "fc" not in k or "weight" in k}
+
+
+@pytest.mark.parametrize("make", [released_file, lambda b, p: timm_file(b, p, True)], ids=["released", "timm"])
+def test_reads_published_weights(make):
+    block, x = randomise(CBAM(13, reduction=3, kernel_size=5)).float(), features(3, 13, 5, 7)
+    state = make(block, "layer1.0.cbam.") | {"fc.weight": torch.zeros(3)}
+    assert_same(load_published(state, "layer1.0.cbam.").double().eval()(x), block.double()(x))
+
+
+def test_reads_timm_without_biases_as_biases_of_zero():
+    block, x = randomise(CBAM(13, reduction=3)).float(), features(3, 13, 5, 7)
+    for layer in (block.squeeze, block.excite):
+        torch.nn.init.zeros_(layer.bias)
+    loaded = load_published(timm_file(block, "", biases=False)).double().eval()
+    assert_same(loaded(x), block.double()(x))
+
+
+def test_names_the_prefixes_that_hold_a_block():
+    state = released_file(CBAM(16), "layer2.3.cbam.")
+    with pytest.raises(ValueError, match=r"layer2\.3\.cbam\."):
+        load_published(state, "layer1.0.cbam.")
