@@ -30,6 +30,8 @@ from course_lib.cross.context import ContextTransformer
 from course_lib.spatial.glimpse import RecurrentAttention
 from course_lib.spatial.global_context import GlobalContext, SimplifiedNonLocal
 from course_lib.spatial.non_local import NonLocal
+from course_lib.spatial.spatial_transformer import SpatialTransformer
+from course_lib.spatial.stand_alone import StandAloneAttention
 from course_lib.spatial.vision_transformer import VisionTransformer
 from course_lib.spatial_temporal.cross_frame import CrossFrameGlobalAttention, CrossFrameLocalInterpolation
 from course_lib.spatial_temporal.divided import DividedSpaceTime
@@ -220,6 +222,25 @@ CATALOG = (
         },
     ),
     Mechanism(
+        SpatialTransformer,
+        title="Spatial transformer (STN)",
+        paper="Jaderberg 2015, arXiv 1506.02025",
+        lesson=7,
+        map=Free("the affine map θ from output to input coordinates"),
+        map_shape="b 2 3",
+        parameters=lambda m: sum(p.numel() for p in m.localisation.parameters()),
+        arguments=lambda c, h, w: (
+            nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * c, 8), nn.Tanh(), nn.Linear(8, 6)),
+        ),
+        small={"size": (4, 6)},
+        output=lambda b, c, h, w: (b, c, 4, 6),
+        any_channels="the localisation network that it is given decides",
+        no_gradient={
+            f"localisation.2.{part}": "the last layer starts at zero, so that the map starts as the identity"
+            for part in ("weight", "bias")
+        },
+    ),
+    Mechanism(
         VisionTransformer,
         title="Vision Transformer (ViT)",
         paper="Dosovitskiy 2021, arXiv 2010.11929",
@@ -273,6 +294,16 @@ CATALOG = (
         map_shape="b 1 n",
         parameters=lambda m: m.channels + m.channels**2,
         no_gradient={"key.weight": "W_v starts at zero"},
+    ),
+    Mechanism(
+        StandAloneAttention,
+        title="Stand-alone self-attention (SASA)",
+        paper="Ramachandran 2019, arXiv 1906.05909",
+        lesson=13,
+        map=Distribution(-1),
+        map_shape="b s h w k²",
+        parameters=lambda m: 3 * m.channels**2 + m.kernel_size * m.channels,
+        small={"kernel_size": 3, "num_heads": 3},
     ),
     # channel_spatial — what and where
     Mechanism(

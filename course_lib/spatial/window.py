@@ -1,0 +1,76 @@
+"""The two products of every local attention, k × k shifts instead of k × k copies.
+
+Unfolding the windows of an image copies each number k² times, forward and backward. A shifted view copies nothing,
+so both products loop over the taps of the window, t = 1 … k², row by row, and so do their gradients.
+``padded`` is an image with a border of (k − 1)/2 on each side; what stands in the border is the caller's choice.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def taps(padded: Tensor, height: int, width: int) -> Iterator[Tensor]:
+    """The k² shifted views of size height × width: ... H W -> ... h w, k = H − h + 1, the upper left one first."""
+    for row in range(padded.shape[-2] - height + 1):
+        for column in range(padded.shape[-1] - width + 1):
+            yield padded[..., row : row + height, column : column + width]
+
+
+def compare(query: Tensor, padded: Tensor) -> Tensor:
+    """Dot product of each query with every key of its window: b s d h w, b s d H W -> t b s h w."""
+    return Compare.apply(query, padded)
+
+
+def collect(weights: Tensor, padded: Tensor) -> Tensor:
+    """Weighted sum of the values in each window: t b s h w, b s d H W -> b s d h w."""
+    return Collect.apply(weights, padded.to(weights.dtype))
+
+
+class Compare(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, query: Tensor, padded: Tensor) -> Tensor:
+        ctx.save_for_backward(query, padded)
+        return dot(query, padded)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        query, padded = ctx.saved_tensors
+        return gather(gradient, padded), scatter(gradient, query, padded)
+
+
+class Collect(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, weights: Tensor, padded: Tensor) -> Tensor:
+        ctx.save_for_backward(weights, padded)
+        return gather(weights, padded)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        weights, padded = ctx.saved_tensors
+        return dot(gradient, padded), scatter(weights, gradient, padded)
+
+
+def dot(query: Tensor, padded: Tensor) -> Tensor:
+    """scores_t = Σ_d query · tap_t"""
+    return torch.stack([(query * tap).sum(dim=2) for tap in taps(padded, *query.shape[-2:])])
+
+
+def gather(weights: Tensor, padded: Tensor) -> Tensor:
+    """Σ_t weights_t · tap_t"""
+    total = padded.new_zeros(*padded.shape[:3], *weights.shape[-2:])
+    for weight, tap in zip(weights, taps(padded, *weights.shape[-2:]), strict=True):
+        total.addcmul_(weight.unsqueeze(2), tap)
+    return total
+
+
+def scatter(weights: Tensor, source: Tensor, padded: Tensor) -> Tensor:
+    """The way back of a gather: tap_t += weights_t · source, for every tap of an empty image."""
+    total = torch.zeros_like(padded)
+    for weight, tap in zip(weights, taps(total, *weights.shape[-2:]), strict=True):
+        tap.addcmul_(weight.unsqueeze(2), source)
+    return total
