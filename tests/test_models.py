@@ -1,0 +1,45 @@
+import pytest
+import torch
+from torch import nn
+
+from course_lib.channel.squeeze_excitation import SqueezeExcitation
+from course_lib.data.digits import load_digits
+from course_lib.models import ResidualBlock, SmallCNN, small_vit
+from course_lib.recording import record_attention
+from course_lib.training import accuracy, fit
+from tests.properties import assert_same, features, randomise
+
+
+def test_the_slot_stands_on_the_branch_before_the_addition():
+    class Zero(nn.Module):
+        def forward(self, x):
+            return 0 * x
+
+    x = features(2, 6, 5, 7)
+    assert_same(randomise(ResidualBlock(6, Zero()))(x), x.relu())
+    block = randomise(ResidualBlock(6, nn.Identity()))
+    assert_same(block(x), (x + block.branch(x)).relu())
+
+
+def test_every_block_gets_a_mechanism_of_its_own():
+    model = SmallCNN(3, 5, width=8, blocks=3, slot=lambda c: SqueezeExcitation(c, reduction=2)).eval()
+    with record_attention(model) as maps:
+        assert model(torch.zeros(2, 3, 16, 20)).shape == (2, 5)
+    assert len(maps) == 3 and all(one[0].shape == (2, 8, 1, 1) for one in maps.values())
+
+
+@pytest.mark.parametrize("pool,positions", [("max", 1), ("average", 1), ("none", 8 * 10)])
+def test_heads(pool, positions):
+    model = SmallCNN(1, 4, width=8, pool=pool, positions=positions)
+    assert model(torch.zeros(2, 1, 16, 20)).shape == (2, 4)
+    with pytest.raises(ValueError, match="average, max, none"):
+        SmallCNN(1, 4, pool="mean")
+
+
+@pytest.mark.parametrize("model", [lambda: SmallCNN(1, 10, width=12, blocks=2), lambda: small_vit(8, 2)])
+def test_learns_digits_in_seconds(model):
+    digits = load_digits()
+    torch.manual_seed(0)
+    model = model()
+    fit(model, digits.train_images[:, None], digits.train_labels, steps=150, learning_rate=4e-3, batch_size=96)
+    assert accuracy(model, digits.test_images[:, None], digits.test_labels) > 0.85
