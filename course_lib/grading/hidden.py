@@ -1,12 +1,13 @@
 """Hidden tests and named wrong answers: how they are written, found and run."""
 
 import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from course_lib.exercises import parts
+from course_lib.exercises import ROOT, parts
 from course_lib.grading.draw import Draw
 
 
@@ -46,7 +47,11 @@ def load(slug: str, path: Path | None = None) -> Hidden:
     path = path or parts(slug)["hidden tests"]
     spec = importlib.util.spec_from_file_location(f"hidden_{slug}", path)
     module: ModuleType = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(ROOT))  # hidden tests import tests.properties, from wherever the command runs
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(ROOT))
     members = list(vars(module).values())
     return Hidden(
         [one for one in members if hasattr(one, "task") and hasattr(one, "hint")],

@@ -22,16 +22,17 @@ from torch import Tensor, nn
 from course_lib.grading import frames
 
 MAX_WORDS = 600
+PLAIN = (type(None), bool, int, float, str, Tensor, numpy.ndarray, numpy.generic, torch.dtype)
 CELL_MAGICS_WITH_PYTHON = ("time", "timeit", "capture", "prun")
 
 
 class Worker:
-    """The student's namespace, the modules built in it, and the graphs that wait for a backward pass."""
+    """The student's namespace, the objects handed out by number, and the graphs that wait for a backward pass."""
 
     def __init__(self) -> None:
         self.main = types.ModuleType("__main__")
         self.main.__dict__.update(display=lambda *_, **__: None, get_ipython=lambda: None)
-        self.modules: dict[int, nn.Module] = {}
+        self.kept: dict[int, object] = {}
         self.graphs: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
         self.count = 0
 
@@ -64,11 +65,11 @@ class Worker:
         return {"names": {name: not callable(value) for name, value in public.items()}}
 
     def op_value(self, request: dict) -> dict:
-        return {"value": self.find(request["target"])}
+        return {"value": self.refer(self.find(request["target"]), [])}
 
     def op_fresh(self, request: dict) -> dict:
-        """Before each hidden test: forget modules and graphs, and make chance the same each time."""
-        self.modules.clear()
+        """Before each hidden test: forget objects and graphs, and make chance the same each time."""
+        self.kept.clear()
         self.graphs.clear()
         torch.manual_seed(request["seed"])
         numpy.random.seed(request["seed"] % 2**32)
@@ -81,14 +82,14 @@ class Worker:
         function = self.find(request["target"])
         arguments = self.resolve(request["args"], inputs)
         named = self.resolve(request["kwargs"], inputs)
-        before = [tensor._version for tensor in inputs]
+        before = [tensor.detach().clone() for tensor in inputs]
         with torch.set_grad_enabled(request["grad"]):
             result = function(*arguments, **named)
         outputs: list[Tensor] = []
         reply = {"value": self.refer(result, outputs)}
-        reply["changed"] = {i: x.detach() for i, x in enumerate(inputs) if x._version != before[i]}
-        reply["buffers"] = {key: dict(self.modules[key].named_buffers()) for key in request["modules"]}
-        sources = inputs + [p for key in request["modules"] for p in self.modules[key].parameters()]
+        reply["changed"] = [i for i, x in enumerate(inputs) if not same(x, before[i])]
+        reply["buffers"] = {key: dict(self.kept[key].named_buffers()) for key in request["modules"]}
+        sources = inputs + [p for key in request["modules"] for p in self.kept[key].parameters()]
         if any(one.requires_grad for one in outputs):
             self.count += 1
             self.graphs[self.count] = (outputs, sources)
@@ -110,7 +111,7 @@ class Worker:
         """``["f"]`` is the student's f; ``[3, "query", "forward"]`` is inside module 3."""
         root, *path = target
         if isinstance(root, int):
-            found = self.modules[root]
+            found = self.kept[root]
         elif root in self.main.__dict__:
             found = self.main.__dict__[root]
         else:
@@ -122,7 +123,7 @@ class Worker:
     def sync(self, modules: dict[int, dict]) -> None:
         """Give each module the parameters, buffers and mode that the grader's side has."""
         for key, state in modules.items():
-            module = self.modules[key]
+            module = self.kept[key]
             module.train(state["training"])
             own = dict(module.named_parameters()) | dict(module.named_buffers())
             for name, value in state["tensors"].items():
@@ -134,26 +135,34 @@ class Worker:
         if isinstance(value, Tensor):
             inputs.append(value)
         if isinstance(value, dict):
-            if set(value) == {"__module__"}:
-                return self.modules[value["__module__"]]
+            if set(value) == {"__module__", "path"}:
+                return self.find([value["__module__"], *value["path"]])
             return {key: self.resolve(one, inputs) for key, one in value.items()}
         if isinstance(value, list | tuple):
             return type(value)(self.resolve(one, inputs) for one in value)
         return value
 
     def refer(self, value: object, outputs: list[Tensor]) -> object:
-        """A result as data: modules become numbers, tensors are appended to ``outputs``."""
+        """A result as data: what is not plain becomes a number; its tensors are appended to ``outputs``."""
         if isinstance(value, nn.Module):
-            self.count += 1
-            self.modules[self.count] = value
-            return {"__module__": self.count} | describe(value)
+            return {"__module__": self.keep(value)} | describe(value)
         if isinstance(value, Tensor):
             outputs.append(value)
         if isinstance(value, dict):
             return {key: self.refer(one, outputs) for key, one in value.items()}
         if isinstance(value, list | tuple):
             return (list if isinstance(value, list) else tuple)(self.refer(one, outputs) for one in value)
-        return value
+        return value if isinstance(value, PLAIN) else {"__object__": self.keep(value)}
+
+    def keep(self, value: object) -> int:
+        self.count += 1
+        self.kept[self.count] = value
+        return self.count
+
+
+def same(now: Tensor, before: Tensor) -> bool:
+    """Equal in shape and in every value; NaN equals NaN."""
+    return now.shape == before.shape and bool(((now == before) | ((now != now) & (before != before))).all())
 
 
 def describe(module: nn.Module) -> dict:

@@ -185,7 +185,8 @@ def warm_up(modules: list[str]) -> None:
 
     torch.set_num_threads(1)  # a forked child of a process with threads hangs for ever
     x = torch.ones(2, 2, requires_grad=True)
-    torch.nn.functional.softmax(x @ x, dim=-1).sum().backward()
+    y = torch.nn.functional.softmax(x @ x, dim=-1)
+    torch.autograd.grad([y], [x], [torch.ones(2, 2)])  # with a gradient given: that is what imports sympy
     for name in modules:
         with suppress(Exception):
             importlib.import_module(name)

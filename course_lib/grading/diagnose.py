@@ -1,0 +1,106 @@
+"""Which named wrong answer a failing submission matches: same verdicts, same values on the same secret inputs."""
+
+import types
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from course_lib.grading.assignment import Assignment
+from course_lib.grading.draw import Draw
+from course_lib.grading.proxy import Result, spoil
+from course_lib.grading.worker import same
+
+
+class Outcome(NamedTuple):
+    """What one hidden test said about an answer, and the values that the answer returned to it, in order."""
+
+    test: str
+    passed: bool
+    results: list[Result]
+
+
+class Diagnosis:
+    """The named wrong answers of an exercise, each run once on the draws of this seed."""
+
+    def __init__(self, assignment: Assignment, seed: str):
+        self.known: dict[str, list[tuple[Callable, list[Outcome]]]] = {}
+        for wrong in assignment.hidden.wrong:
+            answer = solution(assignment, wrong)
+            tests = [test for test in assignment.hidden.tests if test.task == wrong.wrong]
+            self.known.setdefault(wrong.wrong, []).append((wrong, [observe(test, answer, seed) for test in tests]))
+
+    def match(self, task: str, outcomes: list[Outcome]) -> Callable | None:
+        """The first named wrong answer that nobody could tell from this one, or None."""
+        for wrong, known in self.known.get(task, []):
+            if len(known) == len(outcomes) and all(map(alike, known, outcomes)):
+                return wrong
+        return None
+
+
+def solution(assignment: Assignment, wrong: Callable | None = None) -> types.SimpleNamespace:
+    """What the solved exercise defines, with one wrong answer in it, which the others then call; our own code."""
+    namespace: dict = {"__name__": f"solution_{assignment.slug}"}
+    for source in (*assignment.prelude, *assignment.answers.values()):
+        exec(compile(source, f"<solution {assignment.slug}>", "exec"), namespace)
+    if wrong:
+        namespace[wrong.replaces] = wrong
+    return types.SimpleNamespace(**{name: value for name, value in namespace.items() if not name.startswith("_")})
+
+
+def observe(test: Callable, answer: types.SimpleNamespace, seed: str) -> Outcome:
+    """Run a hidden test on an answer in this process, noting each value that the answer's functions return."""
+    results: list[Result] = []
+    recorded = types.SimpleNamespace(**{name: recording(value, results) for name, value in vars(answer).items()})
+    try:
+        test(recorded, Draw(seed, test.__name__))
+    except Exception:
+        return Outcome(test.__name__, False, results)
+    return Outcome(test.__name__, True, results)
+
+
+def recording(value: object, results: list[Result]) -> object:
+    """A function that does the same and notes what it returns; a module notes each of its calls.
+
+    As across the boundary, an argument that it changes is spoilt.
+    """
+    if not isinstance(value, types.FunctionType | type):
+        return value
+
+    def call(*args: object, **kwargs: object) -> object:
+        before = [one.detach().clone() if isinstance(one, Tensor) else None for one in args]
+        result = value(*args, **kwargs)
+        results.append(Result("", result))
+        for one, old in zip(args, before, strict=True):
+            if old is not None and not same(one, old):
+                spoil(one.data)
+        if isinstance(result, nn.Module):
+            result.register_forward_hook(lambda module, inputs, output: results.append(Result("", output)))
+        return result
+
+    return call
+
+
+def alike(known: Outcome, seen: Outcome) -> bool:
+    """The same verdict, reached through the same values."""
+    values = zip(known.results, seen.results, strict=False)
+    return (
+        known.passed == seen.passed
+        and len(known.results) == len(seen.results)
+        and all(close(one.value, other.value) for one, other in values)
+    )
+
+
+def close(one: object, other: object) -> bool:
+    """Equal to rounding; NaN equals NaN. Modules are compared by what they return."""
+    if isinstance(one, nn.Module) or isinstance(other, nn.Module):
+        return isinstance(one, nn.Module) and isinstance(other, nn.Module)
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        same = one.shape == other.shape and one.dtype == other.dtype
+        return same and torch.allclose(one.detach(), other.detach(), rtol=1e-6, atol=1e-9, equal_nan=True)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(close, one, other))
+    if isinstance(one, int | float) and isinstance(other, int | float):
+        return one == other or abs(one - other) <= 1e-6 * abs(one) or (one != one and other != other)
+    return type(one) is type(other) and one == other

@@ -1,0 +1,212 @@
+"""Grading one submission: load its cells, hear its visible checks, run the hidden tests; a death costs one task."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from course_lib.grading.assignment import Assignment, Task, is_own, tidy
+from course_lib.grading.cells import Cell
+from course_lib.grading.diagnose import Diagnosis, Outcome
+from course_lib.grading.draw import Draw
+from course_lib.grading.frames import BadFrame
+from course_lib.grading.marks import TaskMark
+from course_lib.grading.proxy import Student, StudentError
+from course_lib.grading.sandbox import Gone, Sandbox, Worker
+
+REASONS = {
+    "late": "it did not finish in the time allowed",
+    "memory": "it needed more memory than a submission may use",
+    "ended": "no time was left: earlier cells or tasks used all that a submission may take",
+}
+MAX_WORKERS = 60
+
+
+class Cause(NamedTuple):
+    """Why a task earns nothing: a word for tables, a sentence for its student."""
+
+    reason: str
+    sentence: str
+
+
+class Session:
+    """One submission being graded. ``seconds`` bounds each call and cell, twelve times as much the whole."""
+
+    def __init__(self, sandbox: Sandbox, assignment: Assignment, cells: list[Cell], *, seed: str, seconds: float):
+        self.sandbox, self.assignment, self.seed, self.seconds = sandbox, assignment, seed, seconds
+        self.cells = in_order(cells, assignment)
+        self.culprits: set[int] = set()
+        self.failed: dict[int, str] = {}
+        self.deadline = time.monotonic() + 12 * seconds
+        self.worker: Worker | None = None
+        self.workers = 0
+
+    def grade(self, diagnosis: Diagnosis) -> list[TaskMark]:
+        """The mark of each task, in order."""
+        try:
+            words = {task.name: self.visible_check(task) for task in self.assignment.tasks}
+            return [self.grade_task(task, words[task.name], diagnosis) for task in self.assignment.tasks]
+        finally:
+            if self.worker:
+                self.worker.end()
+
+    # The worker and its cells
+
+    def ready(self) -> Worker:
+        """A worker in which the cells have run, all but those that killed one before.
+
+        Raises:
+            Gone: if the submission's time, or its number of workers, is used up.
+        """
+        while not self.worker or self.worker.why:
+            if time.monotonic() > self.deadline or self.workers >= MAX_WORKERS:
+                raise Gone("ended")
+            self.worker, self.workers = self.sandbox.spawn(), self.workers + 1
+            self.load()
+        return self.worker
+
+    def load(self) -> None:
+        """Run the exercise's own cells, then the student's; a cell that lacked a name is tried again at the end."""
+        try:
+            for number, source in enumerate(self.assignment.prelude):
+                self.ask({"op": "cell", "name": f"start {number + 1}", "source": source})
+            waiting = [number for number in range(len(self.cells)) if number not in self.culprits]
+            for _ in range(3):
+                again = [number for number in waiting if not self.run(number)]
+                if not again or len(again) == len(waiting):
+                    break
+                waiting = again
+        except Gone:
+            pass  # `ready` starts the next worker, without the culprit
+
+    def run(self, number: int) -> bool:
+        """Run one cell; whether it ran to its end, or failed for another reason than a missing name."""
+        cell = self.cells[number]
+        try:
+            reply = self.ask({"op": "cell", "name": cell.name or f"cell {number + 1}", "source": cell.source})
+        except Gone as gone:
+            if gone.why != "lost":  # the sandbox itself broke: nobody's fault
+                self.culprits.add(number)
+                self.failed[number] = in_words(gone)
+            raise
+        if "raised" in reply:
+            self.failed[number] = str(reply.get("words", ""))
+        else:
+            self.failed.pop(number, None)
+        return reply.get("raised") != "NameError"
+
+    def ask(self, request: dict) -> dict:
+        left = min(self.seconds, self.deadline - time.monotonic())
+        if left <= 0:
+            self.worker.end("ended")
+        return self.worker.ask(request, left)
+
+    def names(self) -> dict[str, bool]:
+        """What the cells defined, and whether it is data."""
+        names = self.ask({"op": "names"}).get("names")
+        return {str(name): is_data is True for name, is_data in names.items()} if isinstance(names, dict) else {}
+
+    # Visible checks: only for feedback, and before any hidden input is sent, so that their words cannot carry one
+
+    def visible_check(self, task: Task) -> str:
+        """What the visible check of a task says; empty where it holds."""
+        try:
+            self.ready()
+            reply = self.ask({"op": "check", "name": task.name.replace("task", "check"), "source": task.check})
+        except Gone as gone:
+            return in_words(gone)
+        words = reply.get("words", "the check could not be run")
+        return without_progress(words, task.name) if isinstance(words, str) else ""
+
+    # Hidden tests
+
+    def grade_task(self, task: Task, check: str, diagnosis: Diagnosis) -> TaskMark:
+        """All of a task's points when each of its hidden tests passes, else none."""
+        outcomes: list[Outcome] = []
+        hints: list[str] = []
+        cause = Cause("", "")
+        for test in self.assignment.hidden.tests:
+            if test.task != task.name or cause.reason in ("late", "died", "memory", "protocol", "ended"):
+                continue
+            found, outcome = self.run_test(test)
+            outcomes.append(outcome)
+            if found:
+                cause = cause if cause.reason else found
+                hints.append(test.hint)
+        if not outcomes:
+            raise ValueError(f"{task.name} has no hidden test, so nothing can earn its {task.points} points")
+        mistake = diagnosis.match(task.name, outcomes) if cause.reason == "wrong" else None
+        return TaskMark(
+            task=task.name,
+            points=task.points,
+            earned=0 if cause.reason else task.points,
+            reason=cause.reason,
+            check=check or (cause.sentence if cause.reason not in ("", "wrong") else ""),
+            hints=tuple(dict.fromkeys(hints)),
+            mistake=mistake.__name__ if mistake else "",
+            sentence=" ".join((mistake.__doc__ or "").split()) if mistake else "",
+        )
+
+    def run_test(self, test: Callable) -> tuple[Cause | None, Outcome]:
+        """Run one hidden test; why it failed (None where it passed) and what the student's functions returned."""
+        for _ in range(3):
+            student = None
+            try:
+                self.ready()
+                student = Student(self.ask, self.names())
+                self.ask({"op": "fresh", "seed": seed_of(self.seed, test.__name__)})
+                test(student, Draw(self.seed, test.__name__))
+                cause = None
+            except Gone as gone:
+                if gone.why == "lost":
+                    continue
+                cause = Cause(reason_of(gone), in_words(gone))
+            except BadFrame as error:
+                self.worker.end()
+                cause = Cause("protocol", f"it broke the grader's protocol: {error}")
+            except StudentError as error:
+                cause = Cause("raised", f"your code raised {type(error).__mro__[2].__name__} on an input of the grader's")
+            except (KeyboardInterrupt, SystemExit, MemoryError):
+                raise
+            except BaseException:  # the test's own verdict, pytest.fail included
+                cause = Cause("wrong", "")
+            results = student._results if student else []
+            return cause, Outcome(test.__name__, cause is None, results)
+        return Cause("lost", "the sandbox broke three times; grade this submission again"), Outcome(test.__name__, False, [])
+
+    @property
+    def notes(self) -> Iterator[str]:
+        """For the student and the instructor: the cells that did not run."""
+        for number, words in sorted(self.failed.items()):
+            yield f"{self.cells[number].name or f'cell {number + 1}'} did not run to its end: {words}"
+
+
+def in_order(cells: list[Cell], assignment: Assignment) -> list[Cell]:
+    """The cells to run: no checks, no copies of our own cells but untouched tasks, and those first.
+
+    An untouched task comes first so that a second, solved copy of it wins wherever it stands.
+    """
+    stubs = {tidy(one) for one in assignment.stubs.values()}
+    untouched = [cell for cell in cells if tidy(cell.source) in stubs]
+    return untouched + [cell for cell in cells if not is_own(cell, assignment) and not cell.name.startswith("check")]
+
+
+def in_words(gone: Gone) -> str:
+    return REASONS.get(gone.why, f"it ended the process ({gone.why})")
+
+
+def reason_of(gone: Gone) -> str:
+    """The kinds of death that a table tells apart."""
+    if gone.why in REASONS:
+        return gone.why
+    return "protocol" if gone.why.startswith("broke") else "died"
+
+
+def without_progress(words: str, task: str) -> str:
+    """A visible check's sentence, without the task's name and the progress line around it."""
+    return words.split("\n  so far ")[0].removeprefix(f"{task}: ")[:1000]
+
+
+def seed_of(seed: str, test: str) -> int:
+    """The seed of a worker's own chance: it tells nothing about the seed of the draws."""
+    return int.from_bytes(hashlib.sha256(f"worker/{seed}/{test}".encode()).digest()[:6], "big")
