@@ -1,0 +1,53 @@
+"""What each mechanism of the catalogue costs at one size of features: parameters and multiply-adds."""
+
+from inspect import Parameter, signature
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from course_lib.catalog import CATALOG, Mechanism
+from course_lib.tables import QUESTIONS
+
+
+def multiply_adds(module: nn.Module, *inputs: torch.Tensor) -> int:
+    """The multiply-adds of the matrix products and convolutions of one forward pass; nothing else is counted.
+
+    >>> multiply_adds(nn.Conv2d(2, 3, 1), torch.zeros(1, 2, 5, 7))
+    210
+    """
+    # The fused attention kernel hides its two products from the counter; the plain one shows them.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        module.eval()(*inputs)
+    return counter.get_total_flops() // 2  # torch counts a multiply-add as two
+
+
+def cost(row: Mechanism, c: int, h: int, w: int) -> tuple[str, str, str]:
+    """Parameters and multiply-adds of one sample with ``c`` channels on ``h`` x ``w``; or dashes, and why not."""
+    try:
+        with torch.device("meta"):  # shapes without numbers: any size costs nothing
+            module = row.build(c, h, w, **required(row))
+            count = multiply_adds(module, *[torch.empty(shape) for shape in row.inputs(1, c, h, w)])
+        return f"{sum(p.numel() for p in module.parameters()):,}", f"{count:,}", ""
+    except ValueError as error:
+        return "–", "–", f"{row.name}: {error}"
+
+
+def required(row: Mechanism) -> dict:
+    """The row's small arguments that have no default."""
+    parameters = signature(row.module).parameters
+    return {name: value for name, value in row.small.items() if parameters[name].default is Parameter.empty}
+
+
+def cost_table(c: int, h: int, w: int) -> str:
+    """The catalogue as a table of aligned columns, and below it why a mechanism does not exist at this size."""
+    rows, reasons = [("name", "asks", "paper", "parameters", "multiply-adds", "lesson")], []
+    for row in CATALOG:
+        parameters, count, reason = cost(row, c, h, w)
+        rows.append((row.name, QUESTIONS[row.room], row.paper, parameters, count, f"{row.lesson:02d}"))
+        reasons += [reason] if reason else []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    note = f"One sample, {c} channels on {h} x {w}; multiply-adds of matrix products and convolutions."
+    return "\n".join([*lines, note, *reasons])

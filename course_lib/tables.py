@@ -1,0 +1,75 @@
+"""The generated tables: lessons, their map and the mechanisms, in README.md and for ``course list``."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from course_lib.exercises import UsageError, parts
+from course_lib.lessons import headers
+from course_lib.notebooks import badge
+
+QUESTIONS = {
+    "basics": "how",
+    "channel": "what",
+    "spatial": "where",
+    "channel_spatial": "what and where",
+    "branch": "which",
+    "temporal": "when",
+    "spatial_temporal": "where and when",
+    "cross": "between two inputs",
+}
+
+
+def lessons_table(root: Path) -> str:
+    """One row for each lesson that is written: number, linked title, question, minutes, needs, Colab."""
+    rows = ["| | Lesson | Question | Minutes | Needs | |", "|---|---|---|---|---|---|"]
+    for slug, header in headers(root).items():
+        path = parts(slug, root)["lesson"]
+        title = f"[{header.title}]({path.relative_to(root).as_posix()})"
+        needs, colab = ", ".join(header.needs) or "–", badge(path, root).replace("▶ Open in ", "").strip()
+        rows.append(f"| {slug[:2]} | {title} | {header.question} | {header.minutes} | {needs} | {colab} |")
+    return "\n".join(rows)
+
+
+def lessons_map(root: Path) -> str:
+    """The needs of the lessons as a graph that GitHub draws."""
+    found = headers(root)
+    lines = ["```mermaid", "graph LR"]
+    lines += [f'    {slug[:2]}["{slug[:2]} {header.title}"]' for slug, header in found.items()]
+    lines += [f"    {need} --> {slug[:2]}" for slug, header in found.items() for need in header.needs]
+    return "\n".join([*lines, "```"])
+
+
+def mechanisms_table(root: Path) -> str:
+    """One row for each mechanism of the catalogue; its lesson is linked once it is written."""
+    from course_lib.catalog import CATALOG  # imports torch
+
+    written = {slug[:2]: parts(slug, root)["lesson"].relative_to(root).as_posix() for slug in headers(root)}
+    rows = ["| Mechanism | Asks | Paper | Lesson |", "|---|---|---|---|"]
+    for row in CATALOG:
+        file = row.module.__module__.replace(".", "/") + ".py"
+        paper = re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", row.paper)
+        number = f"{row.lesson:02d}"
+        lesson = f"[{number}]({written[number]})" if number in written else number
+        rows.append(f"| [{row.title}]({file}) | {QUESTIONS[row.room]} | {paper} | {lesson} |")
+    return "\n".join(rows)
+
+
+SECTIONS: dict[str, Callable[[Path], str]] = {
+    "lessons": lessons_table,
+    "map": lessons_map,
+    "mechanisms": mechanisms_table,
+}
+
+
+def readme(root: Path) -> str:
+    """The text of README.md with its generated sections brought up to date; the rest is kept as it is."""
+    text = (root / "README.md").read_text(encoding="utf-8")
+    for name, table in SECTIONS.items():
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        if (text.count(start), text.count(end)) not in ((0, 0), (1, 1)) or text.find(start) > text.find(end):
+            raise UsageError(f"README.md needs {start} and {end} once each, in this order; repair them")
+        if start in text:
+            before, rest = text.split(start)
+            text = f"{before}{start}\n{table(root)}\n{end}{rest.split(end)[1]}"
+    return text
