@@ -1,0 +1,344 @@
+"""The lint of teaching: what every lesson and exercise must have, whoever writes it.
+
+Each rule takes one source and yields what it finds; RULES lists them all.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from nbformat import NotebookNode
+
+from course_lib.exercises import parts
+from course_lib.lessons import Header, headers, parse, read_cells, read_header, tagged
+from course_lib.notebooks import read, source_of, stale
+
+COLOUR_MAPS = {  # perceptual, and readable by colour-blind eyes
+    *("viridis", "cividis", "magma", "inferno", "plasma", "twilight", "gray", "grey", "binary"),
+    *("Greys", "Blues", "Oranges", "Purples", "PuOr", "RdBu", "BrBG", "PRGn"),
+}
+RANDOM = {  # what draws numbers, by the module that it is imported from
+    "torch": "rand randn randint randperm rand_like randn_like randint_like normal multinomial bernoulli poisson",
+    "torch.nn": "Linear Bilinear Embedding Conv1d Conv2d Conv3d MultiheadAttention LSTM LSTMCell GRU GRUCell",
+    "torch.nn.functional": "dropout gumbel_softmax",
+    "numpy.random": "rand randn randint random normal uniform choice permutation shuffle",
+    "random": "random randint choice choices shuffle sample uniform gauss",
+}
+DRAWING_METHODS = ("normal_", "uniform_", "random_", "bernoulli_", "exponential_", "sample", "rsample")
+SEEDS = {"numpy.random": "numpy.random.seed", "random": "random.seed"}  # of all others torch.manual_seed
+IDENTIFIER = re.compile(r"arXiv[: ]\d{4}\.\d{4,5}|\b10\.\d{4,}/\S+")
+RATINGS = re.compile(r"^difficulty [1-5]/5 · importance [1-5]/5 · \d+ minutes$", re.M)
+HINT = re.compile(r"<details>\s*<summary>.+?</summary>\s*(.*?)\s*</details>", re.S)
+LONGEST, MEDIAN, UNSTABLE = 20, 6, 0.05
+
+
+class Finding(NamedTuple):
+    """What is wrong where, and what to do about it; ``cell`` counts from 1 in the source, 0 is the whole file."""
+
+    file: str
+    cell: int
+    value: str
+    cure: str
+
+    def __str__(self) -> str:
+        place = f" cell {self.cell}" if self.cell else ""
+        return f"{self.file}{place}: {self.value}; {self.cure}"
+
+
+class Source(NamedTuple):
+    """One text source, what its notebook's cells put out (None: not built), and the lessons around it."""
+
+    slug: str
+    kind: str  # "lesson" or "solution"
+    cells: list[NotebookNode]
+    outputs: list[list[NotebookNode]] | None
+    lessons: dict[str, Header]
+    root: Path
+
+    @property
+    def path(self) -> Path:
+        return source_of(self.slug, self.kind, self.root)
+
+    @property
+    def header(self) -> Header:
+        return read_header(self.cells[0].source if self.cells else "")
+
+    def of_type(self, cell_type: str) -> list[tuple[int, NotebookNode]]:
+        return [(i, cell) for i, cell in enumerate(self.cells, start=1) if cell.cell_type == cell_type]
+
+
+Found = Iterator[tuple[int, str, str]]  # cell, value, cure
+
+
+def findings(chosen: list[str], root: Path) -> list[Finding]:
+    """Everything that the rules find in the chosen lessons and their exercises."""
+    found, lessons = [], headers(root)
+    for slug in chosen:
+        found += [Finding(slug, 0, *finding) for finding in missing_parts(slug, root)]
+        for kind in ("lesson", "solution"):
+            path = source_of(slug, kind, root)
+            if path.exists():
+                source = Source(slug, kind, read_cells(path), outputs(slug, kind, root), lessons, root)
+                name = path.relative_to(root).as_posix()
+                found += [Finding(name, *finding) for rule in RULES[kind] for finding in rule(source)]
+    return found
+
+
+def outputs(slug: str, kind: str, root: Path) -> list[list[NotebookNode]] | None:
+    """The outputs of each cell of the source; the notebook holds one cell more, the set-up cell."""
+    if stale(slug, kind, root):
+        return None
+    cells = read(parts(slug, root)[kind]).cells
+    return [cell.get("outputs", []) for cell in [cells[0], *cells[2:]]]
+
+
+def missing_parts(slug: str, root: Path) -> Iterator[tuple[str, str]]:
+    """Every lesson but 00 has an exercise, and every task of it a hidden test and a named wrong answer."""
+    if slug.startswith("00"):
+        return
+    for part in ("solution source", "hidden tests"):
+        if not parts(slug, root)[part].exists():
+            yield f"{parts(slug, root)[part].relative_to(root).as_posix()} does not exist", "write it"
+    if (hidden := parts(slug, root)["hidden tests"]).exists() and parts(slug, root)["solution source"].exists():
+        text = hidden.read_text(encoding="utf-8")
+        for k in filter(None, (tagged(cell, "task") for cell in read_cells(parts(slug, root)["solution source"]))):
+            for mark in ("task", "wrong"):
+                if not re.search(rf'@{mark}\(\s*"task_{slug[:2]}_{k}"', text):
+                    yield f"{hidden.name} has no @{mark} for task_{slug[:2]}_{k}", "write one"
+        if "FILL IN" in text:
+            yield f"{hidden.name} says FILL IN", "fill it in"
+
+
+# The header
+
+
+def title_and_question(source: Source) -> Found:
+    if not source.header.title:
+        yield 1, "no title", f'start with "# {source.slug[:2]} · Title"'
+    if source.kind == "lesson" and not source.header.question.endswith("?"):
+        yield 1, f"question {source.header.question!r}", "ask one question in bold below the title, ending in ?"
+
+
+def objectives(source: Source) -> Found:
+    if len(source.header.objectives) != 3:
+        yield 1, f"{len(source.header.objectives)} objectives", 'name three, as bullets under "you will be able to"'
+
+
+def minutes(source: Source) -> Found:
+    if not 1 <= source.header.minutes <= 90:
+        yield 1, f"{source.header.minutes} minutes", 'write "*Minutes:* 40", from 1 to 90'
+
+
+def needs(source: Source) -> Found:
+    if "*Needs:*" not in (source.cells[0].source if source.cells else ""):
+        yield 1, "no needs", 'write "*Needs:* 01, 03", or "*Needs:* —" for none'
+    known = {slug[:2] for slug in source.lessons}
+    for number in source.header.needs:
+        if number not in known:
+            yield 1, f"needs {number}", f"there are lessons {', '.join(sorted(known))}"
+    if source.kind == "lesson" and (circle := circle_of(source.slug[:2], source.lessons)):
+        yield 1, f"needs itself: {' → '.join(circle)}", "take one of these needs away"
+
+
+def circle_of(number: str, lessons: dict[str, Header]) -> list[str]:
+    """A path of needs from a lesson back to itself, or nothing."""
+    graph = {slug[:2]: header.needs for slug, header in lessons.items()}
+    waiting, seen = [[number]], set()
+    while waiting:
+        path = waiting.pop()
+        for need in graph.get(path[-1], []):
+            if need == number:
+                return [*path, need]
+            if need not in seen:
+                seen.add(need)
+                waiting.append([*path, need])
+    return []
+
+
+# Words
+
+
+def nothing_left_to_fill(source: Source) -> Found:
+    for i, cell in enumerate(source.cells, start=1):
+        if "FILL IN" in cell.source:
+            yield i, "says FILL IN", "fill it in"
+
+
+def citations(source: Source) -> Found:
+    """The header names a paper, and every paper named anywhere has its id somewhere in the notebook."""
+    text = [
+        (i, part) for i, cell in source.of_type("markdown") for part in re.split(r"\n\s*\n|\n[-*] |; ", cell.source)
+    ]
+    known = " ".join(part for _, part in text if IDENTIFIER.search(part))
+    paper = re.search(r"\*Paper:\*\s*(.*?)(?: · |$)", source.cells[0].source, re.M)
+    if source.kind == "lesson" and not source.slug.startswith("00") and not (paper and IDENTIFIER.search(paper[1])):
+        yield 1, "no paper with an arXiv id or DOI", 'write "*Paper:* Author et al., 2018, arXiv 1709.01507"'
+    for i, part in text:
+        for author in re.findall(r"([A-Z][\w-]+) et al", part):
+            if not re.search(rf"\b{author}\b", known):
+                yield i, f"{author} et al. is cited without an id", "add the arXiv id or DOI beside the name, once"
+
+
+def alt_text(source: Source) -> Found:
+    """Every picture among the outputs is followed by its description."""
+    for i, put_out in enumerate(source.outputs or [], start=1):
+        if any("image/png" in output.get("data", {}) for output in put_out):
+            following = source.cells[i].source if i < len(source.cells) else ""
+            if not re.search(r"^\*Alt text:\* *\S.{9,}", following, re.M):
+                yield i, "a figure without alt text", 'start the Markdown cell below it with "*Alt text:* …"'
+
+
+# Code
+
+
+def cell_length(source: Source) -> Found:
+    lengths = {
+        i: len([line for line in cell.source.splitlines() if line.strip()]) for i, cell in source.of_type("code")
+    }
+    for i, length in lengths.items():
+        if length > LONGEST:
+            yield i, f"{length} lines of code", f"split it, or move it to course_lib; {LONGEST} is the most"
+    if lengths and median(lengths.values()) > MEDIAN:
+        yield 0, f"half of the code cells have more than {MEDIAN} lines", "show one idea in a cell"
+
+
+def colour_maps(source: Source) -> Found:
+    """Every colour map is from the safe list; one whose name cannot be read is a finding too."""
+    constants = strings(parse(source.path))
+    plotting = source.root / "course_lib/plotting.py"
+    constants |= strings(parse(plotting)) if plotting.exists() else {}
+    for i, tree in code(source):
+        for value in colour_map_values(tree):
+            name = constants.get(value.id) if isinstance(value, ast.Name) else getattr(value, "value", None)
+            if not isinstance(name, str) or name.removesuffix("_r") not in COLOUR_MAPS:
+                shown = name if isinstance(name, str) else ast.unparse(value)
+                yield i, f"colour map {shown}", f"use one of {', '.join(sorted(COLOUR_MAPS))}, by its name"
+
+
+def colour_map_values(tree: ast.AST) -> Iterator[ast.expr]:
+    """The names of the colour maps in use: arguments of ``cmap=`` and what is looked up in matplotlib."""
+    for node in ast.walk(tree):
+        if (name := looked_up(node)) is not None:
+            yield name
+        elif isinstance(node, ast.keyword) and node.arg == "cmap" and looked_up(node.value) is None:
+            yield node.value
+
+
+def looked_up(node: ast.AST) -> ast.expr | None:
+    """The name in ``get_cmap(name)``, ``colormaps[name]`` and ``plt.cm.name``."""
+    if isinstance(node, ast.Call) and dotted(node.func).endswith(("set_cmap", "get_cmap")):
+        return node.args[0] if node.args else None
+    if isinstance(node, ast.Subscript) and dotted(node.value).endswith("colormaps"):
+        return node.slice
+    if isinstance(node, ast.Attribute) and dotted(node.value) in ("cm", "plt.cm", "mpl.cm", "matplotlib.cm"):
+        return ast.Constant(node.attr)
+    return None
+
+
+def strings(tree: ast.Module) -> dict[str, str]:
+    """The names that a module gives to strings, at its top."""
+    return {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name) and isinstance(node.value.value, str)
+    }
+
+
+def seeds(source: Source) -> Found:
+    """Whatever draws numbers has a generator, or stands after a line that seeds."""
+    names, seeded = imported(parse(source.path)), set()
+    for i, tree in code(source):
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        for call in sorted(calls, key=lambda node: (node.lineno, node.col_offset)):
+            first, dot, rest = dotted(call.func).partition(".")
+            name = names.get(first, first) + dot + rest
+            seeded.add(name)
+            if draws(name, call) and SEEDS.get(name.rpartition(".")[0], "torch.manual_seed") not in seeded:
+                yield i, f"{name} is not seeded", "pass generator=torch.Generator().manual_seed(0), or seed before it"
+
+
+def draws(name: str, call: ast.Call) -> bool:
+    """Whether a call draws numbers from a generator that everybody shares."""
+    module, _, function = name.rpartition(".")
+    if function == "default_rng":
+        return not call.args and not call.keywords
+    known = function in RANDOM.get(module, "").split() or function.endswith(DRAWING_METHODS)
+    return known and not any(keyword.arg == "generator" for keyword in call.keywords)
+
+
+def imported(tree: ast.Module) -> dict[str, str]:
+    """What each imported name stands for: ``np`` is ``numpy``, ``nn`` is ``torch.nn``."""
+    names = {}
+    for node in ast.walk(tree):
+        for alias in getattr(node, "names", []) if isinstance(node, ast.Import | ast.ImportFrom) else []:
+            origin = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            if alias.asname or origin:
+                names[alias.asname or alias.name] = origin + alias.name
+    return names
+
+
+def code(source: Source) -> Iterator[tuple[int, ast.Module]]:
+    """The syntax tree of each code cell, magics left out; ``parse`` has read the whole source as Python before."""
+    for i, cell in source.of_type("code"):
+        lines = [line if not re.match(r"\s*[%!]", line) else "" for line in cell.source.splitlines()]
+        yield i, ast.parse("\n".join(lines))
+
+
+def dotted(node: ast.expr) -> str:
+    """``torch.rand`` from its syntax tree; what stands before the dot may be any expression."""
+    return ast.unparse(node) if isinstance(node, ast.Name | ast.Attribute) else ""
+
+
+# Outputs
+
+
+def up_to_date(source: Source) -> Found:
+    if source.outputs is None:
+        yield 0, "its notebook is not up to date", f"run `course build {source.slug[:2]}`"
+    elif not any(source.outputs):
+        yield 0, "its notebook was never executed", f"run `course build --force {source.slug[:2]}`"
+
+
+def stable_outputs(source: Source) -> Found:
+    """No warning or progress bar is stored, and few cells ask nbval to look away."""
+    for i, put_out in enumerate(source.outputs or [], start=1):
+        if any(output.get("name") == "stderr" for output in put_out):
+            yield i, "stored a warning", "repair what is warned of; its text differs between machines"
+    cells = [cell for _, cell in source.of_type("code")]
+    ignored = [i for i, cell in source.of_type("code") if "nbval-ignore-output" in cell.metadata.get("tags", [])]
+    if len(ignored) > 1 and len(ignored) > UNSTABLE * len(cells):
+        yield ignored[1], f"{len(ignored)} of {len(cells)} outputs are not compared", "round what is printed instead"
+
+
+# Exercises
+
+
+def ratings_and_hints(source: Source) -> Found:
+    """Each task is announced by a Markdown cell with its ratings and at least two hints that say something."""
+    for i, cell in source.of_type("code"):
+        if (k := tagged(cell, "task")) is None:
+            continue
+        text = source.cells[i - 2].source if i > 1 else ""
+        task = f"task_{source.slug[:2]}_{k}"
+        if not re.search(rf"^## {task} · \S", text, re.M):
+            yield i - 1, f"{task} is not announced", f'start the Markdown cell above it with "## {task} · Title"'
+        if not RATINGS.search(text):
+            yield i - 1, f"{task} has no ratings", "write the line: difficulty 2/5 · importance 5/5 · 10 minutes"
+        if (count := len([hint for hint in HINT.findall(text) if hint])) < 2:
+            yield (
+                i - 1,
+                f"{task} has {count} hints",
+                "fold two away: <details><summary>Hint 1</summary> … </details>",
+            )
+
+
+BOTH = (
+    title_and_question, minutes, needs, nothing_left_to_fill, citations, alt_text, colour_maps, seeds,
+    up_to_date, stable_outputs,
+)  # fmt: skip
+RULES = {"lesson": (objectives, cell_length, *BOTH), "solution": (ratings_and_hints, *BOTH)}
