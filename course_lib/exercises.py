@@ -59,7 +59,9 @@ class Exercise:
         try:
             yield
         except Exception as error:
-            raise NotYet(f"{name}: {in_words(error)}\n  {self.progress}") from error
+            said = in_words(error)
+            said = said if said.startswith(name) else f"{name}: {said}"
+            raise NotYet(f"{said}\n  {self.progress}") from error
         self.earned[number - 1] = worth
         print(f"✓ {name} · {worth} point{'s' * (worth > 1)} · {self.progress}")
 

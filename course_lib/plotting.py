@@ -46,7 +46,7 @@ def side_by_side(draw: Callable, settings: Sequence[dict], *, width: float = 7.0
 def show_image(axes: Axes, image: Tensor, *, title: str = "") -> None:
     """A grey (h w) or colour (3 h w) image with values in [0, 1], each pixel as a square."""
     pixels = image.permute(1, 2, 0) if image.ndim == 3 else image  # c h w -> h w c
-    axes.imshow(pixels.detach().clamp(0, 1), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(pixels.detach().clamp(0, 1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
 
@@ -62,7 +62,7 @@ def show_images(images: Sequence[Tensor], titles: Sequence[str] = (), *, width: 
 
 def show_weights(axes: Axes, weights: Tensor, *, title: str = "", top: float | None = None) -> None:
     """Weights (h w) as colours from 0 to ``top``, or to their largest value."""
-    weights = weights.detach()
+    weights = weights.detach().numpy()
     axes.imshow(weights, cmap=WEIGHTS, vmin=0, vmax=top or weights.max(), interpolation="nearest")
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()

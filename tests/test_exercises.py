@@ -1,0 +1,146 @@
+"""Every exercise: unsolved it earns nothing, solved everything, and no named wrong answer gets through."""
+
+import contextlib
+import io
+from collections import Counter
+from types import SimpleNamespace
+
+import jupytext
+import pytest
+
+from course_lib.exercises import Exercise, NotYet, find_slug, parts, slugs
+from course_lib.grading.hidden import judge, load
+
+EXERCISES = [slug for slug in slugs() if parts(slug)["solution source"].exists()]
+SEEDS = (1, 2, 3)
+
+
+class Solved:
+    """The cells of one solution, run once; its functions can be replaced and its checks run again."""
+
+    def __init__(self, slug: str):
+        cells = [cell for cell in jupytext.read(parts(slug)["solution source"]).cells if cell.cell_type == "code"]
+        self.checks = {tag: cell.source for cell in cells for tag in cell.metadata.get("tags", []) if "check_" in tag}
+        self.names: dict = {}
+        with contextlib.redirect_stdout(io.StringIO()):
+            for cell in cells:
+                exec(compile(cell.source, f"<{slug}>", "exec"), self.names)
+
+    def says(self, task: str) -> str:
+        """What the visible check of a task answers; empty where it is content."""
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(self.checks[task.replace("task", "check")], self.names)
+        except NotYet as answer:
+            return str(answer)
+        return ""
+
+    @contextlib.contextmanager
+    def replaced(self, answer):
+        """The same solution with one function replaced by a wrong answer."""
+        right = self.names[answer.replaces]
+        self.names[answer.replaces] = answer
+        yield
+        self.names[answer.replaces] = right
+
+    def failed(self, hidden, seed) -> set[str]:
+        """The tasks of which at least one hidden test fails."""
+        return {verdict.task for verdict in judge(hidden, SimpleNamespace(**self.names), seed=seed) if verdict.error}
+
+
+@pytest.fixture(params=EXERCISES, scope="module")
+def slug(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def solved(slug):
+    return Solved(slug)
+
+
+@pytest.fixture(scope="module")
+def hidden(slug):
+    return load(slug)
+
+
+def test_solved_earns_full_points(solved, hidden):
+    for task in solved.checks:
+        assert solved.says(task) == ""
+    assert solved.names["exercise"].earned == solved.names["exercise"].points
+    assert [solved.failed(hidden, seed) for seed in SEEDS] == [set()] * len(SEEDS)
+
+
+def test_every_task_is_checked_hidden_and_has_five_wrong_answers(solved, hidden):
+    tasks = {name.replace("check", "task") for name in solved.checks}
+    exercise = solved.names["exercise"]
+    assert (
+        tasks == {exercise.task(k + 1) for k in range(len(exercise.points))} == {test.task for test in hidden.tests}
+    )
+    assert 3 <= len(tasks) and min(Counter(answer.wrong for answer in hidden.wrong).values()) >= 5
+    assert {answer.wrong for answer in hidden.wrong} == tasks
+    assert all(len(answer.__doc__ or "") > 20 for answer in hidden.wrong), "each has its sentence"
+
+
+def test_unsolved_fails_every_check_and_every_hidden_test(slug, hidden):
+    unsolved = {}
+    said = []
+    exercise = jupytext.read(parts(slug)["exercise"])
+    for cell in (cell for cell in exercise.cells if cell.cell_type == "code"):
+        try:
+            exec(compile(cell.source, f"<{slug}>", "exec"), unsolved)
+        except NotYet as answer:
+            said.append(str(answer))
+    tasks = {test.task for test in hidden.tests}
+    assert sum(unsolved["exercise"].earned) == 0
+    assert len(said) == len(tasks) and all("is yours to write" in answer for answer in said)
+    verdicts = judge(hidden, SimpleNamespace(**unsolved), seed=0)
+    assert all(verdict.error for verdict in verdicts)
+
+
+def test_named_wrong_answers_are_caught(slug, solved, hidden, capsys):
+    rows = []
+    for answer in hidden.wrong:
+        with solved.replaced(answer):
+            caught = [answer.wrong in solved.failed(hidden, seed) for seed in SEEDS]
+            rows.append((answer, all(caught), solved.says(answer.wrong)))
+    with capsys.disabled():
+        print(f"\nwrong answers to {slug}: hidden tests, visible check")
+        for answer, by_hidden, says in rows:
+            print(f"  {'✓' if by_hidden else '✗'} {'✓' if says else '–'}  {answer.wrong}  {answer.__name__}")
+    assert all(by_hidden for _, by_hidden, _ in rows)
+    for task in {answer.wrong for answer in hidden.wrong}:
+        seen = [bool(says) for answer, _, says in rows if answer.wrong == task]
+        assert sum(seen) >= 0.8 * len(seen), f"the visible check of {task} catches {sum(seen)} of {len(seen)}"
+
+
+def test_a_check_answers_in_words():
+    exercise = Exercise("07_words", points=[2, 3])
+    with pytest.raises(NotYet, match=r"task_07_1: weights must sum to 1\n  so far 0 of 5"), exercise.check(1):
+        raise AssertionError("weights must sum to 1")
+    with pytest.raises(NotYet, match="your code raised ZeroDivisionError: division by zero"), exercise.check(1):
+        1 / 0  # noqa: B018
+    with pytest.raises(NotYet, match=r"^task_07_2 is yours to write"), exercise.check(2):
+        raise NotImplementedError("task_07_2 is yours to write")
+    assert NotYet("words")._render_traceback_() == ["✗ words"]
+
+
+def test_points_are_lost_again_when_a_check_fails(capsys):
+    exercise = Exercise("07_words", points=[2, 3])
+    with exercise.check(2):
+        pass
+    assert capsys.readouterr().out == "✓ task_07_2 · 3 points · so far 3 of 5 ▰▰▰▱▱\n"
+    with pytest.raises(NotYet), exercise.check(2):
+        raise AssertionError("no")
+    assert exercise.earned == [0, 0]
+    with pytest.raises(ValueError, match="tasks 1 to 2, not 3"), exercise.check(3):
+        pass
+
+
+@pytest.mark.parametrize("name", ["01", "addressing", "01_addressing"])
+def test_a_slug_is_found_by_number_name_or_both(name):
+    assert find_slug(name) == "01_addressing"
+
+
+def test_an_unknown_slug_is_answered_with_those_there_are():
+    with pytest.raises(ValueError, match=r"no lesson is called 'adress'; there are 00_start_here, 01_addressing"):
+        find_slug("adress")

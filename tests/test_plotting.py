@@ -1,0 +1,74 @@
+"""Pictures of inputs whose picture is known, and controls that draw them again."""
+
+from io import BytesIO
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.image import imread
+
+from course_lib.interactive import slider, steer
+from course_lib.plotting import new_figure, plot_lines, png, show_image, show_images, show_overlay, show_weights
+from course_lib.plotting import side_by_side as twins
+
+
+def pixels(figure):
+    return imread(BytesIO(png(figure)))[..., :3]
+
+
+def test_an_image_is_shown_upright_with_its_own_colours():
+    image = torch.zeros(3, 4, 8)
+    image[0, 0, 0], image[2, 3, 7] = 1, 1  # red in the upper left corner, blue in the lower right
+    shown = pixels(show_images([image]))
+    red, blue = (np.argwhere(np.isclose(shown, colour).all(-1)).mean(0) for colour in ([1, 0, 0], [0, 0, 1]))
+    assert red[0] < blue[0] and red[1] < blue[1]
+
+
+def test_weights_run_from_zero_to_the_largest():
+    figure = new_figure()
+    show_weights(figure.subplots(), torch.tensor([[0.0, 0.25], [0.5, 0.25]]))
+    shown = figure.axes[0].images[0]
+    assert shown.get_clim() == (0, 0.5) and shown.get_cmap().name == "viridis"
+
+
+def test_an_overlay_keeps_the_brightest_and_darkens_the_rest():
+    figure = new_figure()
+    show_overlay(figure.subplots(), torch.ones(3, 4, 4), torch.tensor([[1.0, 0.0], [0.5, 0.0]]))
+    shown = figure.axes[0].images[0].get_array()
+    assert shown[0, 0, 0] == 1 and np.isclose(shown[0, 3, 0], 0.15) and np.isclose(shown[3, 0, 0], 0.575)
+
+
+def test_lines_differ_in_colour_and_marker():
+    figure = new_figure()
+    plot_lines(figure.subplots(), [1, 2], {"a": [1, 2], "b": [2, 3]}, xlabel="x", ylabel="y")
+    first, second = figure.axes[0].lines
+    assert first.get_color() != second.get_color() and first.get_marker() != second.get_marker()
+    assert list(second.get_ydata()) == [2, 3] and figure.axes[0].get_xlabel() == "x"
+
+
+def test_figures_do_not_pile_up():
+    for _ in range(30):
+        new_figure()
+    assert plt.get_fignums() == []
+
+
+def draw(figure, level=1, name="a"):
+    show_image(figure.subplots(), torch.full((4, 4), float(level)), title=name)
+
+
+def test_a_control_draws_again_what_the_plain_call_draws():
+    control = slider("level", [0, 0.5, 1], value=0.5)
+    box = steer(draw, level=control)
+    before = box.children[-1].value
+    control.value = 1
+    after = box.children[-1].value
+    plain = new_figure()
+    draw(plain, level=1)
+    assert before != after == png(plain)
+    assert isinstance(box.children[0], ipywidgets.SelectionSlider) and isinstance(box.children[-1], ipywidgets.Image)
+
+
+def test_twins_stand_side_by_side():
+    figure = twins(draw, [{"level": 0}, {"level": 1}])
+    assert [axes.images[0].get_array()[0, 0] for panel in figure.subfigs for axes in panel.axes] == [0, 1]
