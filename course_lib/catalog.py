@@ -27,9 +27,18 @@ from course_lib.channel_spatial.dual import ChannelAttention, DualAttention, Pos
 from course_lib.channel_spatial.sca import SCA
 from course_lib.cross.bilinear import BilinearAttention
 from course_lib.cross.context import ContextTransformer
+from course_lib.spatial.asymmetric_non_local import AsymmetricPyramid
+from course_lib.spatial.compact_non_local import CompactNonLocal
+from course_lib.spatial.criss_cross import CrissCross
+from course_lib.spatial.deformable import DeformableConv2d
+from course_lib.spatial.double_attention import DoubleAttention
+from course_lib.spatial.external import ExternalAttention
 from course_lib.spatial.glimpse import RecurrentAttention
 from course_lib.spatial.global_context import GlobalContext, SimplifiedNonLocal
+from course_lib.spatial.global_reasoning import GlobalReasoning
+from course_lib.spatial.local_relation import LocalRelation
 from course_lib.spatial.non_local import NonLocal
+from course_lib.spatial.pyramid_graph import PyramidGraph
 from course_lib.spatial.spatial_transformer import SpatialTransformer
 from course_lib.spatial.stand_alone import StandAloneAttention
 from course_lib.spatial.vision_transformer import VisionTransformer
@@ -241,6 +250,21 @@ CATALOG = (
         },
     ),
     Mechanism(
+        DeformableConv2d,
+        title="Deformable convolution v1, v2",
+        paper="Dai 2017, arXiv 1703.06211; Zhu 2019, arXiv 1811.11168",
+        lesson=8,
+        map=Free("how far each tap is moved, in pixels, y before x"),
+        map_shape="b 2k² h w",
+        parameters=lambda m: (
+            (k := m.convolution.kernel_size[0] ** 2) * m.in_channels * m.convolution.out_channels
+            + m.convolution.out_channels
+            + (2 if m.modulation is None else 3) * k * (k * m.in_channels + 1)
+        ),
+        arguments=lambda c, h, w: (c, c),
+        small={"modulated": True},
+    ),
+    Mechanism(
         VisionTransformer,
         title="Vision Transformer (ViT)",
         paper="Dosovitskiy 2021, arXiv 2010.11929",
@@ -304,6 +328,114 @@ CATALOG = (
         map_shape="b s h w k²",
         parameters=lambda m: 3 * m.channels**2 + m.kernel_size * m.channels,
         small={"kernel_size": 3, "num_heads": 3},
+    ),
+    Mechanism(
+        CompactNonLocal,
+        title="Compact generalised non-local (CGNL)",
+        paper="Yue 2018, arXiv 1810.13125",
+        lesson=11,
+        map=Free("how well keys and values of a group agree over all channels and positions"),
+        map_shape="b groups",
+        parameters=lambda m: 3 * m.channels * (d := m.channels // 2) + m.channels * d // m.groups + 2 * m.channels,
+        small={"groups": 2},
+        no_gradient=dict.fromkeys(
+            [f"{layer}.weight" for layer in ("query", "key", "value", "output")],
+            "the group norm after W_z starts with scale zero",
+        ),
+    ),
+    Mechanism(
+        CrissCross,
+        title="Criss-cross (CCNet)",
+        paper="Huang 2019, arXiv 1811.11721",
+        lesson=11,
+        map=Distribution(3),
+        map_shape="b h w (h+w−1)",
+        parameters=lambda m: (c := m.channels) * (c + 2 * (d := c // 8)) + c + 2 * d + 1,
+        size=(19, 5, 7),
+        no_gradient=dict.fromkeys(
+            [f"{layer}.{name}" for layer in ("query", "key", "value") for name in ("weight", "bias")],
+            "γ starts at zero",
+        ),
+    ),
+    Mechanism(
+        AsymmetricPyramid,
+        title="Asymmetric non-local, pyramid block (ANN)",
+        paper="Zhu 2019, arXiv 1908.07678",
+        lesson=11,
+        map=Distribution(2),
+        map_shape="b n m",
+        parameters=lambda m: 3 * (c := m.channels) * (d := m.value.out_channels) + 4 * d + c + (2 * c + 3) * c,
+        small={"sizes": (1, 2, 3), "dropout": 0.0},
+        no_gradient=dict.fromkeys(
+            [f"{layer}.{name}" for layer in ("key.0", "key.1", "value") for name in ("weight", "bias")],
+            "W_o starts at zero",
+        )
+        | dict.fromkeys(["output.bias", "fuse.0.bias"], "the batch norm that follows takes constants away"),
+    ),
+    Mechanism(
+        DoubleAttention,
+        title="Double attention (A²-Nets)",
+        paper="Chen 2018, arXiv 1810.11579",
+        lesson=11,
+        map=(Distribution(2), Distribution(1)),
+        map_shape="gather b m n, distribute b m n",
+        parameters=lambda m: (
+            2 * (c := m.channels) * ((d := m.feature.out_features) + (s := m.gather.out_channels)) + c + d + 2 * s
+        ),
+        no_gradient={"gather.bias": "a constant added to all positions changes no weight"},
+    ),
+    Mechanism(
+        ExternalAttention,
+        title="External attention",
+        paper="Guo 2021, arXiv 2105.02358",
+        lesson=11,
+        map=Distribution(3),
+        map_shape="b s n m",
+        parameters=lambda m: (
+            2 * (c := m.channels) ** 2 + 3 * c + 2 * m.memory_key.in_channels * m.memory_key.out_channels
+        ),
+        small={"slots": 5, "num_heads": 3},
+        no_gradient={"embed.bias": "it gives all positions the same score, which the softmax over them takes away"},
+    ),
+    Mechanism(
+        GlobalReasoning,
+        title="Global reasoning (GloRe)",
+        paper="Chen 2019, arXiv 1811.12814",
+        lesson=12,
+        map=Free("how strongly a pixel belongs to a node, of any sign"),
+        map_shape="b m n",
+        parameters=lambda m: (
+            m.channels * (2 * (s := m.state.out_channels) + (n := m.assignment.out_channels) + 2)
+            + s * (s + 1)
+            + n * (n + 2)
+        ),
+        small={"nodes": 5},
+        no_gradient=dict.fromkeys(
+            [f"{layer}.{name}" for layer in ("assignment", "state", "adjacency") for name in ("weight", "bias")]
+            + ["update.weight", "extend.weight"],
+            "the batch norm after W_o starts with scale zero",
+        ),
+    ),
+    Mechanism(
+        PyramidGraph,
+        title="Pyramid graph reasoning (SpyGR)",
+        paper="Li 2020, arXiv 2003.10211",
+        lesson=12,
+        map=Free("normalised similarity of two pixels, in [0, 1], of largest eigenvalue 1"),
+        map_shape="per level b n n",
+        parameters=lambda m: (
+            len(m.levels) * (2 * (c := m.channels) * (f := m.levels[0].embed.out_channels) + 2 * f + c * c)
+        ),
+    ),
+    Mechanism(
+        LocalRelation,
+        title="Local relation (LR-Net)",
+        paper="Hu 2019, arXiv 1904.11491",
+        lesson=13,
+        map=Distribution(-1),
+        map_shape="b groups h w k²",
+        parameters=lambda m: 2 * m.channels * m.groups + m.channels**2 + 48 + 16 * m.groups,
+        small={"kernel_size": 3, "groups": 3},
     ),
     # channel_spatial — what and where
     Mechanism(
