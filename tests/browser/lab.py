@@ -1,0 +1,226 @@
+"""JupyterLab in a real browser: start it, open a notebook, run all cells, move its sliders.
+
+Both ends stay on this machine: the browser resolves no name at all, and every request it makes is written down.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
+
+CURE = "install Chromium (apt-get install chromium) or run: .venv/bin/python -m playwright install chromium"
+FLAGS = [
+    "--no-sandbox",  # root in a container
+    "--disable-dev-shm-usage",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+]
+SETTINGS = {  # a quiet JupyterLab whose cells are all in the page
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
+PROMPTS = ".jp-CodeCell .jp-InputArea-prompt"
+NONE_RUNNING = """prompts => {
+    const shown = [...document.querySelectorAll(prompts)].map(prompt => prompt.innerText);
+    return shown.some(text => /[0-9]/.test(text)) && !shown.some(text => text.includes("*"));
+}"""
+START_WATCH = """(cell, patience) => {
+    const pictures = () => [...cell.querySelectorAll("img")]
+        .filter(image => image.complete && image.naturalWidth).map(image => image.src).join();
+    const before = pictures();
+    window.newPicture = new Promise(done => {
+        let start = null;
+        const begin = () => { start = performance.now(); };
+        for (const kind of ["keydown", "pointerdown"])
+            cell.addEventListener(kind, begin, {once: true, capture: true});
+        const give_up = performance.now() + patience;
+        const look = () => {
+            const now = pictures();
+            if (start !== null && now && now !== before) done(performance.now() - start);
+            else if (performance.now() > give_up) done(null);
+            else requestAnimationFrame(look);
+        };
+        look();
+    });
+}"""
+
+
+def find_chromium() -> str | None:
+    """The system's browser, else the one that Playwright installed, else None."""
+    names = ["chromium", "chromium-browser", "google-chrome", "chrome"]
+    return next(filter(None, map(shutil.which, names)), None) or own_chromium()
+
+
+def own_chromium() -> str | None:
+    with sync_playwright() as playwright:
+        path = playwright.chromium.executable_path
+    return path if os.path.exists(path) else None
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A headless browser.
+
+    Raises:
+        FileNotFoundError: if there is none, with the cure.
+    """
+    executable = find_chromium()
+    if executable is None:
+        raise FileNotFoundError(f"the browser test found no Chromium; {CURE}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def jupyterlab(folder: Path, home: Path) -> Iterator[Callable[[str], str]]:
+    """JupyterLab on ``folder`` with its settings in ``home``: yields the address of a notebook's path.
+
+    Each address has a workspace of its own, or the tabs of earlier pages would come back.
+    """
+    for name, values in SETTINGS.items():
+        file = home / f"settings/@jupyterlab/{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(values))
+    token, port = secrets.token_hex(8), free_port()
+    base = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--LabApp.news_url="]
+    command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1"]
+    command += [f"--ServerApp.root_dir={folder}", f"--IdentityProvider.token={token}"]
+    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
+    places = {"HOME": home, "JUPYTER_CONFIG_DIR": home / "config", "JUPYTER_DATA_DIR": home / "data"}
+    places |= {"JUPYTER_RUNTIME_DIR": home / "runtime", "IPYTHONDIR": home / "ipython"}
+    places |= {"JUPYTERLAB_SETTINGS_DIR": home / "settings", "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces"}
+    environment = os.environ | {name: str(path) for name, path in places.items()} | {"OMP_NUM_THREADS": "1"}
+    with open(home / "server.log", "w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_for(f"{base}/api/status?token={token}", server, home / "server.log")
+        yield lambda path: f"{base}/lab/workspaces/{secrets.token_hex(4)}/tree/{path}?token={token}"
+        stop_kernels(base, token)
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGKILL)  # a polite end waits for kernels, sometimes for ever
+        server.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(address: str, server: subprocess.Popen, log: Path, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while server.poll() is None and time.monotonic() < deadline:
+        try:
+            urlopen(address, timeout=5).close()
+            return
+        except (URLError, OSError):
+            time.sleep(0.1)
+    raise TimeoutError(f"JupyterLab did not start within {seconds} s; it said:\n{log.read_text()[-2000:]}")
+
+
+def stop_kernels(base: str, token: str) -> None:
+    header = {"Authorization": f"token {token}"}
+    with urlopen(Request(f"{base}/api/kernels", headers=header)) as answer:
+        kernels = json.load(answer)
+    for kernel in kernels:
+        urlopen(Request(f"{base}/api/kernels/{kernel['id']}", headers=header, method="DELETE")).close()
+
+
+class Notebook:
+    """A notebook open in the browser, and the addresses it asked for."""
+
+    def __init__(self, page: Page, address: str):
+        self.page = page
+        self.requests: list[str] = []
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("websocket", lambda connection: self.requests.append(connection.url))
+        page.goto(address)
+        self.wait_until_idle()  # before that, running raises a dialog that asks for a kernel
+
+    @property
+    def requests_elsewhere(self) -> list[str]:
+        here = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:")
+        return [address for address in self.requests if not address.startswith(here)]
+
+    @property
+    def tracebacks(self) -> list[str]:
+        texts = self.page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').all_inner_texts()
+        return [text for text in texts if "Traceback" in text]
+
+    @property
+    def not_run(self) -> int:
+        """How many code cells have no number: those behind a cell that failed."""
+        return sum(text.strip("[]: \n") == "" for text in self.page.locator(PROMPTS).all_inner_texts())
+
+    @property
+    def sliders(self) -> list[Locator]:
+        return self.page.locator(".jp-Cell [role=slider]").all()
+
+    def wait_until_idle(self) -> None:
+        self.page.get_by_text("| Idle").wait_for(timeout=120_000)
+
+    @property
+    def widgets(self) -> int:
+        """How many cells hold at least one slider."""
+        return self.page.locator(".jp-Cell:has([role=slider])").count()
+
+    def run_all(self) -> None:
+        """Forget the stored outputs and run every cell, as a reader does from the menu."""
+        self.menu("Edit", "Clear Outputs of All Cells")
+        self.menu("Run", "Run All Cells")
+        self.page.wait_for_function(NONE_RUNNING, arg=PROMPTS, timeout=180_000)
+        self.wait_until_idle()
+
+    def menu(self, name: str, entry: str) -> None:
+        for item in name, entry:
+            self.page.get_by_role("menuitem", name=item, exact=True).click()
+
+    def press(self, slider: Locator, key: str, *, patience: int = 10_000) -> float | None:
+        """Milliseconds from the key to a new picture in the slider's cell; None if none came."""
+        slider.focus()
+        self.watch(slider, patience)
+        self.page.keyboard.press(key)
+        return self.page.evaluate("window.newPicture")
+
+    def drag(self, slider: Locator, pixels: int) -> float | None:
+        """The same for a drag of the handle with the mouse, to where there is room."""
+        slider.scroll_into_view_if_needed()
+        handle, track = slider.bounding_box(), slider.locator("xpath=ancestor::*[contains(@class, 'noUi-base')]")
+        x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+        to = x + pixels if x + pixels < track.bounding_box()["x"] + track.bounding_box()["width"] else x - pixels
+        self.watch(slider)
+        self.page.mouse.move(x, y)
+        self.page.mouse.down()
+        self.page.mouse.move(to, y, steps=5)
+        self.page.mouse.up()
+        return self.page.evaluate("window.newPicture")
+
+    def watch(self, slider: Locator, patience: int = 10_000) -> None:
+        cell = slider.locator("xpath=ancestor::*[contains(concat(' ', @class, ' '), ' jp-Cell ')]")
+        cell.evaluate(START_WATCH, patience)
+
+
+def eight_moves(notebook: Notebook, slider: Locator) -> list[float]:
+    """Milliseconds to the new picture, for a key to the left and back, four times.
+
+    Raises:
+        AssertionError: if a key changes no picture.
+    """
+    taken = [notebook.press(slider, key) for key in ["ArrowLeft", "ArrowRight"] * 4]
+    assert None not in taken, f"a key on slider {slider.get_attribute('aria-valuetext')} changed no picture: {taken}"
+    return taken

@@ -1,0 +1,102 @@
+"""Lessons in a real browser: all cells run, every slider draws a new picture, and nothing is asked of the network.
+
+A new lesson is one more row of LESSONS. The same walk writes benchmarks/browser.md (see there).
+"""
+
+import shutil
+import statistics
+from pathlib import Path
+
+import pytest
+from nbformat import v4, write
+
+from tests.browser import lab
+
+ROOT = Path(__file__).resolve().parents[2]
+LESSONS = [  # the lesson, and how many of its cells hold a widget
+    ("00_start_here", 1),
+    ("01_addressing", 1),
+]
+LIMIT = 200  # milliseconds from a key to the new picture, median
+TINY = """from IPython.display import Image, display
+from ipywidgets import IntSlider, VBox, interactive_output
+from matplotlib.figure import Figure
+from course_lib.plotting import png
+
+def draw(height):
+    figure = Figure(figsize=(3, 1))
+    figure.subplots().bar(["height"], [height])
+    display(Image(png(figure)))
+
+moved, still = IntSlider(5, 0, 20), IntSlider(5, 0, 20)
+VBox([moved, interactive_output(draw, {"height": moved})])"""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("notebooks")
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        shutil.copy(notebook, folder)
+    cells = [v4.new_code_cell(source) for source in (TINY, "still", "1 / 0", "never")]
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    write(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "tiny.ipynb")
+    with lab.jupyterlab(folder, tmp_path_factory.mktemp("home")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with lab.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def opened(browser, address):
+    """A function that opens a notebook in a page of its own."""
+    page = browser.new_page(viewport={"width": 1280, "height": 1600})
+    yield lambda name: lab.Notebook(page, address(f"{name}.ipynb"))
+    page.close()
+
+
+def test_the_instrument_sees_what_it_should(opened):
+    """A picture that follows, one that does not, a cell that fails and a request that would leave the machine."""
+    notebook = opened("tiny")
+    notebook.run_all()
+    moved, still = notebook.sliders
+    assert notebook.press(moved, "ArrowRight") < 5000 and moved.get_attribute("aria-valuenow") == "6.0"
+    assert notebook.drag(moved, 40) < 5000
+    assert notebook.press(still, "ArrowRight", patience=500) is None
+    assert "ZeroDivisionError" in notebook.tracebacks[0] and notebook.not_run == 1
+    assert notebook.requests_elsewhere == []
+    notebook.page.evaluate("fetch('https://pypi.org').catch(() => null)")
+    assert notebook.requests_elsewhere == ["https://pypi.org/"]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("slug, widgets", LESSONS, ids=[slug for slug, _ in LESSONS])
+def test_lesson_in_the_browser(opened, slug, widgets, tmp_path):
+    notebook = opened(slug)
+    notebook.run_all()
+    assert notebook.tracebacks == [] and notebook.not_run == 0
+    assert notebook.widgets == widgets
+    for slider in notebook.sliders:
+        assert quick(notebook, slider), f"{slug}: a slider's new picture takes more than {LIMIT} ms"
+        assert notebook.drag(slider, 60) is not None, f"{slug}: dragging a slider by mouse changes no picture"
+    assert notebook.requests_elsewhere == []
+    notebook.page.screenshot(path=tmp_path / f"{slug}.png")
+
+
+def quick(notebook, slider) -> bool:
+    """Whether the median of eight keys is below the limit: tried up to four times, for other tests run beside it."""
+    return any(statistics.median(lab.eight_moves(notebook, slider)) <= LIMIT for _ in range(4))
+
+
+def test_a_missing_browser_is_named_with_its_cure(monkeypatch):
+    monkeypatch.setattr(lab, "find_chromium", lambda: None)
+    with pytest.raises(FileNotFoundError, match=r"no Chromium; install Chromium .* or run: .*playwright install"):
+        lab.chromium().__enter__()
+
+
+def test_a_server_that_dies_says_why(tmp_path):
+    with pytest.raises(TimeoutError, match=r"did not start.*\n.*nowhere"):
+        lab.jupyterlab(tmp_path / "nowhere", tmp_path).__enter__()
