@@ -40,8 +40,8 @@ class ExternalAttention(nn.Module):
         ``"positions"``).
 
     Learned: M_k and M_v (m × c/s each, without bias, drawn apart), W₁ with bias (as released, though a softmax over
-    positions takes it away), W₂ without, and the batch norm, all at torch's default start. The released code starts M_v as a view of M_k, which keeps the two tied on a CPU and
-    parts them when the model moves: a slip, not repeated here.
+    positions takes it away), W₂ without, and the batch norm, all at torch's default start. The released code starts
+    M_v as a view of M_k, which ties the two on a CPU until the model moves: a slip, not repeated here.
 
     Raises:
         ValueError: for no slot, heads that do not divide c, an unknown Norm, or an input that does not fit.
