@@ -27,7 +27,7 @@ show_machine()
 # %% [markdown]
 # ## A taste: where does a petal look?
 #
-# A photograph, cut into squares of 8 × 8 pixels. Each square is described by its average colour: three numbers.
+# First what the next cells need: two functions from the library, a photograph, and a few ways to draw.
 
 # %%
 import torch
@@ -38,6 +38,10 @@ from course_lib.data.photographs import load_photograph
 from course_lib.interactive import slider, steer
 from course_lib.plotting import new_figure, show_images, show_overlay, side_by_side
 
+# %% [markdown]
+# A photograph, cut into squares of 8 × 8 pixels. Each square is described by its average colour: three numbers. Expect the same picture, coarser.
+
+# %%
 photograph = load_photograph("flower", height=128)[:, :, :192]
 colour = torch.nn.functional.avg_pool2d(photograph, kernel_size=8)  # c h w -> c h/8 w/8
 show_images([photograph, colour], ["photograph, 128 × 192", "average colours, 16 × 24"])
@@ -131,7 +135,7 @@ side_by_side(draw_question, settings, height=1.7)
 
 # %% [markdown]
 # *Alt text:* three panels. Tolerance 0.03: only a few squares of nearly the same colour are bright. Tolerance 0.3: both flowers are
-# bright as a whole. Row 2, column 2, a leaf: the leaves are bright and both flowers are dark.
+# bright but for the dark centre of the large one. Row 2, column 2, a leaf: the leaves are bright and both flowers are dark.
 
 # %% [markdown]
 # ## The one formula
@@ -190,19 +194,27 @@ assert tokens.shape == (1, 128 * 192, 3)
 # ## How an exercise works
 #
 # An exercise gives you cells that say `raise NotImplementedError("… is yours to write")`, each followed by a *check*. A check reads like this one
-# and answers in words. Here is a solved task of one point:
+# and answers in words. Let us make one with two tasks of one point each:
 
 # %%
 from course_lib.exercises import Exercise, NotYet
 
 exercise = Exercise("00_start_here", points=[1, 1])
 
+# %% [markdown]
+# The task: turn scores into shares that are positive and sum to 1.
 
+
+# %%
 def share_out(scores):
     """Scores become shares: positive, summing to 1."""
     return scores.exp() / scores.exp().sum()
 
 
+# %% [markdown]
+# **Check it.** Expect a tick, and one point of two.
+
+# %%
 with exercise.check(1):
     shares = share_out(torch.tensor([0.0, 1.0, 2.0]))
     assert torch.isclose(shares.sum(), torch.tensor(1.0)), f"shares must sum to 1, not {shares.sum():.2f}"
