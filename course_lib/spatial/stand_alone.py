@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from course_lib.checks import check_features
-from course_lib.spatial.window import collect, compare
+from course_lib.spatial.window import border, collect, compare
 
 
 class StandAloneAttention(nn.Module):
@@ -66,10 +66,6 @@ class StandAloneAttention(nn.Module):
     def pad(self, x: Tensor) -> Tensor:
         return F.pad(x, [self.kernel_size // 2] * 4)
 
-    def border(self, length: int, x: Tensor) -> Tensor:
-        """0 where a step of the window stays on an axis of this length, −∞ where it leaves: k length."""
-        return F.pad(x.new_zeros(length), [self.kernel_size // 2] * 2, value=-torch.inf).unfold(0, length, 1)
-
     def attention(self, x: Tensor) -> Tensor:
         check_features(x, self.channels)
         query, key = self.split(self.query(x)), self.split(self.key(x))
@@ -78,8 +74,8 @@ class StandAloneAttention(nn.Module):
             torch.einsum("bsdhw,skd->kbshw", half, table)
             for half, table in zip(query.chunk(2, dim=2), (self.rows, self.columns), strict=True)
         )
-        row = row + self.border(x.shape[2], x)[:, None, None, :, None]
-        column = column + self.border(x.shape[3], x)[:, None, None, None, :]
+        row = row + border(x.shape[2], self.kernel_size, x)[:, None, None, :, None]
+        column = column + border(x.shape[3], self.kernel_size, x)[:, None, None, None, :]
         scores = content + row[:, None] + column
         return scores.flatten(0, 1).softmax(dim=0).movedim(0, -1)  # k k b s h w -> b s h w k²
 

@@ -8,6 +8,7 @@ so both products loop over the taps of the window, t = 1 … k², row by row, an
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -17,6 +18,11 @@ def taps(padded: Tensor, height: int, width: int) -> Iterator[Tensor]:
     for row in range(padded.shape[-2] - height + 1):
         for column in range(padded.shape[-1] - width + 1):
             yield padded[..., row : row + height, column : column + width]
+
+
+def border(length: int, kernel_size: int, like: Tensor) -> Tensor:
+    """To be added to scores: 0 where a step of the window stays on an axis, −∞ where it leaves it. -> k length"""
+    return F.pad(like.new_zeros(length), [kernel_size // 2] * 2, value=-torch.inf).unfold(0, length, 1)
 
 
 def compare(query: Tensor, padded: Tensor) -> Tensor:
@@ -57,7 +63,11 @@ class Collect(torch.autograd.Function):
 
 def dot(query: Tensor, padded: Tensor) -> Tensor:
     """scores_t = Σ_d query · tap_t"""
-    return torch.stack([(query * tap).sum(dim=2) for tap in taps(padded, *query.shape[-2:])])
+    views, product = list(taps(padded, *query.shape[-2:])), torch.empty_like(query)
+    scores = query.new_empty(len(views), *product[:, :, 0].shape)
+    for score, tap in zip(scores, views, strict=True):
+        torch.sum(torch.mul(query, tap, out=product), dim=2, out=score)  # one product in memory, not k²
+    return scores
 
 
 def gather(weights: Tensor, padded: Tensor) -> Tensor:

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from course_lib.spatial.window import collect, compare
+from course_lib.spatial.window import border, collect, compare
 from tests.properties import assert_same, features
 
 
@@ -34,3 +34,9 @@ def test_a_second_derivative_is_refused_rather_than_wrong():
     (slope,) = torch.autograd.grad(compare(query, padded).square().sum(), query, create_graph=True)
     with pytest.raises(RuntimeError, match="once_differentiable"):
         slope.sum().backward()
+
+
+def test_the_border_of_an_axis_of_four_under_a_window_of_three():
+    inf = torch.inf
+    expected = torch.tensor([[-inf, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, -inf]])
+    assert torch.equal(border(4, 3, torch.zeros(1)), expected)
