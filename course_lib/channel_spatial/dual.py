@@ -6,7 +6,7 @@ Lesson: notebooks/15_channel_and_spatial.ipynb
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from course_lib.checks import check_features
 
@@ -17,8 +17,9 @@ class PositionAttention(nn.Module):
         S_ij = softmax_j(B_i · C_j)    y_i = α Σ_j S_ij D_j + x_i
 
     The paper's B, C and D are ``query``, ``key`` and ``value``, 1×1 convolutions of x; α is ``gamma``. The scores
-    are not divided by √d. ``forward`` pads query and key to the width of the values: the scores stay the same, and
-    the fused kernel, which never stores the n × n map, takes only equal widths.
+    are not divided by √d. ``forward`` takes 256 rows of S at a time and computes them again for the backward pass:
+    the n × n map never exists, and what fits the cache is faster. (Query and key are narrower than the values, and
+    the fused kernels of torch want them equal.)
 
     Args:
         channels: number of channels c.
@@ -56,11 +57,16 @@ class PositionAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         check_features(x, self.channels)
-        query, key, value = (f(x).flatten(2).mT for f in (self.query, self.key, self.value))  # b c h w -> b n d
-        query, key = (F.pad(t, (0, self.channels - t.shape[2])) for t in (query, key))  # b n d -> b n c
-        heads = (t.contiguous()[:, None] for t in (query, key, value))  # b n c -> b 1 n c
-        read = F.scaled_dot_product_attention(*heads, scale=1.0)
-        return self.gamma * read[:, 0].mT.reshape(x.shape) + x  # b n c -> b c h w
+        query, key, value = (f(x).flatten(2).mT.contiguous() for f in (self.query, self.key, self.value))  # b n d
+        rows = [
+            checkpoint(self._read, some, key, value, use_reentrant=False, preserve_rng_state=False)
+            for some in query.split(256, dim=1)
+        ]
+        return self.gamma * torch.cat(rows, dim=1).mT.reshape(x.shape) + x  # b n c -> b c h w
+
+    @staticmethod
+    def _read(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        return (query @ key.mT).softmax(dim=2) @ value  # b m d, b d n, b n c -> b m c
 
 
 class ChannelAttention(nn.Module):

@@ -55,6 +55,15 @@ def test_forward_applies_attention(reduction):
     assert_same(block(x), block.gamma * (block.attention(x) @ x.flatten(2)).view_as(x) + x)
 
 
+def test_many_positions_are_read_block_by_block():
+    block, x = randomise(PositionAttention(5, reduction=2)), features(2, 5, 17, 19).requires_grad_()
+    block(x).square().sum().backward()
+    by_blocks, x.grad = x.grad, None
+    read = block.value(x).flatten(2) @ block.attention(x).mT
+    (block.gamma * read.view_as(x) + x).square().sum().backward()
+    torch.testing.assert_close(by_blocks, x.grad, rtol=1e-9, atol=1e-6)
+
+
 def test_start_as_the_identity():
     x = features(3, 13, 5, 7)
     assert_same(PositionAttention(13).double()(x), x)
