@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import nn
 
 from course_lib.basics.multi_head import MultiHeadAttention
+from course_lib.basics.show_attend_tell import ShowAttendTellCell
 from course_lib.branch.dynamic_convolution import DynamicConv2d
 from course_lib.branch.gater import Gater
 from course_lib.branch.selective_kernel import SelectiveKernel
@@ -41,6 +42,7 @@ from course_lib.spatial.non_local import NonLocal
 from course_lib.spatial.pyramid_graph import PyramidGraph
 from course_lib.spatial.spatial_transformer import SpatialTransformer
 from course_lib.spatial.stand_alone import StandAloneAttention
+from course_lib.spatial.vector_attention import PairwiseVectorAttention, PatchwiseVectorAttention
 from course_lib.spatial.vision_transformer import VisionTransformer
 from course_lib.spatial_temporal.cross_frame import CrossFrameGlobalAttention, CrossFrameLocalInterpolation
 from course_lib.spatial_temporal.divided import DividedSpaceTime
@@ -116,6 +118,26 @@ CATALOG = (
         inputs=lambda b, c, h, w: ((b, h * w, c),),
         output=lambda b, c, h, w: (b, h * w, c),
         no_gradient={"key.bias": "a constant added to all keys changes no weight"},
+    ),
+    Mechanism(
+        ShowAttendTellCell,
+        title="Show, attend and tell",
+        paper="Xu 2015, arXiv 1502.03044",
+        lesson=2,
+        map=Distribution(-1),
+        map_shape="b t n",
+        parameters=lambda m: (
+            (d := m.feature_dim) * (d + 2)  # key and score
+            + (n := m.lstm.hidden_size) * d  # query
+            + n
+            + 1  # selector
+            + 2 * (d + 1) * n  # first state
+            + 4 * n * (m.embedding_dim + d + n + 2)  # LSTM with torch's two biases
+            + m.embedding_dim * (n + 1 + d)  # output
+        ),
+        arguments=lambda c, h, w: (c, 6, 9),
+        inputs=lambda b, c, h, w: ((b, c, h, w), (b, 4, 6)),
+        output=lambda b, c, h, w: (b, 4, 6),
     ),
     # channel — what
     Mechanism(
@@ -436,6 +458,49 @@ CATALOG = (
         map_shape="b groups h w k²",
         parameters=lambda m: 2 * m.channels * m.groups + m.channels**2 + 48 + 16 * m.groups,
         small={"kernel_size": 3, "groups": 3},
+    ),
+    Mechanism(
+        PairwiseVectorAttention,
+        title="Pairwise vector attention (SAN)",
+        paper="Zhao 2020, arXiv 2004.13621",
+        lesson=13,
+        map=Distribution(-1),
+        map_shape="b c' h w k²",
+        parameters=lambda m: (
+            (2 * (r := m.query.out_channels) + (v := m.value.out_channels)) * (m.channels + 1)
+            + 6
+            + (r + 2) * (r + 2)
+            + 2 * r
+            + (r + 1) * v // m.share
+        ),
+        small={"kernel_size": 3, "hidden": 5, "value_channels": 6, "share": 3},
+        output=lambda b, c, h, w: (b, 6, h, w),
+        no_gradient={
+            "query.bias": "the norm after it subtracts the mean",
+            "key.bias": "the norm after it subtracts the mean",
+            "position.bias": "subtracted away with p_i − p_j",
+            "weigh.5.bias": "a constant added to all scores changes no weight",
+        },
+    ),
+    Mechanism(
+        PatchwiseVectorAttention,
+        title="Patchwise vector attention (SAN)",
+        paper="Zhao 2020, arXiv 2004.13621",
+        lesson=13,
+        map=Free("weight of each place of the window, of either sign"),
+        map_shape="b c' h w k²",
+        parameters=lambda m: (
+            (2 * (r := m.query.out_channels) + (v := m.value.out_channels)) * (m.channels + 1)
+            + r * (1 + m.kernel_size**2) * (2 + (n := v // m.share))
+            + 2 * n
+            + (n + 1) * n * m.kernel_size**2
+        ),
+        small={"kernel_size": 3, "hidden": 5, "value_channels": 6, "share": 3},
+        output=lambda b, c, h, w: (b, 6, h, w),
+        no_gradient={
+            "query.bias": "the norm after it subtracts the mean",
+            "key.bias": "the norm after it subtracts the mean",
+        },
     ),
     # channel_spatial — what and where
     Mechanism(

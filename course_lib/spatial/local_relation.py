@@ -24,7 +24,8 @@ class LocalRelation(nn.Module):
         ω(p′, p) = softmax_p( Φ(f_θq(x_p′), f_θk(x_p)) + f_θg(p − p′) )    y_p′ = W Σ_p ω(p′, p) x_p
 
     for p in the k×k window of p′. f_θq and f_θk are ``query`` and ``key``: a scalar for each group of channels.
-    f_θg is ``geometry``, W is ``project``, and the values are x itself. Φ is ``-(q − k)²``, ``-|q − k|`` or ``q · k``.
+    f_θg is ``geometry``, W is ``project``, and the values are x itself. Φ is ``-(q − k)²``, ``-|q − k|``
+    or ``q · k``.
     The paper computes f_θg with two layers from the offset, the released code learns a table. Weights outside the
     image are 0 (the released code sets their score to −100). A softmax cannot subtract: no edges in one layer.
 
