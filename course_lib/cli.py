@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from course_lib.exercises import ROOT, UsageError, find_slug, parts, slugs
+from course_lib.grading.commands import VERBS as GRADING
 
 
 class Parser(argparse.ArgumentParser):
@@ -204,7 +205,7 @@ def list_mechanisms(arguments: argparse.Namespace, root: Path) -> int:
     return 0
 
 
-VERBS = (add_build, add_new, add_where, add_check, add_check_lessons, add_list)
+VERBS = (add_build, add_new, add_where, add_check, add_check_lessons, add_list, *GRADING)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib import __version__
+from course_lib.execution import library_hash
 from course_lib.exercises import ROOT, parts
 from course_lib.grading.cells import Cell
 from course_lib.grading.hidden import Hidden, load
@@ -74,7 +75,7 @@ def read_assignment(slug: str, root: Path = ROOT) -> Assignment:
     )
     prelude = tuple(cell.source for cell in code if tagged(cell, "task") is None and tagged(cell, "check") is None)
     stubs = {name: stub(name, text) for name, text in answers.items()}
-    return Assignment(slug, tasks, prelude, stubs, answers, load(slug, tests), version_of(source, tests))
+    return Assignment(slug, tasks, prelude, stubs, answers, load(slug, tests), version_of(source, tests, root))
 
 
 def stub(name: str, source: str) -> str:
@@ -91,9 +92,10 @@ def is_own(cell: Cell, assignment: Assignment) -> bool:
     return tidy(cell.source) in assignment.own_cells
 
 
-def version_of(source: Path, tests: Path) -> str:
+def version_of(source: Path, tests: Path, root: Path) -> str:
     """A hash of everything that marks follow from, but the submission and the seed: tests, solution, library."""
-    digest = hashlib.sha256(__version__.encode())
-    for path in [source, tests, *sorted((ROOT / "course_lib").rglob("*.py"))]:
+    digest = hashlib.sha256(f"{__version__} {library_hash(source, root)} {library_hash(tests, root)}".encode())
+    own = [root / "course_lib/exercises.py", *sorted((ROOT / "course_lib/grading").glob("*.py"))]
+    for path in [source, tests, *own]:
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -20,7 +20,7 @@ class Cell(NamedTuple):
 
 
 class Unreadable(ValueError):
-    """A submitted file that cannot be graded; the message names the reason and the cure, for student and instructor."""
+    """A submitted file that cannot be graded; the message names the reason and the cure."""
 
 
 def read(data: bytes, filename: str) -> list[Cell]:

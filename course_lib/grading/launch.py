@@ -8,7 +8,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # not the package: that would import torch, as root
 
-import confine  # noqa: E402
+import confine
 
 NOBODY = 65534
 

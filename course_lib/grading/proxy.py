@@ -19,6 +19,8 @@ MAX_PARAMETERS = 512
 class StudentError(Exception):
     """The student's code raised; caught as the built-in exception that it was (``pytest.raises(ValueError)``)."""
 
+    kind = "an exception"
+
 
 class Result(NamedTuple):
     """One value that a call returned, kept to compare with what a named wrong answer returns."""
@@ -105,7 +107,10 @@ def call(student: Student, target: list, args: tuple, kwargs: dict) -> object:
     """Call ``target`` in the worker, with autograd joined across the boundary."""
     tensors: list[Tensor] = []
     modules: dict[int, RemoteModule] = {}
-    packed = [pack(one, tensors, modules) for one in args], {key: pack(kwargs[key], tensors, modules) for key in kwargs}
+    packed = (
+        [pack(one, tensors, modules) for one in args],
+        {key: pack(kwargs[key], tensors, modules) for key in kwargs},
+    )
     if target[0] in student._modules:
         modules[target[0]] = student._modules[target[0]]
     request = {"op": "call", "target": target, "args": packed[0], "kwargs": packed[1]}
@@ -129,7 +134,9 @@ class Joined(torch.autograd.Function):
     def forward(ctx, student: Student, graph: int, outputs: list[Tensor], *sources: Tensor) -> tuple[Tensor, ...]:
         ctx.student, ctx.graph, ctx.sources = student, graph, [(one.shape, one.dtype) for one in sources]
         results = tuple(one.detach().clone() for one in outputs)
-        ctx.mark_non_differentiable(*(new for new, old in zip(results, outputs, strict=True) if not old.requires_grad))
+        ctx.mark_non_differentiable(
+            *(new for new, old in zip(results, outputs, strict=True) if not old.requires_grad)
+        )
         ctx.set_materialize_grads(False)
         return results
 
@@ -258,7 +265,7 @@ def raised_by_student(reply: dict) -> StudentError:
     kind = getattr(builtins, str(reply["raised"]), None)
     if isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception:
         try:
-            return type("StudentError", (StudentError, kind), {})(str(reply.get("words", "")))
+            return type("StudentError", (StudentError, kind), {"kind": kind.__name__})(str(reply.get("words", "")))
         except TypeError:  # a built-in whose constructor wants more: UnicodeDecodeError, ExceptionGroup
             pass
     return StudentError(str(reply.get("words", "")))

@@ -20,9 +20,9 @@ from pathlib import Path
 from course_lib.exercises import ROOT
 from course_lib.grading import confine, frames
 
-UNPRIVILEGED = 65534
 FIRST_USER = 61184
 START_SECONDS = 120
+CPU_SECONDS = 600
 MODES = ("bubblewrap", "landlock")
 
 # Run in the first worker of a new sandbox. Each line must fail there; a line that works names a hole.
@@ -110,7 +110,9 @@ class Sandbox:
     ``mode`` None chooses the first that holds; "unsafe" must be asked for.
     """
 
-    def __init__(self, *, memory: float = 2.0, seconds: int = 600, modules: tuple[str, ...] = (), mode: str | None = None):
+    def __init__(
+        self, *, memory: float = 2.0, seconds: int = 600, modules: tuple[str, ...] = (), mode: str | None = None
+    ):
         self.settings = {"memory": int(memory * 2**30), "seconds": seconds, "modules": list(modules), "first_user": 0}
         self.lock, self.numbers = threading.Lock(), itertools.count(1)
         self.process: subprocess.Popen | None = None
@@ -296,6 +298,17 @@ def mounts() -> list[str]:
     for path in interpreter():
         arguments += ["--ro-bind", path, path]
     arguments += ["--ro-bind", str(ROOT / "course_lib"), "/course/course_lib"]
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--dir", "/scratch", "--remount-ro", "/dev", "--remount-ro", "/"]
+    arguments += [
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--dir",
+        "/scratch",
+        "--remount-ro",
+        "/dev",
+        "--remount-ro",
+        "/",
+    ]
     arguments += ["--setenv", "PYTHONPATH", "/course", "--chdir", "/"]
     return arguments

@@ -165,14 +165,18 @@ class Session:
                 self.worker.end()
                 cause = Cause("protocol", f"it broke the grader's protocol: {error}")
             except StudentError as error:
-                cause = Cause("raised", f"your code raised {type(error).__mro__[2].__name__} on an input of the grader's")
+                cause = Cause(
+                    "raised", f"your code raised {type(error).__mro__[2].__name__} on an input of the grader's"
+                )
             except (KeyboardInterrupt, SystemExit, MemoryError):
                 raise
             except BaseException:  # the test's own verdict, pytest.fail included
                 cause = Cause("wrong", "")
             results = student._results if student else []
             return cause, Outcome(test.__name__, cause is None, results)
-        return Cause("lost", "the sandbox broke three times; grade this submission again"), Outcome(test.__name__, False, [])
+        return Cause("lost", "the sandbox broke three times; grade this submission again"), Outcome(
+            test.__name__, False, []
+        )
 
     @property
     def notes(self) -> Iterator[str]:

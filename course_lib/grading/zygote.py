@@ -139,7 +139,7 @@ class Zygote:
                 os.kill(pid, signal.SIGKILL)
 
 
-class dying:  # noqa: N801 - reads as words
+class dying:
     """Whatever happens inside, the process ends here: a forked child never runs its parent's code."""
 
     def __init__(self, doing: str):

@@ -1,0 +1,155 @@
+"""Grading many submissions: each is one job; threads here or a Dask cluster do them, in any order."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from course_lib.exercises import ROOT
+from course_lib.grading.assignment import read_assignment
+from course_lib.grading.cells import NAME, Cell, Unreadable, read
+from course_lib.grading.diagnose import Diagnosis
+from course_lib.grading.marks import Record, record_from_data, record_to_data
+from course_lib.grading.sandbox import Gone, Sandbox
+from course_lib.grading.session import Session
+from course_lib.grading.submissions import Submission
+
+
+class Settings(NamedTuple):
+    """What all jobs of a run share."""
+
+    slug: str
+    seed: str
+    seconds: float = 10.0
+    memory: float = 2.0
+    mode: str | None = None
+
+
+class Job(NamedTuple):
+    """One submission: whose, from which file, and its bytes."""
+
+    student: str
+    id: str
+    file: str
+    data: bytes
+
+    @classmethod
+    def of(cls, submission: Submission) -> "Job":
+        """The job with the file's bytes in it, read only now: hundreds of notebooks need not be in memory at once."""
+        return cls(submission.student, submission.id, submission.file, submission.found.read())
+
+
+class Broken(RuntimeError):
+    """The grader itself failed at a submission: not the student's fault, and not to be remembered."""
+
+
+class Grader:
+    """The trusted side: one sandbox, one exercise, its hidden tests; grades one job at a time per thread."""
+
+    def __init__(self, settings: Settings, root: Path = ROOT):
+        torch.set_num_threads(1)
+        self.settings = settings
+        self.assignment = read_assignment(settings.slug, root)
+        self.diagnosis = Diagnosis(self.assignment, settings.seed)
+        self.sandbox = Sandbox(memory=settings.memory, modules=self.assignment.modules, mode=settings.mode)
+
+    def grade(self, job: Job) -> Record:
+        """The record of one submission.
+
+        Raises:
+            Broken: if not the submission but the grader failed.
+        """
+        record = Record(job.student, job.id, job.file, sandbox=self.sandbox.mode)
+        try:
+            cells = read(job.data, job.file.lower())
+            refuse_other_lessons(cells, self.settings.slug)
+        except Unreadable as error:
+            return replace(record, problem=str(error), sandbox="")
+        session = Session(
+            self.sandbox, self.assignment, cells, seed=self.settings.seed, seconds=self.settings.seconds
+        )
+        try:
+            tasks = tuple(session.grade(self.diagnosis))
+        except (Exception, Gone) as error:
+            raise Broken(
+                f"the grader failed ({type(error).__name__}: {error}; run the same command again; run the same command again"
+            ) from error
+        if any(task.reason == "lost" for task in tasks):
+            raise Broken("the sandbox broke; run the same command again")
+        return replace(record, tasks=tasks, notes=tuple(session.notes))
+
+    def close(self) -> None:
+        self.sandbox.close()
+
+
+def refuse_other_lessons(cells: list[Cell], slug: str) -> None:
+    """A notebook whose tasks are all of another lesson was handed in by mistake."""
+    lessons = {cell.name.split("_")[1] for cell in cells if NAME.fullmatch(cell.name)}
+    if lessons and slug[:2] not in lessons:
+        raise Unreadable(f"this is exercise {', '.join(sorted(lessons))}; hand in exercise {slug[:2]}")
+
+
+Result = tuple[Submission, Record, bool]  # what was graded, its record, and whether that may be remembered
+
+
+def failed(submission: Submission, why: str) -> Record:
+    return Record(submission.student, submission.id, submission.file, problem=why)
+
+
+def in_threads(grader: Grader, submissions: list[Submission], count: int) -> Iterator[Result]:
+    """Each submission with its record, as they finish; ``count`` are graded at the same time."""
+    pool = ThreadPoolExecutor(count)
+    try:
+        futures = {pool.submit(lambda one=one: grader.grade(Job.of(one))): one for one in submissions}
+        for future in as_completed(futures):
+            submission, error = futures.pop(future), future.exception()
+            if error is None:
+                yield submission, future.result(), True
+            else:
+                yield submission, failed(submission, str(error) or type(error).__name__), False
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        grader.close()
+
+
+# Dask: the same jobs on the workers of an existing cluster, each with a grader of its own
+
+_graders: dict[Settings, Grader] = {}
+_lock = threading.Lock()
+
+
+def grade_on_cluster(settings: tuple, version: str, job: tuple) -> dict:
+    """Runs in a Dask worker, whose checkout of the course must be the same as the instructor's."""
+    settings, job = Settings(*settings), Job(*job)
+    with _lock:
+        if settings not in _graders:
+            _graders[settings] = Grader(settings)
+    grader = _graders[settings]
+    if grader.assignment.version != version:
+        raise RuntimeError("the course on this Dask worker is another version; install the same one everywhere")
+    return record_to_data(grader.grade(job))
+
+
+def on_cluster(address: str, settings: Settings, version: str, submissions: list[Submission]) -> Iterator[Result]:
+    """As ``in_threads``; a submission whose worker dies again and again (Dask's allowed-failures) is given up."""
+    from dask.distributed import Client, KilledWorker
+    from dask.distributed import as_completed as as_completed_there
+
+    with Client(address, timeout=30, set_as_default=False) as client:
+        futures = {
+            client.submit(grade_on_cluster, tuple(settings), version, tuple(Job.of(one)), pure=False): one
+            for one in submissions
+        }
+        for future in as_completed_there(list(futures)):
+            submission, error = futures.pop(future), future.exception()
+            if isinstance(error, KilledWorker):
+                why = "each machine that graded this submission died; it was given up"
+                yield submission, failed(submission, why), True
+            elif error is not None:
+                yield submission, failed(submission, str(error)), False
+            else:
+                yield submission, record_from_data(future.result()), True

@@ -1,0 +1,36 @@
+"""Marks as Gradescope's results.json: one file for each student, or the one of an autograder container."""
+
+from course_lib.grading.marks import Marks, Record, to_json
+from course_lib.grading.reports.pages import page_name
+
+
+def results(marks: Marks, record: Record) -> dict:
+    """What Gradescope reads: a score of each task, with what its student may read."""
+    if record.problem:
+        return {"score": 0, "output": f"Not graded: {record.problem}", "visibility": "visible", "tests": []}
+    titles = {task.name: task.title for task in marks.tasks}
+    tests = [
+        {
+            "name": f"{task.task} · {titles[task.task]}",
+            "number": task.task.removeprefix("task_").replace("_", "."),
+            "score": task.earned,
+            "max_score": task.points,
+            "status": "passed" if task.earned else "failed",
+            "output": "\n".join(filter(None, [task.check, task.sentence, *task.hints])),
+            "output_format": "text",
+            "visibility": "visible",
+        }
+        for task in record.tasks
+    ]
+    output = "\n".join([f"{record.earned} of {marks.points} points. Sandbox: {marks.sandbox}.", *record.notes])
+    return {
+        "score": record.earned,
+        "output": output,
+        "output_format": "text",
+        "visibility": "visible",
+        "tests": tests,
+    }
+
+
+def gradescope(marks: Marks) -> dict[str, str]:
+    return {f"gradescope/{page_name(record)}.json": to_json(results(marks, record)) for record in marks.records}

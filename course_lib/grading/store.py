@@ -1,0 +1,76 @@
+"""Results on disk, so that a crash loses nothing: one file a submission, each written whole or not at all."""
+
+import fcntl
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from course_lib.exercises import UsageError
+from course_lib.grading.marks import Record, record_from_data, record_to_data, to_json
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Put ``content`` at ``path`` in one step: whoever looks sees the old file or the new one, also after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    with unfinished.open("wb") as file:
+        file.write(content.encode("utf-8") if isinstance(content, str) else content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+
+
+def key(*parts: str | bytes) -> str:
+    """A name for a result that changes with anything the result follows from."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", errors="surrogatepass") if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()[:40]
+
+
+class Store:
+    """The results folder of one run; only one grader at a time may hold it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "records").mkdir(exist_ok=True)
+        folder.chmod(0o700)
+        self.lock = (folder / ".lock").open("w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(
+                f"another `course grade` is writing to {folder}; wait for it, or give another --out"
+            ) from None
+        for left in folder.rglob(".*.unfinished"):
+            left.unlink()
+
+    def get(self, name: str) -> Record | None:
+        """The stored record, or None where there is none that can be read."""
+        try:
+            return record_from_data(
+                json.loads((self.folder / "records" / f"{name}.json").read_text(encoding="utf-8"))
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def put(self, name: str, record: Record) -> None:
+        write(self.folder / "records" / f"{name}.json", to_json(record_to_data(record)))
+
+    def settings(self, wanted: dict) -> dict:
+        """The settings of this run: those wanted, and for each that is None the one of the last run here."""
+        path = self.folder / "run.json"
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            before = {}
+        return {name: before.get(name) if value is None else value for name, value in wanted.items()}
+
+    def remember(self, settings: dict) -> None:
+        write(self.folder / "run.json", to_json(settings))
+
+    def close(self) -> None:
+        self.lock.close()
