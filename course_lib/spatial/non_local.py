@@ -160,7 +160,7 @@ def relu_read(a: Tensor, b: Tensor, value: Tensor) -> Tensor:
     sums = F.pad(torch.cat([value, b * value], dim=1).cumsum(dim=-1), (1, 0))  # b 2e m+1, first the empty sum
     few = torch.searchsorted(-b.detach(), a.detach().contiguous())  # b 1 n: how many j have -b_j < a_i
     of_value, of_product = sums.gather(-1, few.expand(-1, sums.shape[1], -1)).chunk(2, dim=1)
-    return a * of_value + of_product
+    return (a * of_value + of_product).to(a.dtype)
 
 
 def non_local_means(image: Tensor, *, patch_size: int = 5, window_size: int = 21, bandwidth: float = 0.1) -> Tensor:

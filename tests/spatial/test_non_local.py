@@ -175,6 +175,12 @@ def test_half_precision_sums_keep_their_digits():
     assert relu_read(a.bfloat16(), b.bfloat16(), value.bfloat16()).item() == 4096
 
 
+@pytest.mark.parametrize("pairing", PAIRINGS)
+def test_half_precision_stays_half(pairing):
+    x = torch.randn(2, 8, 5, 4, dtype=torch.bfloat16)
+    assert NonLocal(8, pairing=pairing).bfloat16()(x).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize(("channels", "parameters"), [(256, 132_224), (1024, 2_101_760)])
 def test_has_the_published_number_of_parameters(channels, parameters):
     with torch.device("meta"):
