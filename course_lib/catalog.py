@@ -29,6 +29,7 @@ from course_lib.channel_spatial.sca import SCA
 from course_lib.cross.bilinear import BilinearAttention
 from course_lib.cross.context import ContextTransformer
 from course_lib.spatial.asymmetric_non_local import AsymmetricPyramid
+from course_lib.spatial.augmented_convolution import AugmentedConv2d
 from course_lib.spatial.compact_non_local import CompactNonLocal
 from course_lib.spatial.criss_cross import CrissCross
 from course_lib.spatial.deformable import DeformableConv2d
@@ -37,6 +38,7 @@ from course_lib.spatial.external import ExternalAttention
 from course_lib.spatial.glimpse import RecurrentAttention
 from course_lib.spatial.global_context import GlobalContext, SimplifiedNonLocal
 from course_lib.spatial.global_reasoning import GlobalReasoning
+from course_lib.spatial.granularity import GranularityDescriptors
 from course_lib.spatial.local_relation import LocalRelation
 from course_lib.spatial.non_local import NonLocal
 from course_lib.spatial.pyramid_graph import PyramidGraph
@@ -44,6 +46,7 @@ from course_lib.spatial.spatial_transformer import SpatialTransformer
 from course_lib.spatial.stand_alone import StandAloneAttention
 from course_lib.spatial.vector_attention import PairwiseVectorAttention, PatchwiseVectorAttention
 from course_lib.spatial.vision_transformer import VisionTransformer
+from course_lib.spatial.zoom import AttentionProposal
 from course_lib.spatial_temporal.cross_frame import CrossFrameGlobalAttention, CrossFrameLocalInterpolation
 from course_lib.spatial_temporal.divided import DividedSpaceTime
 from course_lib.spatial_temporal.stc import SpatioTemporalChannel
@@ -287,6 +290,39 @@ CATALOG = (
         small={"modulated": True},
     ),
     Mechanism(
+        AttentionProposal,
+        title="Attention proposal (RA-CNN)",
+        paper="Fu 2017, no arXiv version",
+        lesson=18,
+        map=Free("the square to zoom into: x, y, half side, the image from −1 to 1"),
+        map_shape="b 3",
+        parameters=lambda m: m.channels * m.pool**2 * (n := m.propose[0].out_features) + n + 3 * n + 3,
+        small={"size": (3, 4), "pool": 2, "hidden_dim": 8},
+        inputs=lambda b, c, h, w: ((b, c, h, w), (b, 3, 2 * h, 2 * w)),
+        output=lambda b, c, h, w: (b, 3, 3, 4),
+    ),
+    Mechanism(
+        GranularityDescriptors,
+        title="Multiple granularity descriptors (MGD)",
+        paper="Wang 2015, no arXiv version",
+        lesson=18,
+        map=Free("for each level of labels the number of its window"),
+        map_shape="b levels",
+        parameters=lambda m: sum(p.numel() for net in (*m.detectors, *m.descriptors) for p in net.parameters()),
+        arguments=lambda c, h, w: tuple(
+            [nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * c, n)) for n in outputs]
+            for outputs in ((2, 5), (3, 4))
+        ),
+        small={"size": 3, "stride": 2},
+        output=lambda b, c, h, w: (b, 7),
+        any_channels="the networks that it is given decide",
+        no_gradient={
+            f"detectors.{level}.2.{part}": "the choice is an argmax; a detector is trained first, on its own labels"
+            for level in (0, 1)
+            for part in ("weight", "bias")
+        },
+    ),
+    Mechanism(
         VisionTransformer,
         title="Vision Transformer (ViT)",
         paper="Dosovitskiy 2021, arXiv 2010.11929",
@@ -501,6 +537,24 @@ CATALOG = (
             "query.bias": "the norm after it subtracts the mean",
             "key.bias": "the norm after it subtracts the mean",
         },
+    ),
+    Mechanism(
+        AugmentedConv2d,
+        title="Attention-augmented convolution (AA-conv)",
+        paper="Bello 2019, arXiv 1904.09925",
+        lesson=13,
+        map=Distribution(3),
+        map_shape="b s n n",
+        parameters=lambda m: (
+            m.conv.weight.numel()
+            + m.in_channels * (2 * (k := m.query.out_channels) + (v := m.value.out_channels))
+            + v * v
+            + (2 * sum(m.size) - 2) * k // m.num_heads
+            + (m.conv.out_channels + 2 * k + 2 * v)  # biases
+        ),
+        arguments=lambda c, h, w: (c, c),
+        small={"num_heads": 2, "key_ratio": 0.5, "value_ratio": 0.25, "size": 7},
+        no_gradient={"key.bias": "a constant added to all keys changes no weight"},
     ),
     # channel_spatial — what and where
     Mechanism(
