@@ -29,6 +29,7 @@ from course_lib.channel_spatial.sca import SCA
 from course_lib.cross.bilinear import BilinearAttention
 from course_lib.cross.context import ContextTransformer
 from course_lib.spatial.asymmetric_non_local import AsymmetricPyramid
+from course_lib.spatial.attention_factors import FactorisedAttention
 from course_lib.spatial.augmented_convolution import AugmentedConv2d
 from course_lib.spatial.compact_non_local import CompactNonLocal
 from course_lib.spatial.criss_cross import CrissCross
@@ -555,6 +556,27 @@ CATALOG = (
         arguments=lambda c, h, w: (c, c),
         small={"num_heads": 2, "key_ratio": 0.5, "value_ratio": 0.25, "size": 7},
         no_gradient={"key.bias": "a constant added to all keys changes no weight"},
+    ),
+    Mechanism(
+        FactorisedAttention,
+        title="Four factors of spatial attention",
+        paper="Zhu 2019, arXiv 1904.05873",
+        lesson=13,
+        map=Distribution(3),
+        map_shape="b s n n",
+        parameters=lambda m: (
+            m.channels**2 * (2 + (m.query is not None) + (m.key is not None) + (m.rows is not None))
+            + m.channels * (1 + m.key_only + m.step_only)
+            + 1
+        ),
+        small={"num_heads": 3},
+        no_gradient={
+            name: "gamma starts at 0, so only gamma moves in the first step"
+            for name in (
+                *("query.weight", "key.weight", "rows.weight", "columns.weight", "key_bias", "step_bias"),
+                *("value.weight", "project.weight", "project.bias"),
+            )
+        },
     ),
     # channel_spatial — what and where
     Mechanism(
