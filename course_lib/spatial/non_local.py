@@ -126,7 +126,7 @@ class NonLocal(nn.Module):
                 return (self.scale * query.mT @ key).softmax(dim=-1)  # b n d, b d m -> b n m
             case "dot_product":
                 return query.mT @ key / keys
-            case _:  # w_fᵀ [θ_i, φ_j] is a number of i plus a number of j
+            case "concatenation":  # w_fᵀ [θ_i, φ_j] is a number of i plus a number of j
                 return (self.pair_query(query.mT) + self.pair_key(key.mT).mT).relu() / keys  # b n 1, b 1 m -> b n m
 
     def forward(self, x: Tensor) -> Tensor:
@@ -137,7 +137,7 @@ class NonLocal(nn.Module):
                 y = softmax_read(query, key, value, self.scale)
             case "dot_product":
                 y = (value @ key.mT / keys) @ query  # b d d, b d n -> b d n
-            case _:
+            case "concatenation":
                 y = relu_read(self.pair_query(query.mT).mT, self.pair_key(key.mT).mT, value) / keys
         return x + self.norm(self.output(y.unflatten(2, x.shape[2:])))  # b d n -> b d t h w
 
