@@ -17,7 +17,7 @@ build: .venv/test
 	$(BIN)/course build
 
 bench: .venv/test
-	for file in benchmarks/*.py; do $(BIN)/python $$file || exit; done
+	for file in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit; done
 
 # The environment. A file in .venv says what was installed last, so nothing happens until one of these two changes.
 .venv/lab: pyproject.toml constraints.txt | .venv/bin/pip

@@ -55,6 +55,12 @@ START_WATCH = """(cell, patience) => {
     });
 }"""
 
+ANOTHER_PICTURE = """() => new Promise(done => {
+    const pictures = () => [...document.querySelectorAll(".jp-Cell img")].map(image => image.src).join();
+    const before = pictures();
+    setTimeout(() => done(pictures() !== before), 3000);
+})"""
+
 
 def find_chromium() -> str | None:
     """The system's browser, else the one that Playwright installed, else None."""
@@ -197,18 +203,22 @@ class Notebook:
         self.page.keyboard.press(key)
         return self.page.evaluate("window.newPicture")
 
-    def drag(self, slider: Locator, pixels: int) -> float | None:
-        """The same for a drag of the handle with the mouse, to where there is room."""
+    def drag(self, slider: Locator) -> float | None:
+        """The same for a drag of the handle with the mouse, to near the end of the track that is farther away."""
         slider.scroll_into_view_if_needed()
-        handle, track = slider.bounding_box(), slider.locator("xpath=ancestor::*[contains(@class, 'noUi-base')]")
+        handle = slider.bounding_box()
+        track = slider.locator("xpath=ancestor::*[contains(@class, 'noUi-base')]").bounding_box()
         x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
-        to = x + pixels if x + pixels < track.bounding_box()["x"] + track.bounding_box()["width"] else x - pixels
+        to = max(track["x"] + 0.1 * track["width"], track["x"] + 0.9 * track["width"], key=lambda end: abs(end - x))
         self.watch(slider)
         self.page.mouse.move(x, y)
         self.page.mouse.down()
         self.page.mouse.move(to, y, steps=5)
         self.page.mouse.up()
-        return self.page.evaluate("window.newPicture")
+        taken = self.page.evaluate("window.newPicture")
+        while self.page.evaluate(ANOTHER_PICTURE):  # a drag asks for several pictures; the last is still to come
+            pass
+        return taken
 
     def watch(self, slider: Locator, patience: int = 10_000) -> None:
         cell = slider.locator("xpath=ancestor::*[contains(concat(' ', @class, ' '), ' jp-Cell ')]")
@@ -216,11 +226,22 @@ class Notebook:
 
 
 def eight_moves(notebook: Notebook, slider: Locator) -> list[float]:
-    """Milliseconds to the new picture, for a key to the left and back, four times.
+    """Milliseconds to the new picture, for a key to one side and back, four times.
 
     Raises:
         AssertionError: if a key changes no picture.
     """
-    taken = [notebook.press(slider, key) for key in ["ArrowLeft", "ArrowRight"] * 4]
+    keys = ["ArrowLeft", "ArrowRight"]
+    if slider.get_attribute("aria-valuenow") == slider.get_attribute("aria-valuemin"):
+        keys.reverse()
+    taken = [notebook.press(slider, key) for key in keys * 4]
     assert None not in taken, f"a key on slider {slider.get_attribute('aria-valuetext')} changed no picture: {taken}"
     return taken
+
+
+def share_of_a_core(seconds: float = 0.3) -> float:
+    """How much of one processor a busy program gets at this moment: 1 on an idle machine, 0.5 if it must share."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    while time.perf_counter() - wall < seconds:
+        pass
+    return (time.process_time() - cpu) / (time.perf_counter() - wall)
