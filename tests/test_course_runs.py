@@ -1,0 +1,280 @@
+"""Every notebook runs: offline, in time, twice, from anywhere, with its stored outputs; and in Colab and nbgrader.
+
+One run in one kernel proves most of it, because starting a kernel and importing torch is what costs:
+each notebook is copied with its cells twice, the first time in its own folder, the second in the root.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
+
+from course_lib.cli import main
+from course_lib.execution import ENVIRONMENT
+from course_lib.exercises import ROOT, parts, slugs
+from course_lib.lessons import tagged
+from course_lib.notebooks import METADATA, SET_UP, kinds, name_cells, read, repository
+from course_lib.self_check import run_checks
+
+OFFLINE = ROOT / "tests/offline"
+LIMIT = 60  # CPU-seconds a notebook, with the start of its kernel
+NOTEBOOKS = [parts(slug)[kind] for slug in slugs() for kind in kinds(slug, ROOT) if kind != "exercise"]
+EXERCISES = [slug for slug in slugs() if "exercise" in kinds(slug, ROOT)]
+
+
+def environment(*folders: Path, **more: str) -> dict[str, str]:
+    """One thread, no network, and ``folders`` before everything that is installed."""
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")  # for git and others
+    path = os.pathsep.join(map(str, [OFFLINE, *folders]))
+    return {**os.environ, **ENVIRONMENT, **nowhere, "PYTHONPATH": path, **more}
+
+
+def python(code: str, folder: Path, **more: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=folder, env=environment(**more), capture_output=True, text=True)
+
+
+# In step
+
+
+def test_sources_notebooks_and_tables_are_in_step(capsys):
+    assert main(["build", "--check"]) == 0, capsys.readouterr().err
+
+
+# The network is cut off
+
+
+def test_the_guard_bites_and_lets_this_machine_talk_to_itself(tmp_path):
+    code = """if True:
+        import socket, urllib.request
+        def refused(call):
+            try: call()
+            except OSError as error: return "cut off" in str(error)
+        assert refused(lambda: socket.create_connection(("example.org", 80), 1))
+        assert refused(lambda: socket.socket().connect(("192.0.2.1", 80)))
+        assert refused(lambda: socket.socket().connect_ex(("192.0.2.1", 80)))
+        assert refused(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"", ("192.0.2.1", 53)))
+        assert refused(lambda: socket.socket(socket.AF_INET6).connect(("2001:db8::1", 80)))
+        assert refused(lambda: urllib.request.build_opener(urllib.request.ProxyHandler({})).open("http://example.org"))
+        server = socket.create_server(("127.0.0.1", 0))
+        socket.create_connection(("localhost", server.getsockname()[1]), 5)
+        print("bites")"""
+    done = python(code, tmp_path)
+    assert done.stdout == "bites\n", done.stderr
+
+
+# Every notebook runs
+
+
+def silent(code: str):
+    return new_code_cell(code, metadata={"tags": ["nbval-ignore-output"]})
+
+
+def doubled(path: Path, times: Path):
+    """The cells of a notebook in its own folder, then again in the root, with the time of the first run between."""
+    in_folder = silent(f"__import__('os').chdir({str(path.parent)!r})")
+    between = silent(
+        f"cpu_seconds = sum(__import__('os').times()[:4])\n"
+        f"assert cpu_seconds <= {LIMIT}, f'{{cpu_seconds:.0f}} CPU-seconds; {LIMIT} is the most'\n"
+        f"assert __import__('socket').socket.connect.__module__ == 'sitecustomize', 'the network is not cut off'\n"
+        f"print(f'{{cpu_seconds:.1f}}', file=open({str(times / (path.parent.name + '-' + path.stem))!r}, 'w'))\n"
+        f"__import__('os').chdir({str(ROOT)!r})"
+    )
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    both = [in_folder, *cells, between, *nbformat.from_dict(cells)]
+    name_cells(both)
+    return new_notebook(cells=both, metadata=METADATA)
+
+
+@pytest.mark.timeout(3000)
+def test_notebooks_run_offline_in_time_twice_from_anywhere_with_the_stored_outputs(tmp_path):
+    times = tmp_path / "times"
+    times.mkdir()
+    for path in NOTEBOOKS:
+        copy = tmp_path / path.relative_to(ROOT)
+        copy.parent.mkdir(exist_ok=True)
+        nbformat.write(doubled(path, times), copy)
+    shutil.copy(OFFLINE / "nbval.cfg", tmp_path)
+    # Their own root and settings: outside of its root, pytest takes files of one name for one file, and skips cells.
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    options = "--nbval -n 2 --dist loadfile --nbval-cell-timeout=120 --nbval-sanitize-with nbval.cfg -q --color=no"
+    command = [sys.executable, "-m", "pytest", *options.split(), f"--rootdir={tmp_path}", "notebooks", "solutions"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
+    print("CPU-seconds:", {file.name: float(file.read_text()) for file in sorted(times.iterdir())})
+    assert done.returncode == 0, done.stdout[-20000:]
+    assert len(list(times.iterdir())) == len(NOTEBOOKS), "a notebook was not run to its end"
+
+
+# Points
+
+
+@pytest.mark.parametrize("slug", EXERCISES)
+def test_solutions_show_full_points(slug):
+    checks = [cell for cell in read(parts(slug)["solution"]).cells if tagged(cell, "check") is not None]
+    points = [cell.metadata.nbgrader.points for cell in checks]
+    for k, cell in enumerate(checks, start=1):
+        assert f"✓ task_{slug[:2]}_{k} · {points[k - 1]} point" in cell.outputs[0].text
+        assert f"so far {sum(points[:k])} of {sum(points)}" in cell.outputs[0].text
+
+
+@pytest.mark.parametrize("slug", EXERCISES)
+def test_unsolved_exercises_earn_nothing_and_say_so(slug):
+    exercise, failures = run_checks(parts(slug)["exercise"])
+    assert exercise.earned == [0] * len(exercise.points)
+    assert failures == [f"{exercise.task(k)} is yours to write" for k in range(1, len(exercise.points) + 1)]
+
+
+# Colab
+
+
+@pytest.fixture(scope="session")
+def bare_clone(tmp_path_factory) -> str:
+    """The address of a bare repository that holds the working tree as it is now."""
+    work, bare = tmp_path_factory.mktemp("work"), tmp_path_factory.mktemp("bare")
+    for folder in ("course_lib", "exercises"):
+        shutil.copytree(ROOT / folder, work / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    (work / "solutions").mkdir()
+    (work / "solutions/secret.txt").write_text("not for Colab")
+    author = ["-c", "user.name=nobody", "-c", "user.email=nobody@localhost"]
+    for command in (["init", "-q", "-b", "main"], ["add", "--all"], [*author, "commit", "-q", "-m", "now"]):
+        subprocess.run(["git", *command], cwd=work, check=True)
+    subprocess.run(["git", "clone", "-q", "--bare", str(work), str(bare)], check=True)
+    subprocess.run(["git", "config", "uploadpack.allowFilter", "true"], cwd=bare, check=True)
+    return f"file://{bare}"
+
+
+@pytest.fixture(scope="session")
+def colab() -> Path:
+    """Colab's versions in a folder of their own, installed once."""
+    requirements, folder = ROOT / "tests/colab-requirements.txt", ROOT / ".colab"
+    stamp = folder / hashlib.sha1(requirements.read_bytes()).hexdigest()
+    if not stamp.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        command = ["install", "-q", "--no-deps", "--target", str(folder), "-r", str(requirements)]
+        done = subprocess.run([sys.executable, "-m", "pip", *command], capture_output=True, text=True)
+        assert done.returncode == 0, f"Colab's versions could not be installed; connect once.\n{done.stderr[-2000:]}"
+        stamp.touch()
+    return folder
+
+
+@pytest.mark.timeout(900)
+def test_the_first_lessons_run_in_an_empty_folder_with_colabs_versions(bare_clone, colab, tmp_path):
+    """Nothing but an empty folder and an address; the set-up cell opens each lesson, so it runs twice."""
+    names = "IPython", "ipykernel", "ipywidgets", "matplotlib", "numpy"
+    versions = f"print(*[__import__(name).__version__ for name in {names}])"
+    where = "import course_lib\nprint(course_lib.__file__)"
+    lessons = [cell for slug in slugs()[:2] for cell in read(parts(slug)["lesson"]).cells]
+    cells = [new_code_cell(versions), *lessons, new_code_cell(where)]
+    name_cells(cells)
+    notebook = new_notebook(cells=cells, metadata=METADATA)
+    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
+    client.execute(env=environment(colab, COURSE_REPO=bare_clone, COURSE_HIDDEN="1", COURSE_REF="main"))
+    assert cells[0].outputs[0].text == "7.34.0 6.17.1 7.7.1 3.10.0 2.1.3\n"
+    assert cells[-1].outputs[0].text.startswith(str(tmp_path / "course/course_lib"))
+    assert not (tmp_path / "course/solutions").exists() and (tmp_path / "course/exercises").exists()
+
+
+def set_up(times: int) -> str:
+    code = SET_UP.replace("{url}", repository(ROOT))
+    return "\n".join([code] * times + ["import course_lib", "print(course_lib.__file__)"])
+
+
+def test_set_up_does_nothing_where_the_course_is_importable(bare_clone, tmp_path):
+    done = python(set_up(2), tmp_path, COURSE_REPO=bare_clone)
+    assert done.stdout == f"{ROOT / 'course_lib/__init__.py'}\n", done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_set_up_fetches_once_and_finds_it_the_second_time(bare_clone, tmp_path):
+    for _ in range(2):  # a restarted kernel comes back to the same folder
+        done = python(set_up(2), tmp_path, COURSE_REPO=bare_clone, COURSE_HIDDEN="1")
+        assert done.stdout == f"{tmp_path / 'course/course_lib/__init__.py'}\n", done.stderr
+
+
+def test_set_up_looks_upward_before_it_fetches(tmp_path):
+    shutil.copytree(ROOT / "course_lib", tmp_path / "home/course_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "home/my/deep").mkdir(parents=True)
+    done = python(set_up(2), tmp_path / "home/my/deep", COURSE_REPO="file:///nowhere", COURSE_HIDDEN="1")
+    assert done.stdout == f"{tmp_path / 'home/course_lib/__init__.py'}\n", done.stderr
+
+
+def test_set_up_without_a_network_says_what_to_do_and_works_afterwards(bare_clone, tmp_path):
+    done = python(set_up(1), tmp_path, COURSE_HIDDEN="1")  # the real address, which the guard cuts off
+    assert done.returncode and "connect to the network and run this cell again" in done.stderr.splitlines()[-1]
+    done = python(set_up(1), tmp_path, COURSE_HIDDEN="1", COURSE_REPO=bare_clone)
+    assert done.stdout.startswith(str(tmp_path / "course")), done.stderr
+
+
+def test_set_up_in_a_kernel_without_torch_names_the_cure(tmp_path):
+    blind = "import importlib.util; importlib.util.find_spec = lambda name: None\n"
+    done = python(blind + set_up(1), tmp_path)
+    assert "has no torch: choose the kernel" in done.stderr.splitlines()[-1]
+
+
+# nbgrader
+
+
+@pytest.fixture(scope="module")
+def gradebook(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        # nbgrader calls alembic by name
+        patch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+        yield nbgraded(tmp_path_factory.mktemp("nbgrader"))
+
+
+def nbgraded(root):
+    """nbgrader's own run of the first exercise, solutions/ as source: Ada solved it, Bob handed it in untouched."""
+    from nbgrader.apps import NbGraderAPI
+    from traitlets.config import Config
+
+    slug = EXERCISES[0]
+    solution, exercise = (nbformat.read(parts(slug)[kind], as_version=4) for kind in ("solution", "exercise"))
+    solved = nbformat.from_dict(exercise)
+    answers = {tagged(cell, "task"): cell.source for cell in solution.cells}
+    for cell in solved.cells:
+        if (k := tagged(cell, "task")) is not None:
+            cell.source = answers[k]
+    for folder, notebook in (("source", solution), ("submitted/ada", solved), ("submitted/bob", exercise)):
+        (root / folder / slug).mkdir(parents=True)
+        nbformat.write(notebook, root / folder / slug / f"{slug}.ipynb")
+    api = NbGraderAPI(config=Config({"CourseDirectory": {"root": str(root)}}))
+    for done in (api.generate_assignment(slug), api.autograde(slug, "ada"), api.autograde(slug, "bob")):
+        assert done["success"], done.get("log") or done.get("error")
+    return api.gradebook, root, slug
+
+
+@pytest.mark.timeout(900)
+def test_nbgrader_gives_full_points_for_the_solution_and_none_for_the_unsolved(gradebook):
+    book, _, slug = gradebook
+    total = sum(cell.metadata.nbgrader.points for cell in checks_of(slug))
+    with book:
+        submissions = {student: book.find_submission(slug, student) for student in ("ada", "bob")}
+        assert {student: (one.score, one.max_score) for student, one in submissions.items()} == {
+            "ada": (total, total),
+            "bob": (0, total),
+        }
+
+
+def checks_of(slug: str) -> list:
+    return [cell for cell in read(parts(slug)["exercise"]).cells if tagged(cell, "check") is not None]
+
+
+def test_nbgraders_release_holds_no_answer_and_no_link_to_one(gradebook):
+    _, root, slug = gradebook
+    text = (root / "release" / slug / f"{slug}.ipynb").read_text(encoding="utf-8")
+    assert "SOLUTION" not in text and "YOUR CODE HERE" in text and "solutions/" not in text
+
+
+@pytest.mark.parametrize("slug", EXERCISES)
+def test_nbgrader_accepts_the_metadata_of_every_exercise(slug):
+    from nbgrader.nbgraderformat import MetadataValidator
+
+    for kind in ("solution", "exercise"):
+        MetadataValidator().validate_nb(nbformat.read(parts(slug)[kind], as_version=4))
