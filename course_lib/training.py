@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
 
 
@@ -17,16 +18,19 @@ def fit(
     learning_rate: float = 3e-3,
     batch_size: int = 64,
     seed: int = 0,
+    one_cycle: bool = True,
     loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
     title: str = "training",
 ) -> list[float]:
     """Train ``model`` in place on random batches, and return the loss of every step.
 
-    AdamW under a one-cycle schedule that peaks at ``learning_rate``. Interrupt it (Ctrl-C, or the stop button of a
+    AdamW under a one-cycle schedule that peaks at ``learning_rate``, or at that rate throughout. Interrupt it (Ctrl-C, or the stop button of a
     notebook) and it returns with what was learned so far.
 
     Args:
         inputs, targets: n … and n …, drawn with replacement by ``seed``.
+        one_cycle: whether the rate rises and falls (better for most models) or stays (better while a gate is slow
+            to find its use).
         loss: a function of ``model(inputs)`` and the targets.
         title: what the progress bar says.
 
@@ -37,14 +41,15 @@ def fit(
         raise ValueError(f"{len(inputs)} inputs and {len(targets)} targets; give one target for each input")
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=learning_rate, total_steps=max(steps, 1))
+    schedule = OneCycleLR(optimiser, learning_rate, total_steps=max(steps, 1)) if one_cycle else None
     losses: list[float] = []
     model.train()
     try:
         for _ in (bar := tqdm(range(steps), desc=title, unit="step", leave=False)):
             batch = torch.randint(len(inputs), (batch_size,), generator=generator)
             losses.append(step(model, inputs[batch], targets[batch], loss, optimiser))
-            schedule.step()
+            if schedule:
+                schedule.step()
             bar.set_postfix(loss=f"{losses[-1]:.3f}", refresh=False)
     except KeyboardInterrupt:
         print(f"{title}: stopped after {len(losses)} of {steps} steps; what was learned is kept")

@@ -24,6 +24,16 @@ def test_learns_and_reports_a_loss_for_every_step():
     assert accuracy(model, inputs, targets) > 0.95
 
 
+@pytest.mark.parametrize("one_cycle,first_step", [(False, 0.1), (True, 0.1 / 25)])
+def test_the_rate_stays_or_rises_from_a_twenty_fifth(one_cycle, first_step):
+    inputs, targets = two_clouds()
+    model = linear()
+    before = model.weight.clone()
+    fit(model, inputs, targets, steps=1, learning_rate=0.1, one_cycle=one_cycle)
+    # the first step of Adam moves every number by the learning rate
+    assert (model.weight - before).abs().mean().item() == pytest.approx(first_step, rel=0.05)
+
+
 def test_one_seed_one_result():
     inputs, targets = two_clouds()
     runs = [fit(linear(), inputs, targets, steps=5, seed=seed) for seed in (1, 1, 2)]
