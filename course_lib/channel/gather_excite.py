@@ -61,7 +61,8 @@ class GatherExcite(nn.Module):
         reduction: int = 16,
     ):
         super().__init__()
-        self.channels, self.extent, self.kind, self.size = channels, extent, kind, size
+        self.channels, self.extent, self.kind = channels, extent, kind
+        self.size = size and tuple(size)
         learned = kind in ("theta", "plus")
         if channels < 1:
             raise ValueError(f"channels={channels} leaves nothing to gate; use channels >= 1")
