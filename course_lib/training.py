@@ -24,8 +24,8 @@ def fit(
 ) -> list[float]:
     """Train ``model`` in place on random batches, and return the loss of every step.
 
-    AdamW under a one-cycle schedule that peaks at ``learning_rate``, or at that rate throughout. Interrupt it (Ctrl-C, or the stop button of a
-    notebook) and it returns with what was learned so far.
+    AdamW under a one-cycle schedule that peaks at ``learning_rate``, or at that rate throughout. Interrupt it
+    (Ctrl-C, or the stop button of a notebook) and it returns with what was learned so far.
 
     Args:
         inputs, targets: n … and n …, drawn with replacement by ``seed``.

@@ -16,6 +16,21 @@ def linear(seed=0):
     return nn.Linear(3, 2)
 
 
+class Interrupted(nn.Linear):
+    """Stopped by its user before the call after ``steps``."""
+
+    def __init__(self, steps):
+        torch.manual_seed(0)
+        super().__init__(3, 2)
+        self.steps = steps
+
+    def forward(self, x):
+        self.steps -= 1
+        if self.steps < 0:
+            raise KeyboardInterrupt
+        return super().forward(x)
+
+
 def test_learns_and_reports_a_loss_for_every_step():
     inputs, targets = two_clouds()
     model = linear()
@@ -27,9 +42,9 @@ def test_learns_and_reports_a_loss_for_every_step():
 @pytest.mark.parametrize("one_cycle,first_step", [(False, 0.1), (True, 0.1 / 25)])
 def test_the_rate_stays_or_rises_from_a_twenty_fifth(one_cycle, first_step):
     inputs, targets = two_clouds()
-    model = linear()
+    model = Interrupted(steps=1)
     before = model.weight.clone()
-    fit(model, inputs, targets, steps=1, learning_rate=0.1, one_cycle=one_cycle)
+    fit(model, inputs, targets, steps=50, learning_rate=0.1, one_cycle=one_cycle)
     # the first step of Adam moves every number by the learning rate
     assert (model.weight - before).abs().mean().item() == pytest.approx(first_step, rel=0.05)
 
@@ -41,17 +56,8 @@ def test_one_seed_one_result():
 
 
 def test_an_interrupt_keeps_what_was_learned(capsys):
-    class Interrupted(nn.Linear):
-        calls = 0
-
-        def forward(self, x):
-            self.calls += 1
-            if self.calls == 4:
-                raise KeyboardInterrupt
-            return super().forward(x)
-
     inputs, targets = two_clouds()
-    model = Interrupted(3, 2)
+    model = Interrupted(steps=3)
     before = model.weight.clone()
     assert len(fit(model, inputs, targets, steps=50, learning_rate=0.1)) == 3
     assert not torch.equal(model.weight, before)
