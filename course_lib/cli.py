@@ -26,7 +26,10 @@ def main(argv: list[str] | None = None, *, root: Path = ROOT) -> int:
         return arguments.run(arguments, root)
     except UsageError as error:
         print(f"course: {error}", file=sys.stderr)
-        return 2
+    except ModuleNotFoundError as error:
+        cure = 'run `make test`, or pip install -c constraints.txt -e ".[test]"'
+        print(f"course: {sys.executable} has no {error.name}; {cure}", file=sys.stderr)
+    return 2
 
 
 def verb(subparsers, name: str, run: Callable, help: str) -> argparse.ArgumentParser:
@@ -49,6 +52,10 @@ def build(arguments: argparse.Namespace, root: Path) -> int:
     from course_lib.notebooks import build, kinds
 
     chosen = [find_slug(name, root) for name in arguments.slug] or slugs(root)
+    if not chosen:
+        raise UsageError(
+            f"there is nothing to build in {root}: no notebooks/src/NN_slug.py; work in a clone of the course"
+        )
     if arguments.check:
         return check_build(chosen, root)
     edited = []

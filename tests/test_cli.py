@@ -194,7 +194,7 @@ def test_check_of_an_unsolved_exercise(course, capsys):
     output = capsys.readouterr().out
     assert output == (
         "✗ task_01_1 · 0 of 2 points\n✗ task_01_2 · 0 of 1 point\n"
-        "First: task_01_1: task_01_1 is yours to write\nso far 0 of 3 ▱▱▱\n"
+        "First: task_01_1 is yours to write\nso far 0 of 3 ▱▱▱\n"
     )
 
 
@@ -205,7 +205,7 @@ def test_check_counts_points_and_says_the_first_failure_in_words(course, capsys,
     assert main(["check", str(path)], root=course) == 1
     output = capsys.readouterr().out
     assert "✓ task_01_1 · 2 of 2 points" in output and "so far 2 of 3 ▰▰▱" in output
-    assert "First: task_01_2: task_01_2 is yours to write" in output
+    assert "First: task_01_2 is yours to write" in output
     solve(path, task_01_2="class Counter:\n    def count(self, numbers):\n        return len(numbers)")
     before = path.read_bytes()
     assert main(["check", str(path)], root=course) == 0
@@ -243,6 +243,14 @@ def test_check_of_what_is_no_exercise(course, capsys, tmp_path):
     assert "is not a notebook" in refused(capsys, ["check", str(tmp_path / "broken.ipynb")], course)
     assert "starts no exercise" in refused(capsys, ["check", str(parts(SLUG, course)["lesson"])], course)
     assert "does not exist" in refused(capsys, ["check", "nowhere.ipynb"], course)
+
+
+def test_check_needs_no_sources(course, capsys):
+    """The student edition, and a folder in Colab, hold exercises and no sources."""
+    parts(SLUG, course)["lesson source"].unlink()
+    assert main(["check", "01"], root=course) == 1
+    assert "so far 0 of 3" in capsys.readouterr().out
+    assert "nothing to build" in refused(capsys, ["build"], course)
 
 
 # list
@@ -302,6 +310,15 @@ def test_fused_attention_is_counted():
 )
 def test_wrong_usage_gets_one_sentence_and_status_2(course, capsys, arguments, words):
     assert words in refused(capsys, arguments, course)
+
+
+@pytest.mark.parametrize("package, arguments", [("torch", ["list"]), ("jupytext", ["build"])])
+def test_a_missing_package_is_named_with_its_cure(course, capsys, monkeypatch, package, arguments):
+    for name in ("course_lib.costs", "course_lib.catalog", "course_lib.execution", "course_lib.lessons", package):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    error = refused(capsys, arguments, course)
+    assert f"has no {package}" in error and "make test" in error
 
 
 def test_the_command_starts_without_torch_and_without_jupyter():
