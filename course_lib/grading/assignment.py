@@ -95,7 +95,7 @@ def is_own(cell: Cell, assignment: Assignment) -> bool:
 def version_of(source: Path, tests: Path, root: Path) -> str:
     """A hash of everything that marks follow from, but the submission and the seed: tests, solution, library."""
     digest = hashlib.sha256(f"{__version__} {library_hash(source, root)} {library_hash(tests, root)}".encode())
-    own = [root / "course_lib/exercises.py", *sorted((ROOT / "course_lib/grading").glob("*.py"))]
+    own = [ROOT / "course_lib/exercises.py", *sorted((ROOT / "course_lib/grading").glob("*.py"))]
     for path in [source, tests, *own]:
         digest.update(path.read_bytes())
     return digest.hexdigest()

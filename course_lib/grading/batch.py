@@ -75,11 +75,9 @@ class Grader:
         try:
             tasks = tuple(session.grade(self.diagnosis))
         except (Exception, Gone) as error:
-            raise Broken(
-                f"the grader failed ({type(error).__name__}: {error}; run the same command again; run the same command again"
-            ) from error
+            raise Broken(f"the grader failed: {type(error).__name__}: {error}") from error
         if any(task.reason == "lost" for task in tasks):
-            raise Broken("the sandbox broke; run the same command again")
+            raise Broken("the sandbox broke three times in one test")
         return replace(record, tasks=tasks, notes=tuple(session.notes))
 
     def close(self) -> None:

@@ -31,6 +31,10 @@ class BadFrame(Exception):
     """The other side broke the protocol."""
 
 
+class Stale(BadFrame):
+    """A frame that answers the request before, once more."""
+
+
 def encode(message: dict, sequence: int) -> bytes:
     """The frame of ``message``.
 
@@ -54,7 +58,8 @@ def read(receive: Callable[[int], bytes], sequence: int) -> dict:
     """
     magic, number, header, body = PREFIX.unpack(receive(PREFIX.size))
     if magic != MAGIC or number != sequence:
-        raise BadFrame("wrong start of a frame" if magic != MAGIC else f"frame {number}, not {sequence}")
+        kind = Stale if magic == MAGIC and number == sequence - 1 else BadFrame
+        raise kind("wrong start of a frame" if magic != MAGIC else f"frame {number}, not {sequence}")
     if header > MAX_HEADER or body > MAX_BODY:
         raise BadFrame(f"a frame of {header} + {body} bytes is too large")
     return decode(receive(header), receive(body) if body else b"")

@@ -7,6 +7,7 @@ Where neither holds, nothing is graded.
 import itertools
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -39,6 +40,9 @@ ESCAPES = {
 }
 
 
+UNASKED = "broke the protocol: it spoke without being asked"  # so not the request at hand is to blame, but one before
+
+
 class Refused(RuntimeError):
     """No sandbox holds on this machine, so nothing may run."""
 
@@ -68,6 +72,8 @@ class Worker:
         if self.why:
             raise Gone(self.why)
         deadline = time.monotonic() + seconds
+        if select.select([self.connection], [], [], 0)[0]:
+            self.end(UNASKED)
         try:
             frame = frames.encode(request, self.sequence)
             self.connection.settimeout(seconds)
@@ -75,6 +81,8 @@ class Worker:
             reply = frames.read(lambda count: self.receive(count, deadline), self.sequence)
         except TimeoutError:
             self.end("late")
+        except frames.Stale:
+            self.end(UNASKED)
         except frames.BadFrame as error:
             self.end(f"broke the protocol: {error}")
         except OSError:
@@ -99,7 +107,7 @@ class Worker:
         if not self.why:
             told = self.sandbox.order({"order": "end", "id": self.number, "gone": why == "gone"}).get("why", "lost")
             self.connection.close()
-            self.why = told if why == "gone" or told == "memory" else why or "ended"
+            self.why = told if told == "memory" or (why in ("gone", UNASKED) and told != "killed") else why or "ended"
         if why:
             raise Gone(self.why)
 
@@ -110,10 +118,8 @@ class Sandbox:
     ``mode`` None chooses the first that holds; "unsafe" must be asked for.
     """
 
-    def __init__(
-        self, *, memory: float = 2.0, seconds: int = 600, modules: tuple[str, ...] = (), mode: str | None = None
-    ):
-        self.settings = {"memory": int(memory * 2**30), "seconds": seconds, "modules": list(modules), "first_user": 0}
+    def __init__(self, *, memory: float = 2.0, modules: tuple[str, ...] = (), mode: str | None = None):
+        self.settings = {"memory": int(memory * 2**30), "seconds": CPU_SECONDS, "modules": list(modules)}
         self.lock, self.numbers = threading.Lock(), itertools.count(1)
         self.process: subprocess.Popen | None = None
         reasons = []

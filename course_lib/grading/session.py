@@ -12,7 +12,7 @@ from course_lib.grading.draw import Draw
 from course_lib.grading.frames import BadFrame
 from course_lib.grading.marks import TaskMark
 from course_lib.grading.proxy import Student, StudentError
-from course_lib.grading.sandbox import Gone, Sandbox, Worker
+from course_lib.grading.sandbox import UNASKED, Gone, Sandbox, Worker
 
 REASONS = {
     "late": "it did not finish in the time allowed",
@@ -40,6 +40,7 @@ class Session:
         self.deadline = time.monotonic() + 12 * seconds
         self.worker: Worker | None = None
         self.workers = 0
+        self.last: int | None = None  # the cell that ran last
 
     def grade(self, diagnosis: Diagnosis) -> list[TaskMark]:
         """The mark of each task, in order."""
@@ -61,7 +62,7 @@ class Session:
         while not self.worker or self.worker.why:
             if time.monotonic() > self.deadline or self.workers >= MAX_WORKERS:
                 raise Gone("ended")
-            self.worker, self.workers = self.sandbox.spawn(), self.workers + 1
+            self.worker, self.workers, self.last = self.sandbox.spawn(), self.workers + 1, None
             self.load()
         return self.worker
 
@@ -85,10 +86,12 @@ class Session:
         try:
             reply = self.ask({"op": "cell", "name": cell.name or f"cell {number + 1}", "source": cell.source})
         except Gone as gone:
+            guilty = self.last if gone.why == UNASKED and self.last is not None else number
             if gone.why != "lost":  # the sandbox itself broke: nobody's fault
-                self.culprits.add(number)
-                self.failed[number] = in_words(gone)
+                self.culprits.add(guilty)
+                self.failed[guilty] = in_words(gone)
             raise
+        self.last = number
         if "raised" in reply:
             self.failed[number] = str(reply.get("words", ""))
         else:
@@ -149,25 +152,24 @@ class Session:
 
     def run_test(self, test: Callable) -> tuple[Cause | None, Outcome]:
         """Run one hidden test; why it failed (None where it passed) and what the student's functions returned."""
-        for _ in range(3):
+        for attempt in range(3):
             student = None
             try:
                 self.ready()
-                student = Student(self.ask, self.names())
+                names = self.names()
                 self.ask({"op": "fresh", "seed": seed_of(self.seed, test.__name__)})
+                student = Student(self.ask, names)
                 test(student, Draw(self.seed, test.__name__))
                 cause = None
             except Gone as gone:
-                if gone.why == "lost":
+                if gone.why == "lost" or (student is None and attempt < 2):  # what came before the test is to blame
                     continue
                 cause = Cause(reason_of(gone), in_words(gone))
             except BadFrame as error:
                 self.worker.end()
                 cause = Cause("protocol", f"it broke the grader's protocol: {error}")
             except StudentError as error:
-                cause = Cause(
-                    "raised", f"your code raised {type(error).__mro__[2].__name__} on an input of the grader's"
-                )
+                cause = Cause("raised", f"your code raised {error.kind} on a hidden input")
             except (KeyboardInterrupt, SystemExit, MemoryError):
                 raise
             except BaseException:  # the test's own verdict, pytest.fail included

@@ -29,21 +29,22 @@ def table(marks: Marks) -> dict[str, str]:
     names = [task.name for task in marks.tasks]
     header = ["student", "id", "file", "earned", "of", *names, "problem", "mistakes", "notes", "sandbox"]
     rows = [
-        [
-            record.student,
-            record.id,
-            record.file,
-            record.earned,
-            marks.points,
-            *by_task(record, names),
-            record.problem,
-            " ".join(task.mistake for task in record.tasks if task.mistake),
-            " | ".join(record.notes),
-            marks.sandbox,
-        ]
+        [*start(record, marks), *by_task(record, names), record.problem, mistakes(record), *end(record)]
         for record in marks.records
     ]
     return {"marks.csv": "\ufeff" + write_csv(header, rows)}
+
+
+def start(record: Record, marks: Marks) -> list:
+    return [record.student, record.id, record.file, record.earned, marks.points]
+
+
+def end(record: Record) -> list[str]:
+    return [" | ".join(record.notes), record.sandbox]
+
+
+def mistakes(record: Record) -> str:
+    return " ".join(task.mistake for task in record.tasks if task.mistake)
 
 
 def by_task(record: Record, names: list[str]) -> list[int | None]:
@@ -82,20 +83,9 @@ def nbgrader(marks: Marks) -> dict[str, str]:
     """The columns of ``nbgrader export``."""
     header = ["assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email"]
     header += ["raw_score", "late_submission_penalty", "score", "max_score"]
+    empty, late = [None] * 3, 0.0
     rows = [
-        [
-            marks.slug,
-            None,
-            None,
-            record.student,
-            None,
-            None,
-            None,
-            float(record.earned),
-            0.0,
-            float(record.earned),
-            float(marks.points),
-        ]
+        [marks.slug, None, None, record.student, *empty, record.earned, late, record.earned, marks.points]
         for record in marks.graded
     ]
     return {"grades.csv": write_csv(header, rows)}
