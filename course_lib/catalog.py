@@ -35,6 +35,7 @@ from course_lib.spatial.compact_non_local import CompactNonLocal
 from course_lib.spatial.criss_cross import CrissCross
 from course_lib.spatial.deformable import DeformableConv2d
 from course_lib.spatial.double_attention import DoubleAttention
+from course_lib.spatial.dynamic_graph import DynamicGraph
 from course_lib.spatial.external import ExternalAttention
 from course_lib.spatial.glimpse import RecurrentAttention
 from course_lib.spatial.global_context import GlobalContext, SimplifiedNonLocal
@@ -577,6 +578,15 @@ CATALOG = (
                 *("value.weight", "project.weight", "project.bias"),
             )
         },
+    ),
+    Mechanism(
+        DynamicGraph,
+        title="Dynamic graph message passing (DGMN)",
+        paper="Zhang 2020, arXiv 1908.06955",
+        lesson=12,
+        map=Distribution(1),
+        map_shape="b samples h w",
+        parameters=lambda m: m.channels * m.samples**2 * (2 + m.groups + 1) + 1,
     ),
     # channel_spatial — what and where
     Mechanism(
