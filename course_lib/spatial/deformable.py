@@ -75,12 +75,14 @@ def deform_conv2d(
     """
     k = weight.shape[2] * weight.shape[3]
     check_shapes(x, offset, weight, stride, padding, dilation, mask)
-    points = sampling_points(offset, tuple(weight.shape[2:]), stride, padding, dilation)  # b g k h w 2
+    exact = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision blurs coordinates
+    points = sampling_points(offset.to(exact), tuple(weight.shape[2:]), stride, padding, dilation)  # b g k h w 2
     b, g, _, h, w, _ = points.shape
-    extent = torch.tensor(x.shape[:1:-1]).to(x)  # W H
-    grid = (2 * points.flip(-1) + 1) / extent - 1  # (x, y) in [−1, 1]
-    parts = x.unflatten(1, (g, -1)).flatten(0, 1)  # b c_in H W -> (b g) c_in/g H W
-    read = F.grid_sample(parts, grid.view(b * g, k * h, w, 2), align_corners=False)  # (b g) c_in/g (k h) w
+    grid = (2 * points.flip(-1) + 1) / exact.new_tensor(x.shape[:1:-1]) - 1  # by W and H: (x, y) in [−1, 1]
+    parts = exact.unflatten(1, (g, -1)).flatten(0, 1)  # b c_in H W -> (b g) c_in/g H W
+    read = F.grid_sample(parts, grid.view(b * g, k * h, w, 2), align_corners=False).to(
+        x.dtype
+    )  # (b g) c_in/g (k h) w
     if mask is not None:
         read = read * mask.reshape(b * g, 1, k * h, w)
     groups = x.shape[1] // weight.shape[1]
@@ -181,7 +183,6 @@ class DeformableConv2d(nn.Module):
         return self.offset(x)  # b (g k² 2) h w
 
     def forward(self, x: Tensor) -> Tensor:
-        offset = self.attention(x).to(x.dtype)
-        mask = self.modulation(x).sigmoid().to(x.dtype) if self.modulation is not None else None
-        conv = self.convolution
+        offset, conv = self.attention(x), self.convolution
+        mask = self.modulation(x).sigmoid() if self.modulation is not None else None
         return deform_conv2d(x, offset, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, mask)

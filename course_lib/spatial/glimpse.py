@@ -24,14 +24,15 @@ def crop(images: Tensor, location: Tensor, size: int) -> Tensor:
     Shape: images: b c h w, location: b 2 as (x, y) -> b c size size.
     """
     b, _, h, w = images.shape
-    half = images.new_tensor((w / 2, h / 2))  # from [0, 2] to pixels, x and y
-    corner = ((location.to(images.dtype) + 1) * half - (size - 1) / 2).floor()  # b 2, the first pixel of the crop
-    middles = torch.arange(0.5, size, dtype=images.dtype, device=images.device)  # a pixel is one wide
+    exact = images.to(torch.promote_types(images.dtype, torch.float32))  # half precision cannot count to 300
+    half = exact.new_tensor((w / 2, h / 2))  # from [0, 2] to pixels, x and y
+    corner = ((location.to(exact) + 1) * half - (size - 1) / 2).floor()  # b 2, the first pixel of the crop
+    middles = torch.arange(0.5, size, dtype=exact.dtype, device=exact.device)  # a pixel is one wide
     points = (corner[:, :, None] + middles) / half[:, None] - 1  # b 2 size, back in [−1, 1]
-    grid = images.new_empty(b, size, size, 2)
+    grid = exact.new_empty(b, size, size, 2)
     grid[..., 0] = points[:, 0, None, :]  # the x of each column
     grid[..., 1] = points[:, 1, :, None]  # the y of each row
-    return F.grid_sample(images, grid, mode="nearest", padding_mode="zeros", align_corners=False)
+    return F.grid_sample(exact, grid, mode="nearest", padding_mode="zeros", align_corners=False).to(images.dtype)
 
 
 def retina(images: Tensor, location: Tensor, size: int, scales: int) -> Tensor:
@@ -60,13 +61,14 @@ def retina(images: Tensor, location: Tensor, size: int, scales: int) -> Tensor:
     """
     if size < 1 or scales < 1:
         raise ValueError(f"size={size} and scales={scales} leave nothing to see; use 1 or more of each")
-    if images.ndim != 4 or location.shape != (len(images), 2):
-        raise ValueError(
-            f"images of shape {tuple(images.shape)} and location of shape {tuple(location.shape)} do not fit; "
-            "give b c h w and b 2"
-        )
-    patches = [crop(images, location, size * 2**i) for i in range(scales)]
-    return torch.cat([patches[0], *(F.avg_pool2d(p, p.shape[-1] // size) for p in patches[1:])], dim=1)
+    check_features(images, None)
+    if location.shape != (len(images), 2):
+        raise ValueError(f"location has shape {tuple(location.shape)}; give b 2 = ({len(images)}, 2)")
+    sharp = crop(images, location, size)
+    if scales == 1:
+        return sharp
+    coarse = [F.avg_pool2d(crop(images, location, size * 2**i), 2**i) for i in range(1, scales)]
+    return torch.cat([sharp, *coarse], dim=1)  # b c size size each -> b (k c) size size
 
 
 class GlimpseNetwork(nn.Module):

@@ -77,9 +77,9 @@ def warp(
     Shape: images: b c h w, theta: b 2 3 -> b c height width, of ``size`` or of the images' own.
     """
     height, width = size or images.shape[-2:]
-    theta = theta.to(images.dtype)  # under autocast: bfloat16 has too few digits for coordinates
-    grid = affine_grid(theta, height, width, align_corners=align_corners)
-    return F.grid_sample(images, grid, padding_mode=padding_mode, align_corners=align_corners)
+    exact = images.to(torch.promote_types(images.dtype, torch.float32))  # half precision blurs coordinates
+    grid = affine_grid(theta.to(exact), height, width, align_corners=align_corners)
+    return F.grid_sample(exact, grid, padding_mode=padding_mode, align_corners=align_corners).to(images.dtype)
 
 
 IDENTITY = {6: (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), 3: (1.0, 0.0, 0.0)}  # by the number of outputs

@@ -63,14 +63,15 @@ def zoom(images: Tensor, region: Tensor, size: Size, *, sharpness: float | None 
         raise ValueError(f"size={size} leaves no pixel; use 1 or more")
     if region.shape != (len(images), 3):
         raise ValueError(f"region has shape {tuple(region.shape)}; give (x, y, half side) an image: {len(images)} 3")
-    region = region.to(images.dtype)
+    exact = images.to(torch.promote_types(images.dtype, torch.float32))  # half precision blurs coordinates
+    region = region.to(exact)
     if sharpness is not None:
-        images = images * box_mask(region, *images.shape[-2:], sharpness=sharpness)
+        exact = exact * box_mask(region, *images.shape[-2:], sharpness=sharpness)
     x, y, half = region[:, :, None].unbind(1)  # each b 1
     columns = x + half * pixel_centres(width, region)  # b width
     rows = y + half * pixel_centres(height, region)  # b height
     grid = torch.stack(torch.broadcast_tensors(columns[:, None, :], rows[:, :, None]), dim=-1)  # b height width 2
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return F.grid_sample(exact, grid, padding_mode="border", align_corners=False).to(images.dtype)
 
 
 def inside(region: Tensor) -> Tensor:

@@ -84,6 +84,11 @@ def test_offsets_are_pixels_and_y_comes_before_x():
     assert_same(moved[..., :-2], plain[..., 1:-1])  # one column to the right
 
 
+def test_half_precision_does_not_blur_the_coordinates():
+    wide, one = features(1, 1, 4, 300).bfloat16(), torch.ones(1, 1, 1, 1, dtype=torch.bfloat16)
+    assert torch.equal(deform_conv2d(wide, torch.zeros(1, 2, 4, 300, dtype=torch.bfloat16), one), wide)
+
+
 def test_taps_go_row_by_row_each_with_its_y_and_x():
     offset = torch.zeros(3, 18, 4, 5, dtype=torch.float64)
     offset[:, 2 * 5 + 1] = 2.0  # tap 5 = second row, third column; x

@@ -125,6 +125,12 @@ def test_inverse_map_undoes_the_warp():
     torch.testing.assert_close(back[..., middle, middle], image[..., middle, middle], atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_does_not_blur_the_coordinates(dtype):
+    wide = features(1, 1, 4, 300).to(dtype)
+    torch.testing.assert_close(warp(wide, IDENTITY[None]), wide, atol=0.01, rtol=0)
+
+
 def test_each_image_has_its_own_map():
     theta = near_identity()
     assert_same(warp(IMAGES, theta)[1:2], warp(IMAGES[1:2], theta[1:2]))

@@ -64,6 +64,13 @@ def test_zoom_to_the_same_pixels_is_the_crop():
     assert_same(zoom(IMAGES, region, (6, 8), sharpness=1e3), IMAGES[:, :, 6:12, 2:10])
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_does_not_blur_the_coordinates(dtype):
+    wide = features(1, 1, 4, 300).to(dtype)
+    everything = torch.tensor([[0.0, 0.0, 1.0]])
+    torch.testing.assert_close(zoom(wide, everything, (4, 300), sharpness=None), wide, atol=0.01, rtol=0)
+
+
 def test_zoom_cuts_the_masked_image():
     masked = IMAGES * box_mask(REGIONS, 12, 16, sharpness=3.0)
     assert_same(zoom(IMAGES, REGIONS, 5, sharpness=3.0), zoom(masked, REGIONS, 5, sharpness=None))
