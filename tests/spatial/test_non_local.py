@@ -171,8 +171,8 @@ def test_relu_sums_with_equal_keys_and_queries_on_the_edge():
 
 
 def test_half_precision_sums_keep_their_digits():
-    a, b, value = torch.ones(1, 1, 1), torch.zeros(1, 1, 4096), torch.ones(1, 1, 4096)
-    assert relu_read(a.bfloat16(), b.bfloat16(), value.bfloat16()).item() == 4096
+    a, b, value = (torch.full((1, 1, n), v, dtype=torch.bfloat16) for n, v in ((1, 1), (1500, -127 / 128), (1500, 1)))
+    assert relu_read(a, b, value).item() == 11.75  # 1500 / 128 to eight bits; 1500 − 1488.3 to eight bits is 16
 
 
 @pytest.mark.parametrize("pairing", PAIRINGS)
