@@ -6,6 +6,7 @@ each notebook is copied with its cells twice, the first time in its own folder, 
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from course_lib.cli import main
 from course_lib.execution import ENVIRONMENT
@@ -77,15 +78,15 @@ def silent(code: str):
     return new_code_cell(code, metadata={"tags": ["nbval-ignore-output"]})
 
 
-def doubled(path: Path, times: Path):
+def doubled(path: Path, times: Path, limit: float):
     """The cells of a notebook in its own folder, then again in the root, with the time of the first run between."""
     in_folder = silent(f"__import__('os').chdir({str(path.parent)!r})")
     between = silent(
         f"cpu_seconds = sum(__import__('os').times()[:4])\n"
-        f"assert cpu_seconds <= {LIMIT}, f'{{cpu_seconds:.0f}} CPU-seconds; {LIMIT} is the most'\n"
+        f"assert cpu_seconds <= {limit}, f'{{cpu_seconds:.0f}} CPU-seconds; {limit} is the most'\n"
         f"assert __import__('socket').socket.connect.__module__ == 'sitecustomize', 'the network is not cut off'\n"
         f"print(f'{{cpu_seconds:.1f}}', file=open({str(times / (path.parent.name + '-' + path.stem))!r}, 'w'))\n"
-        f"__import__('os').chdir({str(ROOT)!r})"
+        f"__import__('os').chdir({str(path.parents[1])!r})"
     )
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     both = [in_folder, *cells, between, *nbformat.from_dict(cells)]
@@ -93,23 +94,54 @@ def doubled(path: Path, times: Path):
     return new_notebook(cells=both, metadata=METADATA)
 
 
+def nbval(paths: list[Path], folder: Path, *, limit: float = LIMIT) -> tuple[subprocess.CompletedProcess, dict]:
+    """Run the doubled notebooks under nbval, and tell the CPU-seconds of those that got through once."""
+    times = folder / "times"
+    times.mkdir()
+    for path in paths:
+        copy = folder / "copies" / path.parent.name / path.name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        nbformat.write(doubled(path, times, limit), copy)
+    shutil.copy(OFFLINE / "nbval.cfg", folder)
+    # Their own root and settings: outside of its root, pytest takes files of one name for one file, and skips cells.
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    options = "--nbval -n 2 --dist loadfile --nbval-cell-timeout=120 --nbval-sanitize-with nbval.cfg -q --color=no"
+    command = [sys.executable, "-m", "pytest", *options.split(), f"--rootdir={folder}", "copies"]
+    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
+    return done, {file.name: float(file.read_text()) for file in sorted(times.iterdir())}
+
+
 @pytest.mark.timeout(3000)
 def test_notebooks_run_offline_in_time_twice_from_anywhere_with_the_stored_outputs(tmp_path):
-    times = tmp_path / "times"
-    times.mkdir()
-    for path in NOTEBOOKS:
-        copy = tmp_path / path.relative_to(ROOT)
-        copy.parent.mkdir(exist_ok=True)
-        nbformat.write(doubled(path, times), copy)
-    shutil.copy(OFFLINE / "nbval.cfg", tmp_path)
-    # Their own root and settings: outside of its root, pytest takes files of one name for one file, and skips cells.
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    options = "--nbval -n 2 --dist loadfile --nbval-cell-timeout=120 --nbval-sanitize-with nbval.cfg -q --color=no"
-    command = [sys.executable, "-m", "pytest", *options.split(), f"--rootdir={tmp_path}", "notebooks", "solutions"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
-    print("CPU-seconds:", {file.name: float(file.read_text()) for file in sorted(times.iterdir())})
+    done, seconds = nbval(NOTEBOOKS, tmp_path)
+    print("CPU-seconds:", seconds)
     assert done.returncode == 0, done.stdout[-20000:]
-    assert len(list(times.iterdir())) == len(NOTEBOOKS), "a notebook was not run to its end"
+    assert len(seconds) == len(NOTEBOOKS), "a notebook was not run to its end"
+
+
+BAD = {  # cells that pass once, where they should not
+    "stored": "print('new')",
+    "network": "import socket\ntry: socket.create_connection(('192.0.2.1', 80), 1)\nexcept TimeoutError: pass",
+    "again": "assert 'seen' not in globals()\nseen = True",
+    "elsewhere": "open('beside.txt').close()",
+    "long": "import time\nwhile time.process_time() < 5: pass",
+}
+
+
+@pytest.mark.timeout(900)
+def test_each_fault_is_seen(tmp_path):
+    """A stale output, a connection, a second run, another folder, too long a time; and a good one passes."""
+    folder = tmp_path / "root/notebooks"
+    folder.mkdir(parents=True)
+    (folder / "beside.txt").touch()
+    for name, code in {**BAD, "good": "print('old')"}.items():
+        cell = new_code_cell(code, execution_count=1)
+        if "print" in code:
+            cell.outputs = [new_output("stream", name="stdout", text="old\n")]
+        nbformat.write(new_notebook(cells=[cell], metadata=METADATA), folder / f"{name}.ipynb")
+    done, _ = nbval(sorted(folder.glob("*.ipynb")), tmp_path, limit=4)
+    failed = set(re.findall(r"^FAILED copies/notebooks/(\w+)", done.stdout, re.M))
+    assert failed == set(BAD), done.stdout[-5000:]
 
 
 # Points
