@@ -1,0 +1,207 @@
+"""What a newcomer installs: the files about it agree, and none of them knows the machine it was written on."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from fnmatch import fnmatch
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+import course_lib
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")[:-1]
+CONSTRAINTS = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line[0] != "#"]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def declared(*extras: str) -> dict[str, Requirement]:
+    """Everything that an installation with these extras asks for, by name; an extra may contain others."""
+    found = {}
+    for line in PROJECT["project"]["dependencies"]:
+        found[Requirement(line).name] = Requirement(line)
+    for requirement in (Requirement(line) for name in extras for line in EXTRAS[name]):
+        inner = declared(*requirement.extras) if requirement.name == PROJECT["project"]["name"] else {}
+        found |= inner or {requirement.name: requirement}
+    return found
+
+
+def test_conda_installs_what_pip_installs():
+    environment = yaml.safe_load(read("environment.yml"))
+    python, pip, installed = environment["dependencies"]
+    assert PROJECT["project"]["name"] == environment["name"]
+    assert Requirement(python.replace("=", "==")).name == "python" and pip == "pip"
+    assert python.split("=")[1] in PROJECT["project"]["requires-python"]
+    assert installed == {"pip": ["-c constraints.txt", "-e .[course]"]}
+
+
+def test_constraints_are_allowed_by_the_package():
+    asked = declared("test")
+    for pin in CONSTRAINTS:
+        number = str(pin.specifier).removeprefix("==")
+        assert pin.name not in asked or number in asked[pin.name].specifier, pin
+
+
+@pytest.mark.parametrize("pin", CONSTRAINTS, ids=lambda pin: pin.name)
+def test_this_environment_is_that_of_the_stored_outputs(pin):
+    assert version(pin.name) in pin.specifier, f"{pin.name} {version(pin.name)} is installed: run make test"
+
+
+def imported(folder: str) -> set[str]:
+    """The first words of all imports in the Python files below a folder."""
+    names = set()
+    for file in (name for name in TRACKED if fnmatch(name, f"{folder}/*.py")):
+        for node in ast.walk(ast.parse(read(file))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"course_lib", "tests", "benchmarks"}
+
+
+# IPython comes with ipykernel, pillow with matplotlib, the others with jupytext, ipykernel and pytest
+BROUGHT_ALONG = {"IPython", "PIL", "nbformat", "jupyter_client", "traitlets", "packaging", "yaml"}
+
+
+@pytest.mark.parametrize("folder, extra", [("course_lib", "cluster"), ("tests", "test"), ("benchmarks", "test")])
+def test_every_imported_package_is_declared(folder, extra):
+    own_files = {Path(name).stem for name in TRACKED if fnmatch(name, "course_lib/grading/*.py")}  # run as scripts
+    assert imported(folder) - declared(extra).keys() - BROUGHT_ALONG - own_files == set()
+
+
+def test_every_file_of_the_package_is_installed_with_it():
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]["course_lib"]
+    for name in TRACKED:
+        inside = name.removeprefix("course_lib/")
+        if name != inside and not name.endswith(".py"):
+            assert any(fnmatch(inside, pattern) for pattern in patterns), f"{name} is in no pattern of package-data"
+
+
+def test_every_room_is_a_package():
+    rooms = {str(Path(name).parent) for name in TRACKED if fnmatch(name, "course_lib/*.py")}
+    assert [room for room in sorted(rooms) if f"{room}/__init__.py" not in TRACKED] == []
+
+
+def test_licences_for_code_and_for_text():
+    assert read("LICENSE").startswith("MIT License")
+    text = read("LICENSE-text")
+    assert "Creative Commons Attribution 4.0 International" in text and "Section 8 – Interpretation." in text
+    assert "MIT" in PROJECT["project"]["license"]["text"] and "CC-BY-4.0" in PROJECT["project"]["license"]["text"]
+
+
+def test_citation_names_this_version_and_place():
+    citation = yaml.safe_load(read("CITATION.cff"))
+    assert citation["version"] == course_lib.__version__
+    assert citation["repository-code"] == PROJECT["project"]["urls"]["Repository"]
+
+
+PLACES = re.compile(
+    r"(?<![\w+/.~-])/(?:work|root|home|Users|private|opt|mnt)/\w[\w.-]*|file:///(?!nowhere)\w+|https?://\d+\.\d+\.\d+\.\d+"
+)
+
+
+@pytest.mark.parametrize("name", [name for name in TRACKED if not name.endswith((".npz", ".jpg", ".png"))])
+def test_no_machine_is_named(name):
+    places = [place for place in PLACES.findall(read(name)) if place != "http://127.0.0.1"]
+    assert places == [], f"{name} names a place that exists on one machine only"
+
+
+def test_one_command_is_the_same_everywhere():
+    assert read(".ci/run").splitlines()[-1] == "make test"
+    job = yaml.safe_load(read(".github/workflows/test.yml"))["jobs"]["test"]
+    assert job["steps"][-1] == {"run": "make test"}
+
+
+@pytest.mark.parametrize(
+    "readme, makefile",
+    [
+        ("python3 -m venv .venv", '"$(PYTHON)" -m venv .venv'),
+        ('-m pip install -c constraints.txt -e ".[course]"', '$(PIP) --editable ".[course]"'),
+        ('-m pip install -c constraints.txt -e ".[test]"', '$(PIP) --editable ".[test]"'),
+        ("jupyter lab notebooks/00_start_here.ipynb", "jupyter lab notebooks/00_start_here.ipynb"),
+        ("sh tests/needs.sh", "sh tests/needs.sh"),
+        ("python -m pytest -n 2 --dist loadfile", "python -m pytest -n 2 --dist loadfile"),
+    ],
+)
+def test_the_readme_types_what_make_types(readme, makefile):
+    assert readme in read("README.md")
+    assert makefile in read("Makefile")
+
+
+def test_every_place_in_the_readme_exists():
+    links = re.findall(r"\]\(([^)#]+)\)", read("README.md"))
+    assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """The files that set-up reads, and a function that runs make beside them."""
+    for name in "Makefile", "pyproject.toml", "constraints.txt":
+        shutil.copy(ROOT / name, tmp_path)
+
+    def make(*arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ["make", *arguments], cwd=tmp_path, capture_output=True, text=True, env=dict(os.environ)
+        )
+
+    return tmp_path, make
+
+
+def program(path: Path, script: str) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n" + script + "\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "script, sentence",
+    [
+        (None, "install Python 3.11 or newer, or name yours: make lab PYTHON="),
+        ("exit 1", "is older than 3.11: install Python 3.11 or newer, then: make lab PYTHON=python3.11"),
+        ('case "$2" in *ensurepip*) exit 1;; esac', "install its venv module (Debian, Ubuntu: apt-get install"),
+    ],
+    ids=["no Python", "an old Python", "no venv module"],
+)
+def test_set_up_names_the_cure(fresh, script, sentence):
+    folder, make = fresh
+    python = program(folder / "python", script) if script else "no-such-python"
+    refused = make("lab", f"PYTHON={python}")
+    assert refused.returncode == 2
+    assert sentence in refused.stderr and len(refused.stderr.splitlines()) == 2  # the sentence, and make's own line
+    assert not (folder / ".venv").exists()
+
+
+def test_set_up_without_a_network_names_the_cure(fresh):
+    folder, make = fresh
+    program(folder / ".venv/bin/pip", "")
+    program(folder / ".venv/bin/python", "exit 1")
+    refused = make("test")
+    assert refused.returncode == 2 and "needs a network" in refused.stderr
+    assert not (folder / ".venv/test").exists()
+
+
+def test_set_up_is_done_once(fresh):
+    folder, make = fresh
+    program(folder / ".venv/bin/pip", "")
+    program(folder / ".venv/bin/python", f'echo "$@" >> {folder}/calls')
+    for _ in range(2):
+        assert make(".venv/test", ".venv/lab").returncode == 0
+    calls = (folder / "calls").read_text().splitlines()
+    assert calls == ["-m pip install --quiet --no-compile --constraint constraints.txt --editable .[test]"]
+    os.utime(folder / "constraints.txt", (2**31, 2**31))
+    assert make(".venv/lab").returncode == 0
+    assert len((folder / "calls").read_text().splitlines()) == 2
