@@ -34,12 +34,13 @@ def run(notebook: NotebookNode, *, folder: Path, name: str) -> None:
     """
     metadata = dict(notebook.metadata)  # the kernel would add its own Python version and the state of widgets
     total = sum(cell.cell_type == "code" for cell in notebook.cells)
-    with tqdm(total=total, desc=name, unit="cell", leave=False) as bar:
+    with tqdm(total=total, desc=name, unit="cell", leave=False, disable=None) as bar:
         client = NotebookClient(
             notebook,
             timeout=600,
             record_timing=False,
             coalesce_streams=True,
+            extra_arguments=["--log-level=ERROR"],
             resources={"metadata": {"path": str(folder)}},
             on_cell_executed=lambda cell, cell_index, execute_reply: bar.update(),
         )
