@@ -95,6 +95,13 @@ def test_one_codeword_takes_the_sum_of_all_differences():
     assert_same(block.descriptor(x), 35 * block.project(x).mean((2, 3)))  # average pooling, up to the factor
 
 
+def test_the_gate_passes_its_gradient_on_to_the_input():
+    """Random parameters saturate the gates, whose gradient is then lost in rounding: take those of the start."""
+    torch.manual_seed(0)
+    block = ContextEncoding(6, 5).double().eval()
+    assert torch.autograd.gradcheck(block, features(3, 6, 2, 3).requires_grad_())
+
+
 def test_starts_with_positive_smoothing_and_small_codewords():
     block = ContextEncoding(13, 50)
     assert 0 <= block.smoothing.min() and 0.5 < block.smoothing.max() < 1
