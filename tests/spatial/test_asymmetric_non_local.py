@@ -17,7 +17,7 @@ def cells(x, size):
 @pytest.mark.parametrize("arguments", [{}, {"sizes": (1, 2)}, {"sizes": (4, 1), "key_channels": 5}], ids=str)
 def test_equals_the_double_loop(arguments):
     block, x = randomise(AsymmetricPyramid(7, **arguments)), 0.3 * features(3, 7, 5, 4)
-    query, value = block.key(x), block.value(x)
+    query, value = block.key[1](block.key[0](x)).clamp(min=0), block.value(x)
     context = torch.empty_like(x)
     for b in range(3):
         keys, values = ([v for size in block.sizes for v in cells(t[b], size)] for t in (query, value))
@@ -27,7 +27,8 @@ def test_equals_the_double_loop(arguments):
                 f = [torch.exp(q @ k / len(q) ** 0.5) for k in keys]
                 read = sum(a * v for a, v in zip(f, values, strict=True)) / sum(f)
                 context[b, :, i, j] = block.output.weight[:, :, 0, 0] @ read + block.output.bias
-    assert_same(block(x), block.fuse(torch.cat([context, x], dim=1)))
+    fused = block.fuse[0](torch.cat([context, x], dim=1))
+    assert_same(block(x), block.fuse[1](fused).clamp(min=0))
 
 
 def test_forward_applies_attention():
