@@ -122,3 +122,10 @@ def test_factors_that_say_nothing_are_refused(factors):
 def test_sizes_that_do_not_divide_are_refused(channels, num_heads):
     with pytest.raises(ValueError, match=rf"channels={channels} must be divisible by num_heads={num_heads} and by 4"):
         FactorisedAttention(channels, num_heads=num_heads)
+
+
+def test_forward_stores_no_map():
+    stored = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: stored.append(t.numel()) or t, lambda t: t):
+        FactorisedAttention(8, num_heads=2, factors="1000")(torch.randn(1, 8, 20, 20))
+    assert max(stored) < 2 * 400**2

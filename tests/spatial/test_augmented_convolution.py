@@ -113,3 +113,10 @@ def test_errors_name_the_value_and_the_cure(arguments, message):
 def test_an_image_beyond_the_tables_is_refused():
     with pytest.raises(ValueError, match=r"input is 3×5, the tables reach 3×4; build the layer with size=\(3, 5\)"):
         small()(features(1, 7, 3, 5))
+
+
+def test_forward_stores_no_map():
+    stored = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: stored.append(t.numel()) or t, lambda t: t):
+        AugmentedConv2d(8, 16, num_heads=2)(torch.randn(1, 8, 20, 20))
+    assert max(stored) < 2 * 400**2
