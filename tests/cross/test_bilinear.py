@@ -96,11 +96,11 @@ def test_order_of_regions_is_unseen():
 
 
 def test_published_parameter_counts():
-    block = BilinearAttention(2048, 1280, 1280, 1)  # of eight glimpses
+    block = BilinearAttention(2048, 1280, 1280, 2)  # of eight glimpses
     counts = {name: p.numel() for name, p in block.named_parameters()}
-    assert sum(n for name, n in counts.items() if name.startswith(("attend", "h"))) == 12_817_928 - 7 * (3840 + 1)
-    assert sum(n for name, n in counts.items() if name.startswith("read")) == 4_262_400
-    assert sum(n for name, n in counts.items() if name.startswith("project")) == 1_639_680
+    assert sum(n for name, n in counts.items() if name.startswith(("attend", "h"))) == 12_817_928 - 6 * (3840 + 1)
+    assert sum(n for name, n in counts.items() if name.startswith("read")) == 2 * 4_262_400
+    assert sum(n for name, n in counts.items() if name.startswith("project")) == 2 * 1_639_680
 
 
 def test_refuses_what_would_be_broadcast():
