@@ -110,7 +110,7 @@ def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
         return scores.softmax(dim=-1)
     if mask.dtype != torch.bool:
         raise ValueError(f"mask has dtype {mask.dtype}; give booleans, True = may attend (mask.bool())")
-    lowest = torch.finfo(scores.dtype).min  # −inf would turn a fully masked row into NaN, in the gradient too
+    lowest = torch.finfo(scores.dtype).min  # −inf would make a NaN of a fully masked row, which debuggers report
     return scores.masked_fill(~mask, lowest).softmax(dim=-1).masked_fill(~mask, 0.0)
 
 
