@@ -248,6 +248,13 @@ def test_each_loss_trains_its_own_part(core, term):
     assert reached == wanted
 
 
+@pytest.mark.parametrize("core", CORES)
+def test_no_loss_reaches_a_choice_through_the_mean_either(core):
+    ram = model(core).eval()
+    ram(IMAGES).sum().backward()
+    assert ram.locate.weight.grad is None or ram.locate.weight.grad.abs().max() == 0
+
+
 def test_the_classifier_of_dram_never_sees_the_context():
     dram, path = model("dram"), places(3, 4)
     before = dram.episode(IMAGES, path)
