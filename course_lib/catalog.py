@@ -76,6 +76,17 @@ class Free(NamedTuple):
 
 Map = Gate | Distribution | Free
 
+QUESTIONS = {  # what each room asks: the survey's taxonomy
+    "basics": "how",
+    "channel": "what",
+    "spatial": "where",
+    "channel_spatial": "what and where",
+    "branch": "which",
+    "temporal": "when",
+    "spatial_temporal": "where and when",
+    "cross": "between two inputs",
+}
+
 
 class Mechanism(NamedTuple):
     """One row. ``build(c, h, w)`` makes the module for that size; ``small`` are the arguments at test size."""
@@ -104,6 +115,10 @@ class Mechanism(NamedTuple):
     @property
     def room(self) -> str:
         return self.module.__module__.split(".")[1]
+
+    @property
+    def question(self) -> str:
+        return QUESTIONS[self.room]
 
     def build(self, c: int, h: int, w: int, **arguments) -> nn.Module:
         return self.module(*self.arguments(c, h, w), **arguments)

@@ -8,7 +8,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from course_lib.catalog import CATALOG, Mechanism
-from course_lib.tables import QUESTIONS
 
 
 def multiply_adds(module: nn.Module, *inputs: torch.Tensor) -> int:
@@ -45,7 +44,7 @@ def cost_table(c: int, h: int, w: int) -> str:
     rows, reasons = [("name", "asks", "paper", "parameters", "multiply-adds", "lesson")], []
     for row in CATALOG:
         parameters, count, reason = cost(row, c, h, w)
-        rows.append((row.name, QUESTIONS[row.room], row.paper, parameters, count, f"{row.lesson:02d}"))
+        rows.append((row.name, row.question, row.paper, parameters, count, f"{row.lesson:02d}"))
         reasons += [reason] if reason else []
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

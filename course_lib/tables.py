@@ -8,17 +8,6 @@ from course_lib.exercises import UsageError, parts
 from course_lib.lessons import headers
 from course_lib.notebooks import badge
 
-QUESTIONS = {
-    "basics": "how",
-    "channel": "what",
-    "spatial": "where",
-    "channel_spatial": "what and where",
-    "branch": "which",
-    "temporal": "when",
-    "spatial_temporal": "where and when",
-    "cross": "between two inputs",
-}
-
 
 def lessons_table(root: Path) -> str:
     """One row for each lesson that is written: number, linked title, question, minutes, needs, Colab."""
@@ -51,7 +40,7 @@ def mechanisms_table(root: Path) -> str:
         paper = re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", row.paper)
         number = f"{row.lesson:02d}"
         lesson = f"[{number}]({written[number]})" if number in written else number
-        rows.append(f"| [{row.title}]({file}) | {QUESTIONS[row.room]} | {paper} | {lesson} |")
+        rows.append(f"| [{row.title}]({file}) | {row.question} | {paper} | {lesson} |")
     return "\n".join(rows)
 
 
