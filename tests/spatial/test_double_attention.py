@@ -87,6 +87,8 @@ def test_gathering_does_not_see_the_bias_of_theta():
 def test_has_the_number_of_parameters_of_the_recall_experiment():
     block = DoubleAttention(32, gather=32, slots=8)
     assert sum(p.numel() for p in block.parameters()) == 2_640
+    assert [m.shape for m in DoubleAttention(13).attention(torch.randn(1, 13, 2, 2))] == [(1, 3, 4), (1, 3, 4)]
+    assert DoubleAttention(13).feature.out_features == 3
 
 
 @pytest.mark.parametrize("wrong", [{"slots": 0}, {"gather": 0}, {"channels": 3}], ids=str)

@@ -66,9 +66,13 @@ def test_without_the_softmax_over_positions_no_pixel_sees_another():
         assert touched.sum() - 1 == others
 
 
-def test_far_away_scores_stay_finite():
+def test_positions_far_below_another_read_nothing_rather_than_nan():
     block, x = ExternalAttention(7, slots=5), torch.randn(3, 7, 5, 4)
-    x[:, :, 0, 0] *= 1e4
+    highest = 1e4 * (torch.arange(20) == 3)  # its softmax over positions is 1, that of the others 0 in float32
+    block.memory_key.register_forward_hook(lambda module, inputs, scores: scores + highest)
+    attention = block.attention(x)
+    torch.testing.assert_close(attention[:, 0, 3], torch.full((3, 5), 1 / 5))
+    assert attention.sum() == attention[:, 0, 3].sum()
     assert block(x).isfinite().all()
 
 
