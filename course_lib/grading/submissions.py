@@ -148,7 +148,7 @@ def student_of(parts: tuple[str, ...]) -> tuple[str, str]:
         if match := MOODLE.fullmatch(part):
             return match["name"], match["id"]
     first = parts[0] if len(parts) > 1 else re.sub(r"\.(ipynb|py|zip)$", "", parts[0], flags=re.I)
-    for pattern in (CANVAS, OTTER):
+    for pattern in (OTTER, CANVAS):
         if match := pattern.fullmatch(first):
             return match["name"], match.groupdict().get("id") or ""
     return first, ""

@@ -1,0 +1,187 @@
+"""Marks in every format: what each platform reads, and nothing that a spreadsheet or a browser would run."""
+
+import csv
+import io
+import json
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+
+from course_lib.cli import main
+from course_lib.grading.marks import Marks, Record, TaskInfo, TaskMark, marks_from_json, marks_to_json
+from course_lib.grading.reports import FORMATS, write_report
+from course_lib.grading.reports.pages import described, mistakes
+from course_lib.grading.reports.tables import safe
+
+TASKS = (TaskInfo("task_07_1", "Softmax", 2), TaskInfo("task_07_2", "The mean", 1))
+SAID, EVIL = "the mean of 1, 2 and 6 is 3", "<script>alert(1)</script>"
+WRONG = TaskMark("task_07_2", 1, 0, "wrong", SAID, ("Divide.",), "mean__of_rows", "This is the sum.")
+FIRST = TaskMark("task_07_1", 2, 2)
+MARKS = Marks(
+    "07_small",
+    TASKS,
+    (
+        Record("ada", "1815", "ada.ipynb", (FIRST, TaskMark("task_07_2", 1, 1)), "", (), "bubblewrap"),
+        Record("=HYPERLINK(1)", "7", "+b.ipynb", (FIRST, WRONG), "", (EVIL,), "bubblewrap"),
+        Record("../../etc/x\x01", "", "c.ipynb", (), "the file is damaged; hand in again"),
+    ),
+)  # fmt: skip
+
+# From Gradescope's autograder specification: what results.json may hold.
+RESULTS = {
+    "type": "object",
+    "required": ["score", "tests"],
+    "additionalProperties": False,
+    "properties": {
+        "score": {"type": "number"},
+        "execution_time": {"type": "number"},
+        "output": {"type": "string"},
+        "output_format": {"enum": ["text", "html", "simple_format", "md", "ansi"]},
+        "test_output_format": {"enum": ["text", "html", "simple_format", "md", "ansi"]},
+        "test_name_format": {"enum": ["text", "html", "simple_format", "md", "ansi"]},
+        "visibility": {"enum": ["hidden", "after_due_date", "after_published", "visible"]},
+        "stdout_visibility": {"enum": ["hidden", "after_due_date", "after_published", "visible"]},
+        "extra_data": {"type": "object"},
+        "tests": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    "score": {"type": "number"},
+                    "max_score": {"type": "number"},
+                    "status": {"enum": ["passed", "failed"]},
+                    "name": {"type": "string"},
+                    "name_format": {"enum": ["text", "html", "simple_format", "md", "ansi"]},
+                    "number": {"type": "string"},
+                    "output": {"type": "string"},
+                    "output_format": {"enum": ["text", "html", "simple_format", "md", "ansi"]},
+                    "tags": {"type": "array"},
+                    "visibility": {"enum": ["hidden", "after_due_date", "after_published", "visible"]},
+                    "extra_data": {"type": "object"},
+                },
+            },
+        },
+    },
+}
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    (text,) = FORMATS[name](MARKS).values()
+    return list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
+
+
+def test_the_table_has_a_row_a_submission_and_a_column_a_task():
+    table = rows("csv")
+    assert [row["earned"] for row in table] == ["3", "2", ""]
+    assert [row["task_07_2"] for row in table] == ["1", "0", ""]
+    assert table[1]["mistakes"] == "mean__of_rows" and table[2]["problem"].startswith("the file is damaged")
+
+
+@pytest.mark.parametrize("name", ["csv", "canvas", "moodle", "nbgrader"])
+def test_no_cell_is_a_formula(name):
+    (text,) = FORMATS[name](MARKS).values()
+    for row in csv.reader(io.StringIO(text.removeprefix("\ufeff"))):
+        assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
+    assert "'=HYPERLINK(1)" in text and text.count('"') > 10
+
+
+@pytest.mark.parametrize("value", ["=1", "+1", "-1", "@a", "\t=1", "\r=1", " =1", "|x", "%x", "＝1"])
+def test_every_start_of_a_formula_is_guarded(value):
+    assert safe(value).startswith("'")
+
+
+def test_canvas_finds_students_by_number_and_no_mark_is_overwritten_by_nothing():
+    table = rows("canvas")
+    assert table[0]["Student"].strip() == "Points Possible" and table[0]["07_small"] == "3"
+    assert [(row["ID"], row["07_small"]) for row in table[1:]] == [("1815", "3"), ("7", "2")]
+
+
+def test_moodle_finds_participants():
+    assert [(row["Identifier"], row["Grade"]) for row in rows("moodle")] == [
+        ("Participant 1815", "3"),
+        ("Participant 7", "2"),
+    ]
+
+
+def test_the_nbgrader_columns_are_those_of_its_exporter(tmp_path):
+    from nbgrader.plugins.export import CsvExportPlugin
+
+    CsvExportPlugin(to=str(tmp_path / "grades.csv")).export(SimpleNamespace(assignments=[]))
+    header = (tmp_path / "grades.csv").read_text().splitlines()[0].split(",")
+    assert list(rows("nbgrader")[0]) == header
+
+
+def test_gradescope_results_obey_its_specification():
+    for text in FORMATS["gradescope"](MARKS).values():
+        jsonschema.validate(json.loads(text), RESULTS)
+    first, second, problem = map(json.loads, FORMATS["gradescope"](MARKS).values())
+    assert (first["score"], second["score"], problem["score"]) == (3, 2, 0)
+    assert second["tests"][1]["output"].splitlines() == ["the mean of 1, 2 and 6 is 3", "This is the sum.", "Divide."]
+
+
+def test_junit_has_a_case_a_task():
+    (text,) = FORMATS["junit"](MARKS).values()
+    suites = ElementTree.fromstring(text)
+    assert [(suite.get("tests"), suite.get("failures"), suite.get("errors")) for suite in suites] == [
+        ("2", "0", "0"),
+        ("2", "1", "0"),
+        ("1", "0", "1"),
+    ]
+    assert suites[1].find("testcase/failure").get("message") == "the mean of 1, 2 and 6 is 3"
+
+
+def test_pages_show_what_helps_and_run_nothing(tmp_path):
+    pages = FORMATS["html"](MARKS)
+    student = next(text for name, text in pages.items() if "HYPERLINK" in name)
+    for words in ("2 of 3 points", "the mean of 1, 2 and 6 is 3", "This is the sum.", "Divide.", "course check 07"):
+        assert words in student
+    assert EVIL not in student and "&lt;script&gt;" in student
+    assert all(".." not in name and "\x01" not in name for name in pages)
+    for path in write_report(MARKS, "html", tmp_path):
+        assert path.resolve().is_relative_to(tmp_path.resolve())
+
+
+def test_the_summary_names_mistakes_and_what_was_missed():
+    text = FORMATS["html"](MARKS)["summary.html"]
+    assert mistakes(MARKS) == [("mean__of_rows", "This is the sum.", ["=HYPERLINK(1)"])]
+    assert "mean__of_rows" in text and "1 not" in text
+    assert "task most missed is task_07_2" in described(MARKS)
+
+
+def test_an_unsafe_run_says_so_in_every_page():
+    record = Record("ada", "", "a.ipynb", (), "", (), "unsafe")
+    pages = FORMATS["html"](Marks("07_small", TASKS, (record,)))
+    assert all("without a sandbox" in text for name, text in pages.items() if name.endswith(".html"))
+    (table,) = FORMATS["csv"](Marks("07_small", (), (record,))).values()
+    assert "unsafe" in table
+
+
+def test_an_empty_run_can_be_reported():
+    for make in FORMATS.values():
+        make(Marks("07_small", TASKS, ()))
+
+
+def test_the_picture_is_the_same_each_time():
+    assert FORMATS["html"](MARKS)["distribution.png"] == FORMATS["html"](MARKS)["distribution.png"]
+
+
+def test_marks_survive_json():
+    assert marks_from_json(marks_to_json(MARKS)) == MARKS
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_report_command_writes_each_format(tmp_path, name, capsys):
+    (tmp_path / "marks.json").write_text(marks_to_json(MARKS), encoding="utf-8")
+    assert main(["report", str(tmp_path), "--format", name, "--out", str(tmp_path / "there")]) == 0
+    assert str(tmp_path / "there") in capsys.readouterr().out
+
+
+def test_a_report_without_marks_names_the_cure(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 2
+    assert "course grade" in capsys.readouterr().err
+    (tmp_path / "marks.json").write_text("{}")
+    assert main(["report", str(tmp_path)]) == 2
+    assert "damaged" in capsys.readouterr().err
