@@ -90,6 +90,12 @@ def test_reads_an_image_of_128_by_128():
         assert PyramidGraph(4)(torch.randn(1, 4, 128, 128)).shape == (1, 4, 128, 128)  # a map would hold 1 GB
 
 
+def test_each_level_learns_its_own():
+    level = 2 * (7 * 3 + 3) + 7 * 7  # φ and Λ with bias, Θ without
+    for levels in (1, 4):
+        assert sum(p.numel() for p in PyramidGraph(7, levels=levels).parameters()) == levels * level
+
+
 @pytest.mark.parametrize("wrong", [{"levels": 0}, {"features": 0}], ids=str)
 def test_refuses_in_words(wrong):
     with pytest.raises(ValueError, match="at least 1"):
