@@ -11,6 +11,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+from torch.nn import functional as F
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito, 2008
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -60,6 +61,14 @@ def show_images(images: Sequence[Tensor], titles: Sequence[str] = (), *, width: 
     return figure
 
 
+def show_row(axes: Axes, images: Sequence[Tensor], titles: Sequence[str]) -> None:
+    """Grey images (h w each) beside each other in one frame, which is drawn faster than a frame for each."""
+    show_image(axes, torch.cat([F.pad(image, (0, 1), value=1.0) for image in images], dim=1))
+    width = images[0].shape[1]
+    for k, title in enumerate(titles):
+        axes.text(k * (width + 1) + (width - 1) / 2, -1, title, ha="center", va="bottom", fontsize=9)
+
+
 def show_weights(axes: Axes, weights: Tensor, *, title: str = "", top: float | None = None) -> None:
     """Weights (h w) as colours from 0 to ``top``, or to their largest value."""
     weights = weights.detach().numpy()
@@ -70,7 +79,7 @@ def show_weights(axes: Axes, weights: Tensor, *, title: str = "", top: float | N
 
 def show_overlay(axes: Axes, image: Tensor, weights: Tensor, *, title: str = "") -> None:
     """A colour image (3 h w) darkened where the weights (any h' w') are small."""
-    scaled = torch.nn.functional.interpolate(weights[None, None].float(), image.shape[1:], mode="nearest")[0, 0]
+    scaled = F.interpolate(weights[None, None].float(), image.shape[1:], mode="nearest")[0, 0]
     share = scaled / scaled.max().clamp_min(1e-12)
     show_image(axes, image * (0.15 + 0.85 * share), title=title)
 

@@ -9,7 +9,16 @@ import torch
 from matplotlib.image import imread
 
 from course_lib.interactive import slider, steer
-from course_lib.plotting import new_figure, plot_lines, png, show_image, show_images, show_overlay, show_weights
+from course_lib.plotting import (
+    new_figure,
+    plot_lines,
+    png,
+    show_image,
+    show_images,
+    show_overlay,
+    show_row,
+    show_weights,
+)
 from course_lib.plotting import side_by_side as twins
 
 
@@ -23,6 +32,15 @@ def test_an_image_is_shown_upright_with_its_own_colours():
     shown = pixels(show_images([image]))
     red, blue = (np.argwhere(np.isclose(shown, colour).all(-1)).mean(0) for colour in ([1, 0, 0], [0, 0, 1]))
     assert red[0] < blue[0] and red[1] < blue[1]
+
+
+def test_a_row_keeps_its_images_apart_and_puts_each_title_over_its_image():
+    figure = new_figure()
+    show_row(figure.subplots(), [torch.zeros(4, 3), torch.full((4, 3), 0.5)], ["first", "second"])
+    axes = figure.axes[0]
+    shown = axes.images[0].get_array()
+    assert shown[0].tolist() == [0, 0, 0, 1, 0.5, 0.5, 0.5, 1]
+    assert [(text.get_text(), text.get_position()[0]) for text in axes.texts] == [("first", 1), ("second", 5)]
 
 
 def test_weights_run_from_zero_to_the_largest():

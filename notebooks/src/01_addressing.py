@@ -31,7 +31,7 @@ from course_lib.basics.addressing import (
 from course_lib.basics.multi_head import MultiHeadAttention
 from course_lib.data.digits import load_digits
 from course_lib.interactive import slider, steer
-from course_lib.plotting import new_figure, plot_lines, show_image, show_images, side_by_side
+from course_lib.plotting import new_figure, plot_lines, show_images, show_row, side_by_side
 
 # %% [markdown]
 # ## From a dictionary to a soft dictionary
@@ -254,13 +254,12 @@ def draw_look_up(figure, temperature, which=3):
     """The query, the six keys with the largest weights, and the answer as bars."""
     weights = (unseen[which] @ known.mT / temperature).softmax(dim=-1)
     top = weights.topk(6)
-    grid = figure.subplots(1, 8, width_ratios=[1] * 7 + [2.2])
-    show_image(grid[0], digits.test_images[which], title="query")
-    for axes, weight, j in zip(grid[1:7], top.values, top.indices):
-        show_image(axes, digits.train_images[j], title=f"{weight:.2f}")
-    grid[7].bar(range(10), weights @ label, color="#0072B2")
-    grid[7].set(xticks=range(10), ylim=(0, 1))
-    grid[7].set_title(f"answer, τ = {temperature}", fontsize=9)
+    left, right = figure.subplots(1, 2, width_ratios=[7, 2.2])
+    images = [digits.test_images[which], *digits.train_images[top.indices]]
+    show_row(left, images, ["query", *(f"{weight:.2f}" for weight in top.values)])
+    right.bar(range(10), weights @ label, color="#0072B2")
+    right.set(xticks=range(10), ylim=(0, 1))
+    right.set_title(f"answer, τ = {temperature}", fontsize=9)
 
 
 # %% tags=["widget"]
