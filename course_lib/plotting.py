@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito, 2008
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DOTS = 90  # an inch
 WEIGHTS = "viridis"  # for values >= 0
 SIGNED = "PuOr"  # for values around 0
 
@@ -22,8 +23,8 @@ plt.rcParams["svg.hashsalt"] = "attention"
 
 
 def new_figure(width: float = 7.0, height: float = 2.6) -> Figure:
-    """An empty figure of that many inches at 90 dots an inch."""
-    figure = plt.figure(figsize=(width, height), dpi=90, layout="constrained")
+    """An empty figure of that many inches."""
+    figure = plt.figure(figsize=(width, height), dpi=DOTS, layout="constrained")
     plt.close(figure)
     return figure
 
