@@ -1,7 +1,5 @@
 """Every exercise: unsolved it earns nothing, solved everything, and no named wrong answer gets through."""
 
-import contextlib
-import io
 from collections import Counter
 from types import SimpleNamespace
 
@@ -10,42 +8,10 @@ import pytest
 
 from course_lib.exercises import Exercise, NotYet, find_slug, parts, slugs
 from course_lib.grading.hidden import judge, load
+from tests.solved import Solved
 
 EXERCISES = [slug for slug in slugs() if parts(slug)["solution source"].exists()]
 SEEDS = (1, 2, 3)
-
-
-class Solved:
-    """The cells of one solution, run once; its functions can be replaced and its checks run again."""
-
-    def __init__(self, slug: str):
-        cells = [cell for cell in jupytext.read(parts(slug)["solution source"]).cells if cell.cell_type == "code"]
-        self.checks = {tag: cell.source for cell in cells for tag in cell.metadata.get("tags", []) if "check_" in tag}
-        self.names: dict = {}
-        with contextlib.redirect_stdout(io.StringIO()):
-            for cell in cells:
-                exec(compile(cell.source, f"<{slug}>", "exec"), self.names)
-
-    def says(self, task: str) -> str:
-        """What the visible check of a task answers; empty where it is content."""
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                exec(self.checks[task.replace("task", "check")], self.names)
-        except NotYet as answer:
-            return str(answer)
-        return ""
-
-    @contextlib.contextmanager
-    def replaced(self, answer):
-        """The same solution with one function replaced by a wrong answer."""
-        right = self.names[answer.replaces]
-        self.names[answer.replaces] = answer
-        yield
-        self.names[answer.replaces] = right
-
-    def failed(self, hidden, seed) -> set[str]:
-        """The tasks of which at least one hidden test fails."""
-        return {verdict.task for verdict in judge(hidden, SimpleNamespace(**self.names), seed=seed) if verdict.error}
 
 
 @pytest.fixture(params=EXERCISES, scope="module")
