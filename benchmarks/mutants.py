@@ -226,7 +226,7 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ('"bcyx,bcyi->byxi", query, key)', '"bcyx,bcyi->byxi", key, query)'),
         ("value, column)", "value, column.transpose(1, 3))"),
         ("others >= position", "others > position"),
-        ("[:, None]  # y 1 i", "[None]"),
+        ("[:, None]  # y 1 i", "[None]  # 1 y i"),
     ],
     "spatial/deformable": [
         ("points.flip(-1)", "points"),

@@ -25,17 +25,26 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, list]]:
     maps: dict[str, list] = {}
     states: list = []  # of the random generator and the buffers, one for each module call that is under way
 
+    aside = False  # computing a map: modules inside it that run again are not recorded again
+
     def remember(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        if aside:
+            return
         states.append((torch.get_rng_state(), [buffer.clone() for buffer in module.buffers()]))
 
     def record(module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+        nonlocal aside
+        if aside:
+            return
         random, buffers = states.pop()
+        aside = True
         after = [buffer.clone() for buffer in module.buffers()]
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             torch.set_rng_state(random)
             restore(module, buffers)
             maps.setdefault(names[module], []).append(module.attention(*args, **kwargs))
             restore(module, after)
+        aside = False
 
     names = {module: name for name, module in model.named_modules() if hasattr(module, "attention")}
     handles = []

@@ -7,6 +7,7 @@ from torch import nn
 from course_lib.basics.multi_head import MultiHeadAttention
 from course_lib.catalog import CATALOG
 from course_lib.channel.squeeze_excitation import SqueezeExcitation
+from course_lib.models import small_vit
 from course_lib.recording import record_attention
 from tests.properties import features
 
@@ -42,6 +43,14 @@ def test_a_map_that_forward_never_builds_is_recorded():
     with record_attention(model) as maps:
         model(x, memory=memory)
     assert maps[""][0].shape == (2, 3, 5, 7)
+
+
+def test_a_module_inside_another_is_recorded_once_for_each_call():
+    model = small_vit(8, 2).double().eval()
+    with record_attention(model) as maps:
+        model(features(2, 1, 8, 8))
+    assert {name: len(recorded) for name, recorded in maps.items()} == {"": 1, "blocks.0": 1, "blocks.1": 1}
+    assert torch.equal(maps[""][0][1], maps["blocks.1"][0])
 
 
 def test_the_model_and_chance_are_what_they_would_have_been():
