@@ -1,0 +1,584 @@
+# %% [markdown]
+# # 03 · Squeeze-and-Excitation
+#
+# **Which channels matter for this image?**
+#
+# After this lesson you will be able to
+#
+# - compute the gates of a Squeeze-and-Excitation block by hand, and say what each of its three steps sees;
+# - show by a measurement what the squeeze keeps of an image and what it throws away;
+# - place the block in a network, count what it costs, and name a task that it solves and one where it changes nothing.
+#
+# *Minutes:* 45 · *Needs:* 01 · *Paper:* Hu et al., 2018, arXiv 1709.01507; Hu et al., 2018, arXiv 1810.12348 · *Exercise:* [03 squeeze_excitation](../exercises/03_squeeze_excitation.ipynb) · *Module:* [squeeze_excitation.py](../course_lib/channel/squeeze_excitation.py), [gather_excite.py](../course_lib/channel/gather_excite.py)
+#
+# Out of scope: richer summaries than the average (04), lighter ways to mix channels (05).
+
+# %%
+import torch
+from torch import nn
+
+from course_lib.channel.gather_excite import GatherExcite
+from course_lib.channel.squeeze_excitation import SqueezeExcitation
+from course_lib.data.canvases import draw_digits
+from course_lib.data.cued_channels import TEXTURES, cued_channels
+from course_lib.data.digits import load_digits
+from course_lib.data.photographs import load_photograph
+from course_lib.interactive import slider, steer
+from course_lib.models import SmallCNN
+from course_lib.plotting import COLOURS, new_figure, plot_lines, show_images, show_weights
+from course_lib.recording import record_attention
+from course_lib.training import accuracy, fit, repeat
+
+# %% [markdown]
+# ## Channels of a photograph
+#
+# A convolutional network turns an image into a stack of maps, its *channels*. Each map says where one thing is. Before we take
+# learned maps,
+# here are six that everybody can read: three colours, vertical edges, horizontal edges, and "more red than green".
+#
+# **Look for maps that say the same thing.**
+
+
+# %%
+def channels_of(image):
+    """Six readable channels of a colour image: 3 h w -> 6 h w."""
+    grey = image.mean(dim=0)
+    vertical, horizontal = grey.diff(dim=1, prepend=grey[:, :1]), grey.diff(dim=0, prepend=grey[:1])
+    return torch.stack([*image, 4 * vertical.abs(), 4 * horizontal.abs(), 2 * (image[0] - image[1]).relu()])
+
+
+names = ["red", "green", "blue", "vertical", "horizontal", "red − green"]
+coffee = load_photograph("coffee", height=96)
+features = channels_of(coffee)
+show_images([coffee, *features], ["photograph", *names])
+
+# %% [markdown]
+# *Alt text:* a photograph of a cup of coffee on a wooden table, and six grey maps of it. The maps of green and blue look alike,
+# and that of red is
+# brighter; the two edge maps show thin outlines; the last is bright on the table and dark on the cup.
+
+# %% [markdown]
+# Green and blue nearly repeat each other here. **Is that so for every image? Correlate red and blue on two others.**
+
+# %%
+for name in ("temple", "flower"):
+    red, _, blue = load_photograph(name, height=96).flatten(1)
+    print(f"{name}: {torch.corrcoef(torch.stack([red, blue]))[0, 1]:.1f}")
+
+# %% [markdown]
+# On the temple blue repeats red; on the flower it says something of its own. A convolution treats its channels the same either
+# way, since its weights are fixed after training. Squeeze-and-Excitation (SE) lets *this image* decide
+# how much of each channel passes.
+#
+# ## Squeeze: describe each channel by one number, its average
+#
+# $$z_c = \frac{1}{HW} \sum_{i=1}^{H} \sum_{j=1}^{W} x_{cij} \qquad x: \text{b c h w} \to z: \text{b c}$$
+
+
+# %%
+def squeeze(x):
+    """Describe each channel by one number, its average: b c h w -> b c."""
+    return x.mean(dim=(2, 3))
+
+
+x = torch.tensor([[[[1.0], [2.0], [6.0]], [[0.0], [5.0], [1.0]]]])  # one image, two channels, 3 × 1 pixels
+print(squeeze(x).tolist())
+assert squeeze(x).tolist() == [[3.0, 2.0]]
+
+# %% [markdown]
+# *Before running: two images with three channels of 5 × 7 pixels. What shape does the squeeze return?*
+
+# %%
+generator = torch.Generator().manual_seed(0)
+x = torch.randn(2, 3, 5, 7, generator=generator)
+print(list(squeeze(x).shape))
+assert squeeze(x).shape == (2, 3)
+
+# %% [markdown]
+# One number a channel *and an image*: averaging over the batch too is a well-known bug, and the exercise has you repair it.
+#
+# ## Excite: let all the averages together decide each gate
+#
+# $$s = \sigma\bigl(W_2\, \delta(W_1 z)\bigr)$$
+#
+# | symbol | name | shape | in words |
+# |---|---|---|---|
+# | $z$ | descriptor | b c | one average for each channel |
+# | $W_1$ | squeeze weights | c/r c | mixes the channels down to c/r hidden units |
+# | $\delta$ | ReLU | | a hidden unit speaks or is silent |
+# | $W_2$ | excite weights | c c/r | back to one number for each channel |
+# | $\sigma$ | sigmoid | | each number alone becomes a gate between 0 and 1 |
+# | $s$ | gates | b c | the share of each channel that passes |
+# | $r$ | reduction | | 16 in the paper |
+#
+# A sigmoid and no softmax: several channels may be open at once, so gates need not sum to 1.
+
+
+# %%
+def excite(z, w_squeeze, w_excite):
+    """Let all the averages together decide each gate: b c -> b c."""
+    return ((z @ w_squeeze.mT).relu() @ w_excite.mT).sigmoid()
+
+
+# %% [markdown]
+# **Two channels, one hidden unit.** It computes $\delta(z_1 - z_2)$, and tells channel 1 to close and channel 2 to open. *Before
+# running: what are
+# the gates for averages (5, 2)? And for (2, 5)?* (σ(3) is about 0.95.)
+
+# %%
+w_squeeze, w_excite = torch.tensor([[1.0, -1.0]]), torch.tensor([[-1.0], [1.0]])
+gates = excite(torch.tensor([[5.0, 2.0], [2.0, 5.0]]), w_squeeze, w_excite)
+for row in gates:
+    print([round(gate, 2) for gate in row.tolist()])
+assert gates[0, 0] < 0.05 < 0.95 < gates[0, 1] and (gates[1] == 0.5).all()
+
+# %% [markdown]
+# In the first image a *strong* channel is shut because of what another channel says. In the second the hidden unit is silent,
+# and all gates are one half.
+# The same happens when the weights are zero: the logit is 0, and $\sigma(0) = 1/2$. So a new block with small weights is not the
+# identity; it halves everything.
+#
+# ## Scale, and all three together
+#
+# $y_{cij} = s_c\, x_{cij}$. In the course's formula $\mathrm{Attention}(x) = f(g(x), x)$, squeeze and excite are $g$, and the
+# multiplication is $f$.
+#
+# First as loops, so that nothing is hidden:
+
+
+# %%
+def se_by_loops(x, w_squeeze, w_excite):
+    """For each image: average each channel, compute its gates, multiply each channel by its gate."""
+    y = torch.empty_like(x)
+    for b, image in enumerate(x):
+        z = torch.stack([channel.sum() / channel.numel() for channel in image])
+        for c, gate in enumerate(excite(z[None], w_squeeze, w_excite)[0]):
+            y[b, c] = gate * image[c]
+    return y
+
+
+# %% [markdown]
+# Then as tensors, and from `course_lib`, with the same weights. All three must agree.
+
+# %%
+torch.manual_seed(0)
+block = SqueezeExcitation(3, reduction=1)
+w_squeeze, w_excite = block.squeeze.weight, block.excite.weight
+s = excite(squeeze(x), w_squeeze, w_excite)  # b c
+y = x * s[:, :, None, None]  # b c -> b c 1 1, the same gate at every position
+torch.testing.assert_close(y, se_by_loops(x, w_squeeze, w_excite))
+torch.testing.assert_close(y, block(x))
+print("loops = tensors = course_lib; gates", list(block.attention(x).shape), "= b c 1 1")
+
+# %% [markdown]
+# **Bias or no bias?** The journal version of the paper leaves the biases of both layers out and reports that this helps; the
+# models that the authors
+# released have them. `bias=True` gives the released form. It matters when weights are copied, and little otherwise:
+
+# %%
+for bias in (False, True):
+    block = SqueezeExcitation(64, bias=bias)
+    print(f"bias={bias}: {sum(p.numel() for p in block.parameters())} learned numbers")
+print("one 3 × 3 convolution with 64 channels:", 9 * 64 * 64)
+assert sum(p.numel() for p in block.parameters()) == 2 * 64 * 4 + 4 + 64
+
+# %% [markdown]
+# ## What does the squeeze keep? First answer: no places
+#
+# The average does not care about order. **Shuffle the pixels of the photograph's maps**, all maps in the same way, and the gates
+# do not
+# change at all. *Before running: would the gates change if each map were shuffled in its own way?*
+
+# %%
+torch.manual_seed(0)
+block = SqueezeExcitation(6, reduction=2)
+order = torch.randperm(features[0].numel(), generator=generator)
+shuffled = features.flatten(1)[:, order].view_as(features)
+before, after = block.attention(features[None]), block.attention(shuffled[None])
+torch.testing.assert_close(before, after)
+show_images([features[0], shuffled[0], features[3], shuffled[3]], ["red", "red, shuffled", "vertical", "shuffled"])
+
+# %% [markdown]
+# *Alt text:* the map of red and the map of vertical edges, each beside a version whose pixels are shuffled into grey noise. To
+# SE, each pair is the
+# same.
+
+# %% [markdown]
+# (No: each average stays what it was.) SE knows *what* is in the image, in amounts. It cannot know *where*, or what lies beside
+# what, unless an earlier convolution
+# has already written that into a channel.
+#
+# **But only the description is compressed, not the maps.** "The squeeze compresses the features" is half true: 96 × 144 values
+# become one, and that one only
+# sets a gate. No gate is ever 0, so the scaled maps still hold everything:
+
+# %%
+y = block(features[None])
+torch.testing.assert_close(y / block.attention(features[None]), features[None])
+print(f"{features[0].numel()} values of a channel, 1 in its description, {y[0, 0].numel()} after scaling")
+
+# %% [markdown]
+# ## The experiment: which digit counts is said elsewhere
+#
+# Each canvas holds three digits in three channels. A fourth channel holds a texture, far to the right: horizontal stripes mean
+# "read channel 0", vertical stripes
+# "channel 1", a checkerboard "channel 2". A convolution sees the digit or the texture, never both.
+
+# %%
+images, labels, cues = cued_channels(4000)
+test_images, test_labels, test_cues = cued_channels(1000, test=True, seed=1)
+titles = ["channel 0", "channel 1", "channel 2", f"{TEXTURES[cues[0]]}: read {labels[0]}"]
+show_images(list(images[0]), titles)
+
+# %% [markdown]
+# *Alt text:* four wide black panels. Three show a different digit each at the left edge; the fourth shows a texture at the right edge.
+#
+# **The prediction.** Whoever reads all digits but not the texture guesses one channel of three; a wrong channel still gives the
+# right digit one time in ten. So
+# $\frac13 + \frac23 \cdot \frac1{10} = 0.40$. *Claim: the network below stays near 0.40 without SE, and gets far beyond it with
+# one SE block.*
+# It would be refuted if the baseline climbed, too, or if SE stayed at 0.40.
+
+
+# %%
+def small_network(slot):
+    """Two convolutions, the slot, one convolution, and a linear layer that sees every position."""
+    return nn.Sequential(
+        *(nn.Conv2d(4, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
+        *(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
+        slot,
+        *(nn.Conv2d(16, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(16 * 4 * 12, 10)),
+    )
+
+
+# %% [markdown]
+# Without SE, three seeds, measured twice, after 150 and after 500 steps. If more training helped, the second number would be larger.
+
+
+# %%
+def train(network, steps, seed):
+    """Train in place at a constant rate, and return the share of right answers on unseen digits."""
+    fit(network, images, labels, steps=steps, learning_rate=5e-3, batch_size=32, one_cycle=False, seed=seed)
+    return accuracy(network, test_images, test_labels)
+
+
+def without_se(seed):
+    network = small_network(nn.Identity())
+    return [train(network, 150, seed), train(network, 350, seed + 10)]
+
+
+baseline = repeat(without_se)  # seeds, then after 150 and after 500 steps
+assert baseline.max() < 0.5, "without SE no seed gets beyond guessing the channel"
+assert (baseline[:, 1] - baseline[:, 0]).mean() < 0.05, "and it is flat: more training does not help"
+print(f"without SE: about {baseline[:, 1].mean():.1f}")
+
+# %% [markdown]
+# With SE. The reduction is 1: with only 16 channels there is nothing to save, and a hidden unit that starts silent is not missed.
+# SE is slow to find its use, so it gets more steps than the flat baseline. Half a minute.
+
+# %%
+trained = {}
+
+
+def with_se(seed):
+    trained[seed] = small_network(SqueezeExcitation(16, reduction=1))
+    return train(trained[seed], 1500, seed)
+
+
+attentive = repeat(with_se)
+assert attentive.mean() > baseline[:, 1].mean() + 0.3, "the claim"
+print("SE is better by more than 30 points:", bool(attentive.mean() > baseline[:, 1].mean() + 0.3))
+
+# %%
+figure = new_figure(5.0, 2.4)
+axes = figure.subplots()
+lines = {"without, 150 steps": baseline[:, 0], "without, 500 steps": baseline[:, 1], "with SE": attentive}
+plot_lines(axes, [0, 1, 2], lines, xlabel="seed", ylabel="share right")
+axes.axhline(0.4, color="grey", linestyle=":")
+axes.set(ylim=(0, 1), xticks=[0, 1, 2])
+figure
+
+# %% [markdown]
+# *Alt text:* share of right answers for three seeds. Both lines without SE lie on the dotted line at 0.40; the line with SE lies
+# far above it.
+#
+# ## Look at the gates
+#
+# **Which channels does each texture open?** `record_attention` collects the gates of one forward pass. We average them over all
+# test images with the same texture.
+
+# %%
+best = trained[int(attentive.argmax())].eval()
+with record_attention(best) as maps, torch.no_grad():
+    best(test_images)
+(gates,) = maps["6"]  # the slot is module number 6
+gates_of = torch.stack([gates[test_cues == cue].mean(dim=0).flatten() for cue in range(3)])  # 3 16
+spread = gates_of.amax(dim=0) - gates_of.amin(dim=0)
+assert (spread > 0.5).any(), "some gates are opened by one texture and shut by another"
+
+# %%
+figure = new_figure(7.0, 1.9)
+axes = figure.subplots()
+show_weights(axes, gates_of[:, spread.argsort(descending=True)], title="gates, from 0 (dark) to 1 (bright)", top=1.0)
+axes.set_axis_on()
+axes.set(xlabel="channel, sorted by how much its gate depends on the texture", yticks=range(3), xticks=[])
+axes.set_yticklabels(TEXTURES, fontsize=8)
+figure
+
+# %% [markdown]
+# *Alt text:* a table of colours, three textures by sixteen channels. At the left, channels are bright for some textures and dark for
+# others; at the right, all three rows look alike.
+#
+# **Read it by columns.** At the left stand channels that one texture opens and another shuts: here the network chooses. What the
+# picture does *not* show is what those channels contain. No gate is called "digit 0": the convolutions
+# have spread three digits over sixteen maps, and a texture shuts several of them at once. Nor do gates reach 0 or 1 cleanly, and
+# an average over images hides how much they vary.
+#
+# **Do the gates cause the answer?** Keep the maps of each image, but give it the gates of *another* image with another texture.
+# If the gates select, the network must now read
+# the digit to which the *other* texture points.
+
+# %%
+_, digits = draw_digits(3000, test=True, generator=torch.Generator().manual_seed(1))
+digits = digits.view(1000, 3)  # the labels of all three digits of each test canvas
+everyone, other = torch.arange(1000), torch.roll(torch.arange(1000), 1)
+assert (digits[everyone, test_cues] == test_labels).all()
+with torch.no_grad():
+    maps_before = best[:6](test_images)
+    answer = best[7:](maps_before * gates[other]).argmax(dim=1)
+
+# %%
+changed = test_cues != test_cues[other]
+own, foreign = digits[everyone, test_cues], digits[everyone, test_cues[other]]
+follows, stays = ((answer == digit)[changed].float().mean() for digit in (foreign, own))
+assert follows > 0.6 and follows > stays + 0.3
+print("with foreign gates, most answers are the foreign digit:", bool(follows > 0.6))
+
+# %% [markdown]
+# So in this network the gates are no decoration. That is a fact about this network and this task; a picture of gates alone would
+# not have shown it.
+#
+# ## What does the squeeze keep? Second answer, measured
+#
+# Squeezed maps are 16 numbers. **What can a linear read-out recover from them**: the texture? The digit in channel 0? For
+# comparison, the same read-out of the maps themselves,
+# columns 0 to 7, where the digits are. *Before running: which of the three will fail?*
+
+
+# %%
+def read_out(train_x, train_y, test_x, test_y):
+    """The share of classes that a ridge regression onto one-hot targets gets right: n d, n, m d, m -> a number."""
+    mean, deviation = train_x.mean(dim=0), train_x.std(dim=0) + 1e-3
+    train_x, test_x = (nn.functional.pad((x - mean) / deviation, (0, 1), value=1.0) for x in (train_x, test_x))
+    target = nn.functional.one_hot(train_y).float()
+    gram = train_x.mT @ train_x + 10 * torch.eye(train_x.shape[1])
+    weights = torch.linalg.solve(gram, train_x.mT @ target)
+    return ((test_x @ weights).argmax(dim=1) == test_y).float().mean().item()
+
+
+# %%
+_, train_digits = draw_digits(12000, test=False, generator=torch.Generator().manual_seed(0))
+first = train_digits.view(4000, 3)[:, 0]
+with torch.no_grad():
+    train_maps = best[:6](images)
+kept = {
+    "texture from the averages": read_out(squeeze(train_maps), cues, squeeze(maps_before), test_cues),
+    "digit from the averages": read_out(squeeze(train_maps), first, squeeze(maps_before), digits[:, 0]),
+    "digit from the maps": read_out(
+        train_maps[..., :8].flatten(1), first, maps_before[..., :8].flatten(1), digits[:, 0]
+    ),
+}
+
+# %%
+for name, share in kept.items():
+    print(f"{name:26} {'nearly always' if share > 0.8 else 'less than half the time'}")
+assert kept["texture from the averages"] > 0.95 and kept["digit from the maps"] > 0.8
+assert kept["digit from the averages"] < 0.5
+
+# %% [markdown]
+# The average keeps *how much of what*, and that is all this task needs to know about the texture. The digit is a matter of what
+# lies where. It is not wholly gone: about a third of the answers
+# is right, where guessing gives a tenth, since a 1 has less ink than an 8. But nobody could read digits from these averages, and
+# nobody must: the digit travels through the maps, which were not squeezed.
+#
+# ## Turn the knob: channels and reduction
+#
+# SE adds $2c^2/r$ numbers, and c/r hidden units decide all c gates. Three photographs pass through a random convolution and a
+# fresh block. *Before running: where do the gates lie,
+# and do you expect them to differ between photographs?*
+
+# %%
+photographs = torch.stack([load_photograph(name, height=48)[:, :, :48] for name in ("coffee", "cat", "rocket")])
+
+
+def draw_block(figure, reduction, channels=64):
+    """What a fresh block costs, and its gates for three photographs."""
+    torch.manual_seed(1)
+    stem, block = nn.Conv2d(3, channels, 5, stride=2), SqueezeExcitation(channels, reduction=reduction)
+    with torch.no_grad():
+        gates = block.attention(stem(photographs).relu() * 3)[:, :, 0, 0]  # 3 c
+    left, right = figure.subplots(1, 2, width_ratios=[1, 2])
+    left.bar(["SE", "3 × 3 conv"], [2 * channels * (channels // reduction), 9 * channels**2], color=COLOURS[:2])
+    left.set_title(f"learned numbers, c = {channels}, r = {reduction}", fontsize=8)
+    for row, colour in zip(gates, COLOURS, strict=False):
+        right.plot(row[gates[0].argsort()], ".", color=colour, markersize=4)
+    right.set(ylim=(0.3, 0.7), xlabel="channel, sorted by the first photograph", ylabel="gate")
+    right.set_title(f"gates from {channels // reduction} hidden units", fontsize=8)
+
+
+# %% tags=["widget"]
+steer(
+    draw_block,
+    reduction=slider("reduction r", [1, 2, 4, 8, 16], value=4),
+    channels=slider("channels c", [16, 32, 64, 128, 256], value=64),
+)
+
+# %% [markdown]
+# The same without a widget, for three reductions:
+
+# %% tags=["static"]
+figure = new_figure(7.0, 5.4)
+for panel, reduction in zip(figure.subfigures(3, 1), (1, 4, 16), strict=True):
+    draw_block(panel, reduction)
+figure
+
+# %% [markdown]
+# *Alt text:* three rows, for reductions 1, 4 and 16 at 64 channels. Left, a bar for SE that shrinks against the bar of a 3 × 3
+# convolution. Right, gates of 64 channels for three
+# photographs, all between 0.4 and 0.6.
+#
+# A fresh block selects nothing: its gates lie near one half and hardly differ between photographs. Training has to pull them
+# apart. And a small block may be unable to begin: averages of maps after a ReLU are positive
+# and resemble each other between images, so a hidden unit that is silent for one image is often silent for all, and through a
+# silent ReLU no gradient passes.
+#
+# **How often is a whole block silent for all three photographs?** *Before running: guess for one hidden unit and for four.*
+
+
+# %%
+def silent(hidden, seed):
+    """Whether no hidden unit of a fresh block speaks for any of the photographs."""
+    torch.manual_seed(seed)
+    stem, block = nn.Conv2d(3, 64, 5, stride=2), SqueezeExcitation(64, reduction=64 // hidden)
+    return bool((block.squeeze(squeeze(stem(photographs).relu())) <= 0).all())
+
+
+shares = {hidden: sum(silent(hidden, seed) for seed in range(100)) / 100 for hidden in (1, 4)}
+assert shares[1] > 0.3 and shares[4] < 0.1
+print(f"silent with one hidden unit: a share of {shares[1]:.1f}; with four: {shares[4]:.1f}")
+
+# %% [markdown]
+# ## Gather-Excite: SE is one member of a family
+#
+# The same authors split the block into two questions. *Gather*: how wide a neighbourhood is summed up? *Excite*: what may the
+# sum do, and may channels mix?
+#
+# | member | gather | excite | learned, c channels on h × w |
+# |---|---|---|---|
+# | θ⁻ | average over a window, or all | σ | nothing |
+# | θ | depth-wise convolution, BN | σ | c·h·w + 2c (whole map) |
+# | θ⁺ | as θ, ReLU | 1 × 1, ReLU, 1 × 1, σ | θ's + 2c²/r + c/r + c |
+# | SE | average over all | linear, ReLU, linear, σ | 2c²/r |
+#
+# **Let the extent grow** from windows of 3 × 3 pixels to the whole map, on the map of red.
+
+# %%
+extents = [2, 8, 32, 0]
+bright = 6 * (features[None] - features.mean())  # spread around 0, or every gate would lie near one half
+gates = [GatherExcite(6, extent=extent).attention(bright)[0, 0] for extent in extents]
+figure = new_figure(7.0, 1.6)
+for axes, gate, extent in zip(figure.subplots(1, 4), gates, extents, strict=True):
+    show_weights(axes, gate, title=f"extent {extent}" if extent else "whole map", top=1.0)
+figure
+
+# %% [markdown]
+# *Alt text:* four maps of gates for the red channel of the coffee photograph: at extent 2 a fine picture of cup and table, then
+# ever coarser squares, and at last one
+# single colour.
+#
+# **How far does one output pixel see?** Count the input pixels that have any influence on it. *Before running: extent e gathers
+# windows of 2e − 1 pixels a side. How many for e = 2, e = 4, and the
+# whole 16 × 16 map?*
+
+# %%
+seen = []
+for extent in (2, 4, 0):
+    x = torch.randn(1, 3, 16, 16, generator=generator).requires_grad_()
+    GatherExcite(3, extent=extent)(x)[0, 0, 8, 8].backward()
+    seen.append(int((x.grad[0, 0] != 0).sum()))
+    assert (x.grad[0, 1:] == 0).all(), "no other channel has any influence"
+print(seen)
+assert seen == [9, 49, 256]
+
+# %% [markdown]
+# The assert inside the loop is what parts θ⁻ from SE: **each channel looks at itself only.** The texture of our canvases stands
+# in another channel than the digits, so
+# no gate of θ⁻ can answer it directly; a convolution before it must first carry the cue into the digit's own map. SE mixes all
+# averages and needs no such help.
+#
+# ## Where the block goes
+#
+# In a residual block SE stands on the branch, after the last norm and *before* the addition, so the shortcut is not scaled:
+#
+# $$y = \mathrm{ReLU}\bigl(x + s(u) \cdot u\bigr) \qquad u = \mathrm{branch}(x)$$
+#
+# `SmallCNN` of `course_lib` has a slot at this place. **Train a small SE-ResNet on plain digits**, one digit an image. *Before
+# running: will SE help here?*
+
+# %%
+plain = load_digits()
+
+
+def small_resnet(slot):
+    """A residual network of two blocks, a few seconds of training, and its share of right answers."""
+    network = SmallCNN(1, 10, width=16, blocks=2, slot=slot)
+    fit(network, plain.train_images[:, None], plain.train_labels, steps=120, learning_rate=5e-3)
+    return accuracy(network, plain.test_images[:, None], plain.test_labels)
+
+
+results = repeat(
+    lambda seed: [small_resnet(lambda c: nn.Identity()), small_resnet(lambda c: SqueezeExcitation(c, reduction=4))]
+)
+assert results.min() > 0.85 and (results[:, 0] - results[:, 1]).mean().abs() < 0.05
+print("both above 85 %; the means differ by less than 5 points:", bool(results.min() > 0.85))
+
+# %% [markdown]
+# It does not help, and it does no harm: there is only one digit, so no channel must be chosen. *SE changes what a network can do
+# where the choice of channels
+# depends on the image, and little elsewhere.* This is the other half of the experiment above, and it is as true.
+#
+# ## The bridge
+#
+# | lesson | query | key | value | weights | normaliser | cost |
+# |---|---|---|---|---|---|---|
+# | 01 soft look-up | given | memory keys | memory values | n m | softmax over the keys | n · m · (d + v) |
+# | 03 SE | averages of all channels, through $W_1$ | rows of $W_2$, learned, one a channel | the channels | b c | sigmoid, each gate alone | 2 c²/r + 2 c h w |
+# | 03 GE-θ⁻ | average of a channel's own window | — | that channel | b c h w | sigmoid | about 2 c h w |
+#
+# Is a gate a look-up? In part: hidden units ask, the rows of $W_2$ answer for their channels. But nothing is shared out and
+# nothing is mixed: each channel stays where it is and
+# only becomes louder or softer.
+#
+# ## What to believe
+#
+# In the paper, ResNet-50's top-1 error on ImageNet falls from 24.80 to 23.29 % with SE, for 10 % more numbers (2 514 944, which
+# the exercise derives) and 0.3 % more multiply-adds. Compare only rows of one table:
+# the "same" ResNet-50 starts anywhere from 75.2 to 77.3 % right in papers on channel attention, so a method's gain over its
+# *own* baseline is all that carries over. And the gain depends on the
+# recipe: with modern ones, published results of SE-ResNet-50 and ResNet-50 at 224 pixels lie within half a point of each other,
+# in either order. Our task was made so that channels
+# must be chosen; it shows what SE *can* do, not how often that is needed.
+#
+# ## Three things to keep
+#
+# 1. Squeeze, excite, scale: **one average a channel, all averages together decide each gate, one gate for all positions.**
+# 2. The squeeze keeps **how much of what**, never where. The maps themselves are not compressed.
+# 3. Channels must **see each other** to select: SE does, GE-θ⁻ does not.
+#
+# *References.* Hu, Shen, Albanie, Sun, Wu, Squeeze-and-Excitation Networks, CVPR 2018 and TPAMI 2020, arXiv 1709.01507.
+# Hu, Shen, Albanie, Sun, Vedaldi, Gather-Excite: Exploiting Feature Context in Convolutional Neural Networks, NeurIPS 2018,
+# arXiv 1810.12348.
+#
+# **Next:** the [exercise](../exercises/03_squeeze_excitation.ipynb), then lesson 04: what does an average throw away, and what
+# if we kept more?

@@ -1,0 +1,366 @@
+# %% [markdown]
+# # Exercise 03 · Squeeze-and-Excitation
+#
+# You write the block of lesson 03 and its relative without parameters, count what it adds to a ResNet-50, derive the
+# gradient that passes through the gates, and repair a block that looks at the wrong images.
+#
+# *Minutes:* 60 · *Needs:* 03
+#
+# Each task has a cell to fill in, a check to run, and folded hints. The check answers in words and counts your points.
+# Your work is graded with other sizes and values than the ones you see here.
+
+# %%
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from course_lib.exercises import Exercise
+
+torch.manual_seed(0)
+exercise = Exercise("03_squeeze_excitation", points=[3, 2, 3, 3, 3])
+
+# %% [markdown]
+# ## task_03_1 · The block
+# difficulty 2/5 · importance 5/5 · 10 minutes
+#
+# Write the `forward` of a Squeeze-and-Excitation block without biases:
+#
+# $$z_c = \frac{1}{HW} \sum_{ij} x_{cij} \qquad s = \sigma(W_2\, \delta(W_1 z)) \qquad y_{cij} = s_c\, x_{cij}$$
+#
+# with δ the ReLU and σ the sigmoid. $W_1$ is the weight of `self.squeeze`, $W_2$ that of `self.excite`.
+#
+# Shapes: `x` b c h w; $z$ b c; $s$ b c; result b c h w.
+#
+# <details><summary>Hint 1: the squeeze</summary>
+#
+# `mean` takes several axes at once. Each image keeps its own averages, so the axis b stays.
+# </details>
+#
+# <details><summary>Hint 2: the scale</summary>
+#
+# Gates of shape b c must become b c 1 1 before they are multiplied onto b c h w.
+# </details>
+#
+# <details><summary>Hint 3: pseudo-code</summary>
+#
+# z = mean of x over h and w; s = sigmoid of excite of relu of squeeze of z; give s two axes of length 1; multiply.
+# </details>
+
+
+# %% tags=["task_03_1"]
+class SqueezeExcitation(nn.Module):
+    """All channel averages of an image together decide how much of each channel passes: b c h w -> b c h w."""
+
+    def __init__(self, channels, reduction):
+        super().__init__()
+        self.squeeze = nn.Linear(channels, channels // reduction, bias=False)
+        self.excite = nn.Linear(channels // reduction, channels, bias=False)
+
+    def forward(self, x):
+        ### BEGIN SOLUTION
+        z = x.mean(dim=(2, 3))  # b c h w -> b c
+        s = self.excite(self.squeeze(z).relu()).sigmoid()
+        return x * s[:, :, None, None]  # b c -> b c 1 1
+        ### END SOLUTION
+
+
+# %% tags=["check_03_1"]
+with exercise.check(1):
+    block = SqueezeExcitation(3, 1)
+    block.load_state_dict({"squeeze.weight": torch.eye(3), "excite.weight": torch.zeros(3, 3)})
+    x = torch.arange(36.0).view(2, 3, 2, 3) - 20
+    y = block(x).detach()
+    assert y.shape == x.shape, f"the result must have the shape of x, {tuple(x.shape)}, not {tuple(y.shape)}"
+    assert torch.allclose(y, x / 2), "with W₂ = 0 each logit is 0 and each gate σ(0) = 1/2, so y must be x / 2"
+    block.load_state_dict({"squeeze.weight": torch.eye(3), "excite.weight": 0.1 * torch.ones(3, 3)})
+    shuffled = x.flatten(2)[:, :, [3, 0, 5, 1, 4, 2]].view_as(x)
+    gate, gate_shuffled = (block(t).detach()[:, :, 0, 0] / t[:, :, 0, 0] for t in (x, shuffled))
+    assert torch.allclose(gate, gate_shuffled), "the order of the pixels must not matter: squeeze over h and over w"
+    assert torch.allclose(block(x[1:]).detach(), block(x)[1:].detach()), (
+        "the second image alone gives another result than in a batch: squeeze each image by itself"
+    )
+    assert torch.allclose(gate[0], torch.full((3,), 0.5)), (
+        "in image 0 all averages are negative: the ReLU after W₁ makes them 0, so every gate is 1/2"
+    )
+    assert torch.allclose(gate[1], torch.tensor(1.95).sigmoid()), (
+        "in image 1 the averages are 0.5, 6.5 and 12.5; a tenth of their sum is the logit, so every gate is "
+        f"σ(1.95) = 0.875, not {gate[1, 0]:.3f}"
+    )
+
+# %% [markdown]
+# ## task_03_2 · What it adds to a network
+# difficulty 2/5 · importance 3/5 · 10 minutes
+#
+# Derive on paper how many learned numbers SE adds to a network whose stages hold `blocks` residual blocks with `channels`
+# output channels each; every residual block has one SE block on its output. Return the number for
+# `stages = [(blocks, channels), …]`, without and with biases in both layers. Hidden units: $\lfloor c / r \rfloor$.
+#
+# For ResNet-50, `[(3, 256), (4, 512), (6, 1024), (3, 2048)]` and r = 16, the number without biases is 2 514 944.
+#
+# <details><summary>Hint 1: one block</summary>
+#
+# Two matrices, c/r × c and c × c/r. Which biases does each layer have, if it has any?
+# </details>
+#
+# <details><summary>Hint 2: whole numbers</summary>
+#
+# A layer cannot have 3.5 units: divide with `//` *before* you multiply.
+# </details>
+
+
+# %% tags=["task_03_2"]
+def added_parameters(stages, reduction=16, bias=False):
+    """How many learned numbers one SE block in every residual block adds."""
+    ### BEGIN SOLUTION
+    total = 0
+    for blocks, channels in stages:
+        hidden = channels // reduction
+        total += blocks * (2 * channels * hidden + (hidden + channels if bias else 0))
+    return total
+    ### END SOLUTION
+
+
+# %% tags=["check_03_2"]
+with exercise.check(2):
+    one = added_parameters([(1, 64)])
+    assert one == 512, (
+        f"one block with 64 channels has 4 hidden units: two matrices of 4 · 64 numbers, 512, not {one}"
+    )
+    assert added_parameters([(1, 64)], reduction=4) == 2048, "64 channels at r = 4 have 16 hidden units: 2 · 64 · 16"
+    assert added_parameters([(3, 64)]) == 1536, "three blocks have three times as many numbers"
+    assert added_parameters([(1, 40)]) == 160, "40 channels at r = 16 leave 2 whole units: 2 · 40 · 2 numbers"
+    biases = added_parameters([(1, 64)], bias=True) - one
+    assert biases == 68, f"the first layer has 4 biases and the second 64; you count {biases}"
+    resnet_50 = added_parameters([(3, 256), (4, 512), (6, 1024), (3, 2048)])
+    assert resnet_50 == 2_514_944, f"for ResNet-50 the paper's number is 2 514 944, not {resnet_50}"
+
+# %% [markdown]
+# ## task_03_3 · The gradient through the gates
+# difficulty 4/5 · importance 4/5 · 15 minutes
+#
+# Let $G = \partial L / \partial y$ be the gradient that arrives at the output. The input is used twice: it is scaled, and
+# it decides the scale. Derive $\partial L / \partial x$ for one image, and write it **without autograd**.
+#
+# Shapes: `x` c h w; `w_squeeze` ($W_1$) k c; `w_excite` ($W_2$) c k; `upstream` ($G$) c h w; result c h w.
+#
+# <details><summary>Hint 1: two paths</summary>
+#
+# $y_{cij} = s_c x_{cij}$. While $s$ stands still the gradient is $s_c G_{cij}$. The second path begins with
+# $\partial L / \partial s_c = \sum_{ij} G_{cij}\, x_{cij}$.
+# </details>
+#
+# <details><summary>Hint 2: back through the layers</summary>
+#
+# A sigmoid multiplies by $s (1 - s)$, a matrix by its transpose, the ReLU by 1 where its input was positive and by 0
+# elsewhere, and the average hands 1/(HW) to each position.
+# </details>
+#
+# <details><summary>Hint 3: pseudo-code</summary>
+#
+# u = W₁ z; s = σ(W₂ relu(u)); a = s (1 − s) Σ G x; d = W₁ᵀ ((u > 0) · W₂ᵀ a); result = s G + d / (h w), where s and d
+# belong to channels and are the same at every position.
+# </details>
+
+
+# %% tags=["task_03_3"]
+def input_gradient(x, w_squeeze, w_excite, upstream):
+    """∂L/∂x of an SE block from ∂L/∂y: c h w, k c, c k, c h w -> c h w."""
+    ### BEGIN SOLUTION
+    u = w_squeeze @ x.mean(dim=(1, 2))  # k
+    s = (w_excite @ u.relu()).sigmoid()  # c
+    a = s * (1 - s) * (upstream * x).sum(dim=(1, 2))  # c: the gradient of the logits
+    d = w_squeeze.mT @ ((u > 0) * (w_excite.mT @ a))  # c: the gradient of the averages
+    return s[:, None, None] * upstream + d[:, None, None] / x[0].numel()
+    ### END SOLUTION
+
+
+# %% tags=["check_03_3"]
+with exercise.check(3):
+    generator = torch.Generator().manual_seed(0)
+    x, g = torch.randn(2, 2, 3, 2, generator=generator)
+    w_1, w_2 = (
+        torch.tensor([[2.0, 1.0], [-2.0, 1.0], [-1.0, -3.0]]),
+        torch.tensor([[1.0, -2.0, 1.5], [0.5, 1.0, 2.0]]),
+    )
+    s = (w_2 @ (w_1 @ x.mean(dim=(1, 2))).relu()).sigmoid()
+    result = input_gradient(x, w_1, w_2, g)
+    assert result.shape == x.shape, (
+        f"the gradient must have the shape of x, {tuple(x.shape)}, not {tuple(result.shape)}"
+    )
+    assert torch.allclose(input_gradient(x, w_1, 0 * w_2, g), g / 2), (
+        "with W₂ = 0 the gates stay 1/2: only G / 2 is left"
+    )
+    second = result - s[:, None, None] * g
+    assert second.abs().max() > 1e-6, "only the first path is there: the gates depend on x, too"
+    assert torch.allclose(second, second[:, :1, :1].expand_as(second), atol=1e-5), (
+        "beyond s·G the gradient must be the same at every position of a channel, since only the average was seen"
+    )
+    leaf = x.clone().requires_grad_()
+    gates = (w_2 @ (w_1 @ leaf.mean(dim=(1, 2))).relu()).sigmoid()
+    (leaf * gates[:, None, None] * g).sum().backward()
+    ratio = second[:, 0, 0] / (leaf.grad - s[:, None, None] * g)[:, 0, 0]
+    assert torch.allclose(ratio, torch.ones(2), atol=1e-3), (
+        f"the second path is {ratio[0]:.2f} and {ratio[1]:.2f} times what autograd finds (6 positions): look at 1/(HW), "
+        "at s(1 − s), at the x beside G, and at where the ReLU was closed"
+    )
+
+# %% [markdown]
+# ## task_03_4 · Gather-excite without parameters
+# difficulty 3/5 · importance 3/5 · 10 minutes
+#
+# Write GE-θ⁻: average each channel over a neighbourhood, take the sigmoid, spread it back, multiply. No channel sees another.
+#
+# - `extent` 0: the neighbourhood is the whole map.
+# - `extent` e ≥ 2: windows of 2e − 1 by 2e − 1 pixels centred on every e-th pixel, the first at (0, 0), so that
+#   ⌈h/e⌉ × ⌈w/e⌉ cells are gathered. Where a window reaches over the border, average only the pixels that exist.
+#
+# The gates of the cells go back to h × w by repeating the *nearest* cell, as `F.interpolate(…, mode="nearest")` does.
+#
+# Shapes: `x` b c h w; result b c h w, for any h and w.
+#
+# <details><summary>Hint 1: which pooling?</summary>
+#
+# `F.avg_pool2d` with kernel 2e − 1, stride e and padding e − 1 puts the windows in the right places.
+# </details>
+#
+# <details><summary>Hint 2: the border</summary>
+#
+# By default the padding counts as zeros, and a constant image gets smaller averages at its border. `avg_pool2d` has an
+# argument that leaves it out.
+# </details>
+
+
+# %% tags=["task_03_4"]
+def gather_excite(x, extent):
+    """Each channel gated by the sigmoid of its own neighbourhood's average: b c h w -> b c h w."""
+    ### BEGIN SOLUTION
+    if extent == 0:
+        return x * x.mean(dim=(2, 3), keepdim=True).sigmoid()
+    kernel, padding = 2 * extent - 1, extent - 1
+    cells = F.avg_pool2d(x, kernel, stride=extent, padding=padding, count_include_pad=False)
+    return x * F.interpolate(cells.sigmoid(), size=x.shape[2:], mode="nearest")  # b c h' w' -> b c h w
+    ### END SOLUTION
+
+
+# %% tags=["check_03_4"]
+with exercise.check(4):
+    x = torch.ones(1, 1, 5, 7)
+    y = gather_excite(math.log(3) * x, 0)
+    assert y.shape == x.shape, f"the result must have the shape of x, {tuple(x.shape)}, not {tuple(y.shape)}"
+    assert torch.allclose(y, 0.75 * math.log(3) * x), (
+        "for a constant log 3 every gate is σ(log 3) = 3/4; y is x times it"
+    )
+    constant = gather_excite(math.log(3) * x, 2)
+    assert torch.allclose(constant, 0.75 * math.log(3) * x), (
+        "a constant image must have constant gates at extent 2, too: leave the padding out of the average"
+    )
+    row = torch.arange(1.0, 9.0).view(1, 1, 1, 8)
+    both = gather_excite(torch.cat([row, 3 - row], dim=1), 4)
+    assert torch.allclose(both[:, :1], gather_excite(row, 4)), (
+        "a second channel changed the first: no channel sees another"
+    )
+    gates = (both[:, :1] / row).flatten()
+    count = len(gates.round(decimals=4).unique())
+    assert count == 2, (
+        f"8 pixels at extent 4 are 2 cells: 2 different gates, each repeated; not {count} different ones"
+    )
+    second = gates[7].logit().item()
+    assert abs(second - 5) < 1e-2, (
+        f"the second window is centred on pixel 4 and reaches 3 to each side: (2 + … + 8) / 7 is 5, not {second:.2f}"
+    )
+    whole = torch.cat([row, row + 5])
+    assert torch.allclose(gather_excite(whole, 0)[:1], gather_excite(row, 0)), (
+        "one image changed the gates of another"
+    )
+    assert gather_excite(torch.ones(1, 1, 5, 7), 4).shape == (1, 1, 5, 7), "sizes need not be multiples of the extent"
+
+# %% [markdown]
+# ## task_03_5 · Repair a block that sees its neighbours
+# difficulty 3/5 · importance 5/5 · 15 minutes
+#
+# This code circulates, in many forms. It runs, its shapes are right, with a batch of one image it even gives the
+# right numbers. It is wrong in two ways.
+#
+# ```python
+# class RepairedSE(nn.Module):
+#     def __init__(self, channels, reduction=16):
+#         super().__init__()
+#         hidden = channels // reduction
+#         self.squeeze = nn.Linear(channels, hidden, bias=False)
+#         self.excite = nn.Linear(hidden, channels, bias=False)
+#
+#     def forward(self, x):
+#         z = x.mean(dim=(0, 2, 3))
+#         s = self.excite(self.squeeze(z).relu()).sigmoid()
+#         return x * s[None, :, None, None]
+# ```
+#
+# First, what one image gives depends on the other images of its batch. Second, for `RepairedSE(8)` there are no hidden
+# units: the block is a constant one half, it has nothing to learn, and nobody is told. Repair both; such a block
+# must raise a `ValueError` whose words name both numbers, 8 and 16. Keep the names `squeeze` and `excite`, and no biases.
+#
+# Shapes: `x` b c h w, result b c h w, for any b, h and w.
+#
+# <details><summary>Hint 1: find the first by an experiment</summary>
+#
+# Pass two images together, then each alone. Which axis has been summed up that should not have been?
+# </details>
+#
+# <details><summary>Hint 2: the second</summary>
+#
+# `channels // reduction` is 0 when the reduction is larger than the number of channels. One `if` before the layers
+# are made, and an f-string with both numbers.
+# </details>
+
+
+# %% tags=["task_03_5"]
+class RepairedSE(nn.Module):
+    """An SE block in which images do not mix, and which never comes without hidden units: b c h w -> b c h w."""
+
+    def __init__(self, channels, reduction=16):
+        super().__init__()
+        ### BEGIN SOLUTION
+        hidden = channels // reduction
+        if hidden == 0:
+            raise ValueError(f"channels={channels} leaves no hidden unit at reduction={reduction}; reduce less")
+        self.squeeze = nn.Linear(channels, hidden, bias=False)
+        self.excite = nn.Linear(hidden, channels, bias=False)
+        ### END SOLUTION
+
+    def forward(self, x):
+        ### BEGIN SOLUTION
+        z = x.mean(dim=(2, 3))  # b c h w -> b c
+        s = self.excite(self.squeeze(z).relu()).sigmoid()
+        return x * s[:, :, None, None]  # b c -> b c 1 1
+        ### END SOLUTION
+
+
+# %% tags=["check_03_5"]
+with exercise.check(5):
+    block = RepairedSE(4, reduction=2)
+    assert [*block.state_dict()] == ["squeeze.weight", "excite.weight"], (
+        "keep the layers squeeze and excite, no biases"
+    )
+    block.load_state_dict({"squeeze.weight": torch.eye(4)[:2] - 0.1, "excite.weight": torch.eye(4)[:, :2] + 0.1})
+    x = torch.arange(72.0).view(3, 4, 2, 3) % 11 - 3
+    together, alone = block(x), torch.cat([block(image[None]) for image in x])
+    assert together.shape == x.shape, (
+        f"the result must have the shape of x, {tuple(x.shape)}, not {tuple(together.shape)}"
+    )
+    assert torch.allclose(together, alone, atol=1e-5), (
+        "an image gives another result in a batch than alone: squeeze over h and w only, in training mode, too"
+    )
+    z = x.mean(dim=(2, 3))
+    s = (z @ block.squeeze.weight.mT).relu() @ block.excite.weight.mT
+    assert torch.allclose(alone, x * s.sigmoid()[:, :, None, None], atol=1e-5), (
+        "images no longer mix, but the gates are not σ(W₂ δ(W₁ z)) with z the average over the positions of each channel"
+    )
+    assert together.requires_grad, "no gradient reaches W₁ and W₂: the gates must stay part of the graph"
+    try:
+        RepairedSE(8)
+    except ValueError as error:
+        assert "8" in str(error) and "16" in str(error), f"name both numbers, 8 and 16; you say: {error}"
+    else:
+        raise AssertionError("RepairedSE(8) has no hidden unit at reduction 16: raise a ValueError that says so")
