@@ -1,0 +1,503 @@
+"""Grades exercise 05 on sizes and values that the student has not seen, and names the mistakes people make."""
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+from course_lib.grading import task, wrong
+from tests.properties import assert_same
+
+
+def inputs(draw):
+    """Features b c h w of random size, and α, γ, β of both signs."""
+    b, c, h, w = draw.primes(4, high=13)
+    return draw.normal(b, c, h, w), draw.normal(c), draw.normal(c), draw.normal(c)
+
+
+def by_loops(x, alpha, gamma, beta, *, norm, epsilon=1e-5):
+    """The formula of the paper, one channel of one image after the other."""
+    y = torch.empty_like(x)
+    for image, result in zip(x, y, strict=True):
+        if norm == "l2":
+            s = [a * (channel**2).sum().add(epsilon).sqrt() for a, channel in zip(alpha, image, strict=True)]
+            measure = (sum(v**2 for v in s) / len(s) + epsilon).sqrt()
+        else:
+            s = [a * channel.abs().sum() for a, channel in zip(alpha, image, strict=True)]
+            measure = sum(v.abs() for v in s) / len(s) + epsilon
+        for c, channel in enumerate(image):
+            result[c] = channel * (1 + torch.tanh(gamma[c] * s[c] / measure + beta[c]))
+    return y
+
+
+def ones_and_zeros(c):
+    return torch.ones(c, dtype=torch.float64), torch.zeros(c, dtype=torch.float64)
+
+
+# --- task 1: GCT forward ---
+
+
+@task("task_05_1", hint="Compare with a loop over images and channels, for α, γ, β of both signs.")
+def test_forward_equals_the_loop(student, draw):
+    x, alpha, gamma, beta = inputs(draw)
+    assert_same(student.gct(x, alpha, gamma, beta), by_loops(x, alpha, gamma, beta, norm="l2"))
+
+
+@task("task_05_1", hint="ε stands under both roots; give another one, and very small features.")
+def test_forward_puts_epsilon_under_both_roots(student, draw):
+    x, alpha, gamma, beta = inputs(draw)
+    expected = by_loops(0.1 * x, alpha, gamma, beta, norm="l2", epsilon=0.3)
+    assert_same(student.gct(0.1 * x, alpha, gamma, beta, 0.3), expected)
+
+
+@task("task_05_1", hint="With γ = β = 0 the block is the identity, whatever α is.")
+def test_forward_starts_as_the_identity(student, draw):
+    x, alpha, _, _ = inputs(draw)
+    _, zero = ones_and_zeros(x.shape[1])
+    assert_same(student.gct(x, alpha, zero, zero), x)
+
+
+@task("task_05_1", hint="γ > 0 spreads the sizes of the channels, γ < 0 brings them together.")
+def test_the_sign_of_gamma_decides_the_spread(student, draw):
+    x, _, _, _ = inputs(draw)
+    x = x * (1 + torch.arange(x.shape[1], dtype=torch.float64))[:, None, None]
+    one, zero = ones_and_zeros(x.shape[1])
+    spreads = []
+    for gamma in (-0.2, 0.0, 0.2):
+        sizes = student.gct(x, one, gamma * one, zero).square().sum(dim=(2, 3)).sqrt()
+        spreads.append(sizes.std(dim=1) / sizes.mean(dim=1))
+    assert (spreads[0] < spreads[1]).all() and (spreads[1] < spreads[2]).all()
+
+
+def _gct(x, alpha, gamma, beta, size, measure, gate=lambda z: 1 + torch.tanh(z)):
+    """GCT with parts to be exchanged: the size of x, the measure of s, and the gate."""
+    s = alpha * size(x)
+    return x * gate(gamma * s / measure(s) + beta)[:, :, None, None]
+
+
+def _size(x, epsilon=1e-5):
+    return (x.square().sum(dim=(2, 3)) + epsilon).sqrt()
+
+
+def _measure(s, epsilon=1e-5):
+    return (s.square().mean(dim=1, keepdim=True) + epsilon).sqrt()
+
+
+@wrong("task_05_1")
+def gct__gate_is_a_sigmoid(x, alpha, gamma, beta, epsilon=1e-5):
+    """The gate is a sigmoid, so a fresh block halves its input; 1 + tanh starts at exactly 1."""
+    return _gct(x, alpha, gamma, beta, _size, _measure, torch.sigmoid)
+
+
+@wrong("task_05_1")
+def gct__without_the_one(x, alpha, gamma, beta, epsilon=1e-5):
+    """The gate is tanh alone, so a fresh block returns zeros; the 1 is missing."""
+    return _gct(x, alpha, gamma, beta, _size, _measure, torch.tanh)
+
+
+@wrong("task_05_1")
+def gct__divided_by_the_sum(x, alpha, gamma, beta, epsilon=1e-5):
+    """The sizes are divided by the root of the sum of squares; it is their mean, whatever c is."""
+    return _gct(x, alpha, gamma, beta, _size, lambda s: (s.square().sum(dim=1, keepdim=True) + epsilon).sqrt())
+
+
+@wrong("task_05_1")
+def gct__compared_over_the_batch(x, alpha, gamma, beta, epsilon=1e-5):
+    """The comparison runs over the images of the batch; it must run over the channels of each image."""
+    return _gct(x, alpha, gamma, beta, _size, lambda s: (s.square().mean(dim=0, keepdim=True) + epsilon).sqrt())
+
+
+@wrong("task_05_1")
+def gct__without_comparison(x, alpha, gamma, beta, epsilon=1e-5):
+    """The sizes are never compared with each other, so the gates saturate on any large image."""
+    return _gct(x, alpha, gamma, beta, _size, torch.ones_like)
+
+
+@wrong("task_05_1")
+def gct__alpha_after_the_comparison(x, alpha, gamma, beta, epsilon=1e-5):
+    """α is multiplied after the comparison; it belongs to the sizes, so that it decides how much a channel counts."""
+    return _gct(x, torch.ones_like(alpha), gamma * alpha, beta, _size, _measure)
+
+
+@wrong("task_05_1")
+def gct__one_gate_for_the_average(x, alpha, gamma, beta, epsilon=1e-5):
+    """The size is the average of the channel; positive and negative answers cancel in it."""
+    return _gct(x, alpha, gamma, beta, lambda x: x.mean(dim=(2, 3)), _measure)
+
+
+@wrong("task_05_1")
+def gct__root_forgotten(x, alpha, gamma, beta, epsilon=1e-5):
+    """The size is the sum of squares without its root, which exaggerates every difference."""
+    return _gct(x, alpha, gamma, beta, lambda x: _size(x).square(), _measure)
+
+
+@wrong("task_05_1")
+def gct__epsilon_outside_the_roots(x, alpha, gamma, beta, epsilon=1e-5):
+    """ε is added outside the roots; under them it has another effect, and keeps their gradients finite."""
+    s = alpha * (x.square().sum(dim=(2, 3)).sqrt() + epsilon)
+    s_hat = s / (s.square().mean(dim=1, keepdim=True).sqrt() + epsilon)
+    return x * (1 + torch.tanh(gamma * s_hat + beta))[:, :, None, None]
+
+
+# --- task 2: GCT backward ---
+
+
+def compare_gradient(student, draw, which):
+    """One of the student's four gradients against autograd through the loop."""
+    x, alpha, gamma, beta = inputs(draw)
+    g = draw.normal(*x.shape)
+    leaves = [t.clone().requires_grad_() for t in (x, alpha, gamma, beta)]
+    s = leaves[1] * (leaves[0].square().sum(dim=(2, 3)) + 1e-5).sqrt()
+    s_hat = s / (s.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
+    y = leaves[0] * (1 + torch.tanh(leaves[2] * s_hat + leaves[3]))[:, :, None, None]
+    expected = torch.autograd.grad(y, leaves, g)[which]
+    assert_same(student.gct_backward(g, x, alpha, gamma, beta)[which], expected)
+
+
+@task("task_05_2", hint="The gradient of β: the sum over pixels of g·x, times 1 − tanh², summed over the images.")
+def test_gradient_of_beta(student, draw):
+    compare_gradient(student, draw, 3)
+
+
+@task("task_05_2", hint="The gradient of γ: that of the tanh's argument, times ŝ, summed over the images.")
+def test_gradient_of_gamma(student, draw):
+    compare_gradient(student, draw, 2)
+
+
+@task("task_05_2", hint="The gradient of α passes through the comparison, where every channel acts on all others.")
+def test_gradient_of_alpha(student, draw):
+    compare_gradient(student, draw, 1)
+
+
+@task("task_05_2", hint="x reaches y directly and through the size of its channel; both ways add up.")
+def test_gradient_of_x(student, draw):
+    compare_gradient(student, draw, 0)
+
+
+@task(
+    "task_05_2", hint="Compare the gradient along one direction with the difference of two losses a small step apart."
+)
+def test_gradient_along_a_direction(student, draw):
+    x, alpha, gamma, beta = inputs(draw)
+    g, values = draw.normal(*x.shape), (x, alpha, gamma, beta)
+    directions = [draw.normal(*t.shape) for t in values]
+    ahead, behind = (
+        (by_loops(*[t + h * d for t, d in zip(values, directions, strict=True)], norm="l2") * g).sum()
+        for h in (1e-5, -1e-5)
+    )
+    gradients = student.gct_backward(g, *values)
+    along = sum((t * d).sum() for t, d in zip(gradients, directions, strict=True))
+    torch.testing.assert_close(along, (ahead - behind) / 2e-5, rtol=1e-5, atol=1e-5)
+
+
+def _gct_backward(g, x, alpha, gamma, beta, *, slope=None, others=1.0, through_size=1.0, of_gamma=None, dim=1):
+    """The right gradients with one step to be exchanged."""
+    size = (x.square().sum(dim=(2, 3)) + 1e-5).sqrt()
+    measure = ((alpha * size).square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
+    s_hat = alpha * size / measure
+    t = torch.tanh(gamma * s_hat + beta)
+    dz = (g * x).sum(dim=(2, 3)) * (1 - t**2 if slope is None else slope(t))
+    d = gamma * dz
+    ds = (d - others * s_hat * (d * s_hat).mean(dim=dim, keepdim=True)) / measure
+    dx = g * (1 + t)[:, :, None, None] + through_size * (ds * alpha / size)[:, :, None, None] * x
+    return dx, (ds * size).sum(0), (dz * (s_hat if of_gamma is None else of_gamma(size))).sum(0), dz.sum(0)
+
+
+@wrong("task_05_2")
+def gct_backward__slope_of_the_tanh_forgotten(g, x, alpha, gamma, beta, epsilon=1e-5):
+    """The factor 1 − tanh² is missing: the gradient passes the gate as if it were linear."""
+    return _gct_backward(g, x, alpha, gamma, beta, slope=torch.ones_like)
+
+
+@wrong("task_05_2")
+def gct_backward__slope_of_a_sigmoid(g, x, alpha, gamma, beta, epsilon=1e-5):
+    """T (1 − T) is the slope of a sigmoid; that of tanh is 1 − T²."""
+    return _gct_backward(g, x, alpha, gamma, beta, slope=lambda t: t * (1 - t))
+
+
+@wrong("task_05_2")
+def gct_backward__channels_do_not_meet(g, x, alpha, gamma, beta, epsilon=1e-5):
+    """The measure M is treated as a constant; it depends on every channel, so each acts on all others."""
+    return _gct_backward(g, x, alpha, gamma, beta, others=0.0)
+
+
+@wrong("task_05_2")
+def gct_backward__channels_lift_each_other(g, x, alpha, gamma, beta, epsilon=1e-5):
+    """The sign of the product ŝ ŝ is wrong: a channel that grows pushes down the others."""
+    return _gct_backward(g, x, alpha, gamma, beta, others=-1.0)
+
+
+@wrong("task_05_2")
+def gct_backward__mean_over_the_batch(g, x, alpha, gamma, beta, epsilon=1e-5):
+    """The mean of D ŝ runs over the images; channels meet within one image."""
+    return _gct_backward(g, x, alpha, gamma, beta, dim=0)
+
+
+@wrong("task_05_2")
+def gct_backward__x_has_one_way_only(g, x, alpha, gamma, beta, epsilon=1e-5):
+    """The gate is treated as a constant for x; but x also changes the size of its channel, and so the gates."""
+    return _gct_backward(g, x, alpha, gamma, beta, through_size=0.0)
+
+
+@wrong("task_05_2")
+def gct_backward__gamma_times_the_raw_size(g, x, alpha, gamma, beta, epsilon=1e-5):
+    """γ multiplies ŝ, the compared size; here its gradient has the raw size."""
+    return _gct_backward(g, x, alpha, gamma, beta, of_gamma=lambda size: size)
+
+
+@wrong("task_05_2")
+def gct_backward__mean_over_the_images(g, x, alpha, gamma, beta, epsilon=1e-5):
+    """The gradients of parameters are averaged over the images; all images add to them."""
+    dx, *rest = _gct_backward(g, x, alpha, gamma, beta)
+    return dx, *(one / len(x) for one in rest)
+
+
+# --- task 3: repair an l1 gate ---
+
+
+@task("task_05_3", hint="Compare with a loop over images and channels, for features and α of both signs.")
+def test_l1_equals_the_loop(student, draw):
+    x, alpha, gamma, beta = inputs(draw)
+    assert_same(student.gct_l1(x, alpha, gamma, beta), by_loops(x, alpha, gamma, beta, norm="l1"))
+
+
+@task("task_05_3", hint="For features ≥ 0 and α > 0 nothing was wrong: there the result stays what it was.")
+def test_l1_keeps_what_was_right(student, draw):
+    x, alpha, gamma, beta = inputs(draw)
+    x, alpha = x.relu(), alpha.abs() + 0.1
+    s = alpha * x.sum(dim=(2, 3))
+    gates = 1 + torch.tanh(gamma * s / (s.mean(dim=1, keepdim=True) + 1e-5) + beta)
+    assert_same(student.gct_l1(x, alpha, gamma, beta), x * gates[:, :, None, None])
+
+
+@task("task_05_3", hint="The sign of a pixel must not change how large its channel is.")
+def test_l1_gates_ignore_the_signs_of_pixels(student, draw):
+    x, alpha, gamma, beta = inputs(draw)
+    signs = draw.normal(*x.shape).sign()
+    assert_same(student.gct_l1(signs * x, alpha, gamma, beta), signs * student.gct_l1(x, alpha, gamma, beta))
+
+
+@task("task_05_3", hint="s of both signs may sum to zero; the measure is the mean of |s|. Also try a larger ε.")
+def test_l1_measure_has_no_sign(student, draw):
+    b, h, w = draw.primes(3, high=13)
+    x, gamma, beta = draw.normal(b, 1, h, w).repeat(1, 2, 1, 1), draw.normal(2), draw.normal(2)
+    alpha = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    expected = by_loops(x, alpha, gamma, beta, norm="l1", epsilon=0.3)
+    assert_same(student.gct_l1(x, alpha, gamma, beta, 0.3), expected)
+
+
+def _mean_of_absolutes(s):
+    return s.abs().mean(dim=1, keepdim=True) + 1e-5
+
+
+@wrong("task_05_3")
+def gct_l1__answers_cancel(x, alpha, gamma, beta, epsilon=1e-5):
+    """The pixels are added with their signs, so an edge filter looks silent."""
+    return _gct(x, alpha, gamma, beta, lambda x: x.sum(dim=(2, 3)), _mean_of_absolutes)
+
+
+@wrong("task_05_3")
+def gct_l1__absolute_value_of_the_sum(x, alpha, gamma, beta, epsilon=1e-5):
+    """The absolute value is taken after the sum; by then the answers have cancelled."""
+    return _gct(x, alpha, gamma, beta, lambda x: x.sum(dim=(2, 3)).abs(), _mean_of_absolutes)
+
+
+@wrong("task_05_3")
+def gct_l1__measure_with_signs(x, alpha, gamma, beta, epsilon=1e-5):
+    """The measure is the mean of s with its signs; where α differs in sign it may be zero."""
+    return _gct(
+        x, alpha, gamma, beta, lambda x: x.abs().sum(dim=(2, 3)), lambda s: s.mean(dim=1, keepdim=True) + epsilon
+    )
+
+
+@wrong("task_05_3")
+def gct_l1__absolute_value_of_the_mean(x, alpha, gamma, beta, epsilon=1e-5):
+    """The measure is the absolute value of the mean; s of both signs have cancelled before it."""
+    return _gct(
+        x, alpha, gamma, beta, lambda x: x.abs().sum(dim=(2, 3)), lambda s: s.mean(1, keepdim=True).abs() + epsilon
+    )
+
+
+@wrong("task_05_3")
+def gct_l1__sign_of_alpha_lost(x, alpha, gamma, beta, epsilon=1e-5):
+    """The absolute value is also taken of α; a negative α is meant to turn its channel's gate round."""
+    return _gct(x, alpha.abs(), gamma, beta, lambda x: x.abs().sum(dim=(2, 3)), _mean_of_absolutes)
+
+
+@wrong("task_05_3")
+def gct_l1__measured_by_squares(x, alpha, gamma, beta, epsilon=1e-5):
+    """The sizes are l1 but the measure is the root mean square of l2; both must be of one kind."""
+    return _gct(x, alpha, gamma, beta, lambda x: x.abs().sum(dim=(2, 3)), _measure)
+
+
+@wrong("task_05_3")
+def gct_l1__compared_over_the_batch(x, alpha, gamma, beta, epsilon=1e-5):
+    """The measure is the mean over the images; it must run over the channels of each image."""
+    return _gct(
+        x, alpha, gamma, beta, lambda x: x.abs().sum(dim=(2, 3)), lambda s: s.abs().mean(0, keepdim=True) + epsilon
+    )
+
+
+# --- task 4: the first step of training ---
+
+
+@task("task_05_4", hint="Put α = 1, γ = β = 0 into the gradients of task 2.")
+def test_first_gradients_equal_autograd(student, draw):
+    x, _, _, _ = inputs(draw)
+    g, (one, zero) = draw.normal(*x.shape), ones_and_zeros(x.shape[1])
+    leaves = [t.clone().requires_grad_() for t in (one, zero, zero)]
+    sizes = (x.square().sum(dim=(2, 3)) + 1e-5).sqrt()
+    s = leaves[0] * sizes
+    s_hat = s / (s.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
+    (x * (1 + torch.tanh(leaves[1] * s_hat + leaves[2]))[:, :, None, None] * g).sum().backward()
+    answers = student.first_gradients((g * x).sum(dim=(2, 3)), s_hat.detach())
+    for answer, leaf in zip(answers, leaves, strict=True):
+        assert_same(answer, leaf.grad)
+
+
+@wrong("task_05_4")
+def first_gradients__alpha_moves_too(G, s_hat):
+    """α gets the gradient of γ; but everything that reaches α passes through the factor γ = 0."""
+    return (G * s_hat).sum(dim=0), (G * s_hat).sum(dim=0), G.sum(dim=0)
+
+
+@wrong("task_05_4")
+def first_gradients__gamma_and_beta_exchanged(G, s_hat):
+    """The gradients of γ and β are exchanged: γ multiplies ŝ, so the ŝ belongs to its gradient."""
+    return torch.zeros_like(G[0]), G.sum(dim=0), (G * s_hat).sum(dim=0)
+
+
+@wrong("task_05_4")
+def first_gradients__nothing_moves_at_all(G, s_hat):
+    """The identity is no standstill: the output does not depend on α, but it does on γ and β."""
+    return torch.zeros_like(G[0]), torch.zeros_like(G[0]), torch.zeros_like(G[0])
+
+
+@wrong("task_05_4")
+def first_gradients__gamma_stands_still(G, s_hat):
+    """The gradient of γ is multiplied by ŝ, and not by γ itself; so it is not zero at the start."""
+    return torch.zeros_like(G[0]), torch.zeros_like(G[0]), G.sum(dim=0)
+
+
+@wrong("task_05_4")
+def first_gradients__averaged_over_the_images(G, s_hat):
+    """All images add to the gradient of a parameter; here they are averaged."""
+    return torch.zeros_like(G[0]), (G * s_hat).mean(dim=0), G.mean(dim=0)
+
+
+@wrong("task_05_4")
+def first_gradients__slope_of_a_sigmoid(G, s_hat):
+    """The slope at 0 is taken as one quarter, as of a sigmoid; that of tanh is 1."""
+    return torch.zeros_like(G[0]), (G * s_hat).sum(dim=0) / 4, G.sum(dim=0) / 4
+
+
+@wrong("task_05_4")
+def first_gradients__sums_multiplied(G, s_hat):
+    """The sums over the images are multiplied; the products must be summed."""
+    return torch.zeros_like(G[0]), G.sum(dim=0) * s_hat.sum(dim=0), G.sum(dim=0)
+
+
+# --- task 5: ECA and its band ---
+
+
+@task("task_05_5", hint="t is (log₂ c + 1) / 2 without its fraction; an even t becomes t + 1. Try every c to 4096.")
+def test_kernel_size_follows_the_rule(student, draw):
+    # t <= (log2 c + 1) / 2 < t + 1 in whole numbers: the bits of c say how often 2 fits
+    powers = [1 << int(p) for p in draw.integers(0, 13, 5)]
+    for c in [*draw.primes(3), *[int(c) for c in draw.integers(30, 4000, 4)], *powers]:
+        t = c.bit_length() // 2
+        assert student.kernel_size(c) == (t if t % 2 else t + 1), c
+
+
+@task("task_05_5", hint="Row c holds w at the columns c − (k−1)/2 … c + (k−1)/2; what falls outside is left out.")
+def test_band_equals_the_loop(student, draw):
+    c, k = sorted(draw.primes(2), reverse=True)
+    weight, expected = draw.normal(k), torch.zeros(c, c, dtype=torch.float64)
+    for row in range(c):
+        for i in range(k):
+            column = row + i - k // 2
+            if 0 <= column < c:
+                expected[row, column] = weight[i]
+    assert_same(student.band_matrix(weight, c), expected)
+
+
+@task(
+    "task_05_5", hint="Averages over the pixels, a one-dimensional convolution over the channels, sigmoid, times x."
+)
+def test_eca_equals_the_convolution(student, draw):
+    b, c, h, w = draw.primes(4)
+    x, weight = draw.normal(b, c, h, w), 3 * draw.normal(3)
+    z = F.conv1d(5 * x.mean(dim=(2, 3))[:, None], weight[None, None], padding=1)[:, 0]
+    assert_same(student.eca(5 * x, weight), 5 * x * z.sigmoid()[:, :, None, None])
+
+
+@wrong("task_05_5")
+def kernel_size__left_even(channels):
+    """t may be even, and an even filter has no middle; the rule then takes t + 1."""
+    return int((math.log2(channels) + 1) / 2)
+
+
+@wrong("task_05_5")
+def kernel_size__rounded_down(channels):
+    """An even t becomes t − 1; the published code takes t + 1."""
+    t = int((math.log2(channels) + 1) / 2)
+    return t if t % 2 else max(t - 1, 1)
+
+
+@wrong("task_05_5")
+def kernel_size__natural_logarithm(channels):
+    """The rule uses the logarithm to the base 2."""
+    t = int((math.log(channels) + 1) / 2)
+    return t if t % 2 else t + 1
+
+
+@wrong("task_05_5")
+def band_matrix__turned_round(weight, channels):
+    """The filter is applied backwards: w₋₁ belongs to the channel before, below the main diagonal."""
+    reach = len(weight) // 2
+    ones = [torch.ones(channels - abs(j), dtype=weight.dtype) for j in range(-reach, reach + 1)]
+    return sum(w * torch.diag(one, reach - i) for i, (w, one) in enumerate(zip(weight, ones, strict=True)))
+
+
+@wrong("task_05_5")
+def band_matrix__wraps_round(weight, channels):
+    """The first and the last channel are neighbours here; beyond the ends z is 0."""
+    identity, reach = torch.eye(channels, dtype=weight.dtype), len(weight) // 2
+    return sum(w * identity.roll(i - reach, dims=1) for i, w in enumerate(weight))
+
+
+@wrong("task_05_5")
+def eca__without_sigmoid(x, weight):
+    """The sigmoid is missing, so gates may be negative or huge; the paper's figure forgets it too."""
+    return (
+        x * F.conv1d(x.mean(dim=(2, 3))[:, None], weight[None, None], padding=len(weight) // 2)[:, 0, :, None, None]
+    )
+
+
+@wrong("task_05_5")
+def eca__sum_of_the_pixels(x, weight):
+    """The pixels are summed; ECA looks at their average, so that the size of the image does not matter."""
+    z = x.sum(dim=(2, 3))[:, None]
+    return x * F.conv1d(z, weight[None, None], padding=len(weight) // 2).sigmoid()[:, 0, :, None, None]
+
+
+@wrong("task_05_5")
+def eca__gates_not_multiplied(x, weight):
+    """The gates are returned instead of the gated features."""
+    z = x.mean(dim=(2, 3))[:, None]
+    gates = F.conv1d(z, weight[None, None], padding=len(weight) // 2).sigmoid()[:, 0, :, None, None]
+    return gates.expand_as(x)
+
+
+@wrong("task_05_5")
+def eca__over_the_batch(x, weight):
+    """The filter slides over the images of the batch; it must slide over the channels of each image."""
+    z = x.mean(dim=(2, 3)).mT[:, None]
+    return x * F.conv1d(z, weight[None, None], padding=len(weight) // 2).sigmoid()[:, 0].mT[:, :, None, None]
+
+
+@wrong("task_05_5")
+def eca__matrix_transposed(x, weight):
+    """The batch is multiplied by B instead of its transpose: before and after are exchanged."""
+    z = x.mean(dim=(2, 3))[:, None]
+    return x * F.conv1d(z, weight.flip(0)[None, None], padding=len(weight) // 2).sigmoid()[:, 0, :, None, None]
