@@ -121,15 +121,21 @@ _lock = threading.Lock()
 
 
 def grade_on_cluster(settings: tuple, version: str, job: tuple) -> dict:
-    """Runs in a Dask worker, whose checkout of the course must be the same as the instructor's."""
+    """Runs in a Dask worker, whose checkout of the course must be the same as the instructor's.
+
+    Returns the record as data, or ``failed`` with why: an exception would have to be unpickled over there.
+    """
     settings, job = Settings(*settings), Job(*job)
-    with _lock:
-        if settings not in _graders:
-            _graders[settings] = Grader(settings)
-    grader = _graders[settings]
-    if grader.assignment.version != version:
-        raise RuntimeError("the course on this Dask worker is another version; install the same one everywhere")
-    return record_to_data(grader.grade(job))
+    try:
+        with _lock:
+            if settings not in _graders:
+                _graders[settings] = Grader(settings)
+        grader = _graders[settings]
+        if grader.assignment.version != version:
+            raise Broken("the course on this Dask worker is another version; install the same one everywhere")
+        return record_to_data(grader.grade(job))
+    except Exception as error:
+        return {"failed": f"{type(error).__name__}: {error}"}
 
 
 def on_cluster(address: str, settings: Settings, version: str, submissions: list[Submission]) -> Iterator[Result]:
@@ -142,12 +148,14 @@ def on_cluster(address: str, settings: Settings, version: str, submissions: list
             client.submit(grade_on_cluster, tuple(settings), version, tuple(Job.of(one)), pure=False): one
             for one in submissions
         }
-        for future in as_completed_there(list(futures)):
+        for future in as_completed_there(list(futures), loop=client.loop):
             submission, error = futures.pop(future), future.exception()
             if isinstance(error, KilledWorker):
                 why = "each machine that graded this submission died; it was given up"
                 yield submission, failed(submission, why), True
             elif error is not None:
-                yield submission, failed(submission, str(error)), False
+                yield submission, failed(submission, f"Dask failed: {error}"), False
+            elif "failed" in (data := future.result()):
+                yield submission, failed(submission, data["failed"]), False
             else:
-                yield submission, record_from_data(future.result()), True
+                yield submission, record_from_data(data), True

@@ -26,14 +26,13 @@ def grade_folder(
     names = {one: name_of(one, assignment, settings) for one in submissions}
     records = {one: record for one, name in names.items() if (record := known(one, name, store))}
     waiting = [one for one in submissions if one not in records]
-    bar = tqdm(total=len(submissions), initial=len(records), unit="submission", smoothing=0)
-    for submission, record, certain in graded(waiting, assignment, settings, jobs, dask, root):
-        if certain:
-            store.put(names[submission], record)
-        records[submission] = record
-        bar.set_postfix_str(so_far(list(records.values()), assignment))
-        bar.update()
-    bar.close()
+    with tqdm(total=len(submissions), initial=len(records), unit="submission", smoothing=0) as bar:
+        for submission, record, certain in graded(waiting, assignment, settings, jobs, dask, root):
+            if certain:
+                store.put(names[submission], record)
+            records[submission] = record
+            bar.set_postfix_str(so_far(list(records.values()), assignment))
+            bar.update()
     tasks = tuple(TaskInfo(task.name, task.title, task.points) for task in assignment.tasks)
     marks = Marks(settings.slug, tasks, tuple(with_notes(records[one], one) for one in submissions))
     write_results(marks, store.folder)

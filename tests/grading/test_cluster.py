@@ -20,15 +20,16 @@ SETTINGS = Settings(SLUG, "a seed", seconds=15, memory=1.5)
 # Loaded by each Dask worker: the exercise's folder, and a submission that takes its machine down.
 PRELOAD = """
 import os
-from course_lib.grading import batch
-real_assignment, real_grade = batch.read_assignment, batch.Grader.grade
-batch.read_assignment = lambda slug, root: real_assignment(slug, __import__("pathlib").Path({root!r}))
-def grade(self, job):
-    if job.student == "killer" or (job.student == "once" and not os.path.exists({flag!r})):
-        open({flag!r}, "w").close()
-        os._exit(1)
-    return real_grade(self, job)
-batch.Grader.grade = grade
+from pathlib import Path
+from course_lib.grading import assignment, batch
+batch.read_assignment = lambda slug, root: assignment.read_assignment(slug, Path({root!r}))
+class Grader(batch.Grader.__mro__[-2]):  # whether Dask loads this file once or twice
+    def grade(self, job):
+        if job.student == "killer" or (job.student == "once" and not os.path.exists({flag!r})):
+            open({flag!r}, "w").close()
+            os._exit(1)
+        return super().grade(job)
+batch.Grader = Grader
 """
 
 

@@ -97,8 +97,10 @@ def test_too_much_is_refused():
 
 
 ODD_VALUES = (
-    '{"tensor": "9"}', '{"tensor": ["0"]}', '{"array": "0"}', '{"dtype": "object"}', '{"tuple": 5}', '{"dict": [[1]]}',
-    '{"dict": 3}', '{"dict": [[{"dict": []}, 1]]}', '{"pickle": "x"}', "{}", "[" * 40 + "]" * 40, "1" * 5000, '"\\',
+    '{"tensor": "9"}', '{"tensor": ["0"]}', '{"array": "0"}', '{"dtype": "object"}', '{"tuple": 5}',
+    '{"dict": [[1]]}',
+    '{"dict": 3}',
+    '{"dict": [[{"dict": []}, 1]]}', '{"pickle": "x"}', "{}", "[" * 40 + "]" * 40, "1" * 5000, '"\\',
 )  # fmt: skip
 
 
