@@ -5,7 +5,7 @@ export OMP_NUM_THREADS
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
-.PHONY: lab test build bench
+.PHONY: lab test build bench site
 lab: .venv/lab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
@@ -18,6 +18,10 @@ build: .venv/test
 
 bench: .venv/test
 	for file in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit; done
+
+site: .venv/test
+	$(BIN)/python -m sphinx -q -W --keep-going site site/_build
+	@echo "The reference: site/_build/index.html"
 
 # The environment. A file in .venv says what was installed last, so nothing happens until one of these two changes.
 .venv/lab: pyproject.toml constraints.txt | .venv/bin/pip

@@ -134,6 +134,7 @@ def test_one_command_is_the_same_everywhere():
         ("jupyter lab notebooks/00_start_here.ipynb", "jupyter lab notebooks/00_start_here.ipynb"),
         ("sh tests/needs.sh", "sh tests/needs.sh"),
         ("python -m pytest -n 2 --dist loadfile", "python -m pytest -n 2 --dist loadfile"),
+        ("python -m sphinx -q -W --keep-going site site/_build", "sphinx -q -W --keep-going site site/_build"),
     ],
 )
 def test_the_readme_types_what_make_types(readme, makefile):

@@ -16,7 +16,7 @@ def improved_semhash(logits: Tensor, *, training: bool = True, generator: torch.
         z = logits + ε,  ε ~ N(0, 1)    g_α = clip(1.2 σ(z) − 0.1, 0, 1)    g_β = 1[z > 0]
 
     In training a fair coin for each sample decides between g_α and g_β; the gradient is always that of g_α (the
-    straight-through trick), which is zero for |z| >= log 11, where g_α has reached 0 or 1. Otherwise there is no
+    straight-through trick), which is zero for ``|z|`` ≥ log 11, where g_α has reached 0 or 1. Otherwise there is no
     noise, the gates are g_β, and they have no gradient.
 
     Shape:

@@ -23,8 +23,8 @@ class GatedChannelTransform(nn.Module):
 
     The equations above are the released code's. The paper divides by the root of the *sum* and multiplies by √c:
     ŝ_c = √c s_c / (Σ_k s_k² + ε)^½, which is the same but for an ε that is c times smaller; ``epsilon_in="sum"``
-    gives it. With ``norm="l1"`` (released code), s_c = α_c Σ_hw |x_c| and ŝ_c = s_c / (mean_k |s_k| + ε). Left out:
-    the code's ``after_relu``, which only skips the absolute value of numbers that have no sign.
+    gives it. With ``norm="l1"`` (released code), ``s_c = α_c Σ_hw |x_c|`` and ``ŝ_c = s_c / (mean_k |s_k| + ε)``.
+    Left out: the code's ``after_relu``, which only skips the absolute value of numbers that have no sign.
 
     Args:
         channels: number of channels c.
