@@ -286,7 +286,8 @@ def draw_sizes(figure, gamma, alpha=1.0, beta=0.0):
     left.stairs(before, color="lightgrey", fill=True)
     left.plot(torch.arange(24) + 0.5, after, "o", color=COLOURS[1], markersize=3)
     right.stairs(gates, color=COLOURS[0], fill=True)
-    left.set(xlabel="channel", ylabel="size", ylim=(0, 60)), right.set(xlabel="channel", ylabel="gate", ylim=(0, 2))
+    left.set(xlabel="channel", ylabel="size", ylim=(0, 60), xticks=(0, 8, 16, 24), yticks=(0, 30, 60))
+    right.set(xlabel="channel", ylabel="gate", ylim=(0, 2), xticks=(0, 8, 16, 24), yticks=(0, 1, 2))
     right.axhline(1, color="grey", linewidth=0.5)
     left.set_title(f"γ = {gamma}, α = {alpha}, β = {beta}", fontsize=9)
 
@@ -626,7 +627,7 @@ print("three vectors of 12 numbers are enough for this task:", median["GCT"] > 0
 #
 # ## What to believe
 #
-# For ResNet-50 on ImageNet, Yang et al. report 77.3 % against 76.2 % (their own baseline), and Wang et al. 77.48 % against 75.20 %. Do not
+# For ResNet-50 on ImageNet, the code released by Yang et al. lists 77.3 % against 76.2 % (its own baseline), Wang et al. 77.48 % against 75.20 %. Do not
 # compare the two gains: the second baseline is copied from an older paper with another training recipe, and neither has error bars. Our own table
 # above must not be read as a ranking either: one task, one budget, 12 channels.
 #
