@@ -1,0 +1,637 @@
+# %% [markdown]
+# # 09 · Non-local
+#
+# **What if every pixel may ask every other pixel?**
+#
+# After this lesson you will be able to
+#
+# - remove noise from a photograph by a look-up that has no learned number, and say when it beats a blur;
+# - write the non-local block with its four pairings, and say what starts at zero and why;
+# - say what the map of N × N weights costs, and compute the same result without ever storing it.
+#
+# *Minutes:* 45 · *Needs:* 01 · *Paper:* Wang et al., Non-local Neural Networks, 2018, arXiv 1711.07971 · *Exercise:* [09 non-local](../exercises/09_non_local.ipynb) · *Module:* [non_local.py](../course_lib/spatial/non_local.py)
+#
+# Out of scope: whether the pixels really ask different questions (10), cheaper maps (11), positions (13, 14).
+
+# %%
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from course_lib.basics.addressing import attend, gaussian_score
+from course_lib.data.moving_digits import moving_digits
+from course_lib.data.photographs import load_photograph
+from course_lib.data.recall import in_image_recall
+from course_lib.interactive import slider, steer
+from course_lib.plotting import new_figure, plot_lines, show_image, show_images, show_weights
+from course_lib.spatial.non_local import NonLocal, non_local_means
+from course_lib.training import accuracy, fit
+
+# %% [markdown]
+# ## The idea is older than the networks
+#
+# A noisy pixel is repaired by averaging: noise cancels. But *which* pixels should be averaged? A blur takes the neighbours.
+# Non-local means takes those that look alike, wherever they are.
+#
+# **Three pixels in a row: 0.2, 0.8, 0.2.** We repair the first. A blur averages it with its neighbour; a look-up weighs every
+# pixel by $e^{-(\text{difference})^2 / h^2}$ with $h = 0.2$. *Before running: which pixel gets almost no weight?*
+
+# %%
+row = torch.tensor([0.2, 0.8, 0.2])
+weights = (-((row - row[0]) ** 2) / 0.2**2).softmax(dim=0)
+blurred, looked_up = row[:2].mean(), weights @ row
+print(f"blur {blurred:.1f}   look-up {looked_up:.1f}   weights", [round(w, 2) for w in weights.tolist()])
+assert abs(looked_up - 0.2) < 0.01
+
+# %% [markdown]
+# The look-up skipped the neighbour and found its like two pixels further.
+#
+# **Now a real photograph, with noise of standard deviation 0.1.** Quality is measured by the PSNR,
+# $-10 \log_{10}$ of the mean squared error: 10 more means a tenth of the error, and 3 more means half.
+
+# %%
+clean = load_photograph("temple", height=64)
+
+
+def add_noise(image, seed):
+    """The image plus Gaussian noise of standard deviation 0.1."""
+    return image + 0.1 * torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
+
+
+def psnr(image, truth):
+    """Peak signal-to-noise ratio in decibels, for values in [0, 1]."""
+    return -10 * (image - truth).square().mean().log10().item()
+
+
+noisy = add_noise(clean, seed=0)
+print(f"image {list(clean.shape)}, noisy: {psnr(noisy, clean):.0f} dB")
+
+# %% [markdown]
+# **The opponent: a Gaussian blur**, at its best. We will let it choose its width σ by looking at the clean photograph, and give
+# the look-up the same privilege for its $h$.
+
+
+# %%
+def blur(image, sigma):
+    """Each pixel becomes an average of its neighbours, weighted by their distance in the image: c h w -> c h w."""
+    reach = math.ceil(3 * sigma)
+    kernel = (-(torch.arange(-reach, reach + 1) ** 2) / (2 * sigma**2)).softmax(dim=0)
+    padded = F.pad(image[:, None], (reach,) * 4, mode="replicate")  # c h w -> c 1 h w
+    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))[:, 0]
+
+
+blurs = {sigma: psnr(blur(noisy, sigma), clean) for sigma in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2)}
+best_sigma = max(blurs, key=blurs.get)
+print(f"best blur: σ = {best_sigma}, {blurs[best_sigma]:.1f} dB")
+
+# %% [markdown]
+# ## Non-local means
+#
+# A single noisy pixel says little about what it shows. So we compare *patches*. With $u$ the image and $N_i$ the little square
+# of pixels around pixel $i$,
+#
+# $$v_i = \sum_j w_{ij}\, u_j \qquad w_{ij} = \frac{1}{Z_i} \exp\Bigl(-\frac{\lVert u(N_i) - u(N_j) \rVert^2}{h^2}\Bigr) \qquad Z_i = \sum_j \exp(\ldots)$$
+#
+# | symbol | name in lesson 01 | shape |
+# |---|---|---|
+# | $u(N_i)$ | query, and $u(N_j)$ key: the same patches | n d, d numbers in a patch |
+# | $u_j$ | value: the pixel itself | n c |
+# | $w$ | weights, rows sum to 1 | n n |
+#
+# The norm here is the *mean* squared difference over the patch.
+#
+# **For every pixel and every pixel, compare patches; then share out; then mix.**
+
+
+# %%
+def patches_of(image, size):
+    """The size × size square around every pixel, edge pixels repeated: c h w -> n d."""
+    padded = F.pad(image[None], (size // 2,) * 4, mode="replicate")
+    return F.unfold(padded, size)[0].mT  # 1 d n -> n d
+
+
+def denoise_by_loops(image, size, h):
+    """For every pixel and every pixel, compare patches; then share out; then mix."""
+    patches, pixels = patches_of(image, size), image.flatten(1).mT  # n d, n c
+    result = torch.zeros_like(pixels)
+    for i, query in enumerate(patches):
+        likeness = [math.exp(-((query - key) ** 2).mean() / h**2) for key in patches]
+        for j, value in enumerate(pixels):
+            result[i] += likeness[j] / sum(likeness) * value
+    return result.mT.view_as(image)
+
+
+# %% [markdown]
+# **It is the Gaussian look-up of lesson 01.** That one divides the squared distance by $2\sigma^2$; ours takes a mean over d numbers and
+# divides by $h^2$. *Before running: which σ makes them equal?*
+
+# %%
+corner, h = noisy[:, 20:27, 20:25], 0.1
+patches, pixels = patches_of(corner, 3), corner.flatten(1).mT
+sigma = h * math.sqrt(patches.shape[1] / 2)
+looked_up = attend(patches, patches, pixels, score=lambda q, k: gaussian_score(q, k, bandwidth=sigma))
+library = non_local_means(corner, patch_size=3, window_size=15, bandwidth=h)
+torch.testing.assert_close(denoise_by_loops(corner, 3, h), looked_up.mT.view_as(corner))
+torch.testing.assert_close(library, looked_up.mT.view_as(corner))
+print("loops = attention = course_lib")
+
+# %% [markdown]
+# `course_lib` lets each pixel ask a window of 21 × 21 pixels instead of all. *We predict: on this photograph, with its flat sky and
+# repeated roofs, it beats every blur.* And on the fur of a cat, where no two patches are alike? Three seeds for the noise:
+
+
+# %%
+def best_of_both(name, seed):
+    """The PSNR of the best blur and of the best look-up."""
+    image = load_photograph(name, height=64)
+    noisy = add_noise(image, seed)
+    by_blur = [psnr(blur(noisy, sigma), image) for sigma in blurs]
+    by_look_up = [psnr(non_local_means(noisy, patch_size=3, bandwidth=h), image) for h in (0.08, 0.09, 0.1, 0.11)]
+    return torch.tensor([max(by_blur), max(by_look_up)])
+
+
+temple, cat = (torch.stack([best_of_both(name, seed) for seed in (0, 1, 2)]) for name in ("temple", "cat"))
+for name, result in (("temple", temple), ("cat", cat)):
+    for seed, (by_blur, by_look_up) in enumerate(result):
+        print(f"{name:6} seed {seed}: blur {by_blur:.1f} dB   look-up {by_look_up:.1f} dB")
+
+# %%
+gain_on_temple, gain_on_cat = temple[:, 1] - temple[:, 0], cat[:, 1] - cat[:, 0]
+assert (gain_on_temple > 1).all(), "more than 1 dB on the temple, in each seed"
+assert (gain_on_cat.abs() < 0.4).all(), "no difference worth naming on the cat"
+print("the look-up wins by more than 1 dB on the temple, and by nothing on the cat")
+
+# %%
+denoised = non_local_means(noisy, patch_size=3, bandwidth=0.1)
+show_images([clean, noisy, blur(noisy, best_sigma), denoised], ["clean", "noisy", "best blur", "non-local means"])
+
+# %% [markdown]
+# *Alt text:* a Chinese temple before a pale sky, four times: clean; covered by coloured grain; blurred, with soft roof edges and a
+# blotchy sky; and by non-local means, with a smooth sky and sharp roof edges, while the bushes stay grainy.
+
+# %% [markdown]
+# **Read it.** Sky and roof edges have many likes, so their noise is gone. In the bushes no patch has a like: there a pixel reads
+# mostly itself, and keeps its noise. The cat is fur all over. *A look-up is only as good as what there is to find.*
+
+# %% [markdown]
+# ## Whom does a pixel ask?
+#
+# **Choose the query pixel** (the ring) and look at its row of weights, over the whole clean photograph. Small $h$ demands likeness,
+# large $h$ forgives. *Before moving: what will a pixel of the sky read, and what will a pixel of the red wall?*
+
+# %%
+keys = patches_of(clean, 5)  # n d
+columns = clean.shape[2]
+
+
+def draw_query(figure, y, x, h=0.15):
+    """The photograph with a ring around pixel (y, x), and the weights of its row."""
+    distance = (keys - keys[y * columns + x]).square().mean(dim=1)
+    weights = (-distance / h**2).softmax(dim=0).view(-1, columns)
+    left, right = figure.subplots(1, 2)
+    show_image(left, clean, title=f"query: row {y}, column {x}")
+    left.plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor="magenta", markeredgewidth=2)
+    used = torch.special.entr(weights).sum().exp()
+    show_weights(right, weights, title=f"h = {h}: about {used:.0f} of {len(keys)} pixels")
+
+
+# %% tags=["widget"]
+steer(
+    draw_query,
+    y=slider("row", list(range(0, 64, 3)), value=30),
+    x=slider("column", list(range(0, 96, 3)), value=39),
+    h=slider("h", [0.03, 0.06, 0.1, 0.15, 0.2, 0.4], value=0.15),
+)
+
+# %% [markdown]
+# The same without a widget, for three queries:
+
+# %% tags=["static"]
+figure = new_figure(7.0, 7.2)
+for panel, (y, x) in zip(figure.subfigures(3, 1), ((9, 21), (30, 39), (27, 69))):
+    draw_query(panel, y, x)
+figure
+
+# %% [markdown]
+# *Alt text:* three rows, each the photograph with a ringed query pixel and its weights as a map. A query in the blue sky left of the temple:
+# the left sky is bright, and so is a part of the lake. A query on the dark red wall: bright spots on all storeys, and scattered ones
+# in the bushes. A query in the pale sky at the right: the sky above the horizon is bright, the temple is dark.
+
+# %% [markdown]
+# **Read it.** The roof's storeys find each other across the photograph; no 3 × 3 kernel could. But the sky also reads the *lake*, and
+# the wall reads *bushes*: alike in colour is not the same thing. Here the patches decide what "alike" means. The block below learns it.
+
+# %%
+sky = (-(keys - keys[9 * columns + 21]).square().mean(dim=1) / 0.15**2).softmax(dim=0).view(-1, columns)
+lake = sky[35:45, 55:80].sum()
+assert lake > 0.02
+print(f"the query in the sky puts more than 2 % of its weight on the lake: {bool(lake > 0.02)}")
+
+# %% [markdown]
+# ## The block
+#
+# A non-local block is the same look-up on *features*, with learned projections, and added to its input. For a feature map
+# $x$ of shape b c h w and N = h · w positions:
+#
+# $$y_i = \frac{1}{C(x)} \sum_{j} f(x_i, x_j)\, g(x_j) \qquad z_i = W_z\, y_i + x_i$$
+#
+# | pairing | $f(x_i, x_j)$ | $C(x)$ |
+# |---|---|---|
+# | `gaussian` | $\exp(x_i^\top x_j)$ | $\sum_j f(x_i, x_j)$: a softmax |
+# | `embedded_gaussian` | $\exp(\theta(x_i)^\top \phi(x_j))$ | $\sum_j f(x_i, x_j)$: a softmax |
+# | `dot_product` | $\theta(x_i)^\top \phi(x_j)$ | N, the number of keys |
+# | `concatenation` | $\mathrm{ReLU}(w_f^\top [\theta(x_i), \phi(x_j)])$ | N, the number of keys |
+#
+# θ makes queries, φ keys, g values: 1 × 1 convolutions from c to c/2 channels. $W_z$, a 1 × 1 convolution back to c, is followed by a batch
+# norm. In the course's formula, the N × N weights are $g$ and the mixing is $f$ of $\mathrm{Attention}(x) = f(g(x), x)$.
+#
+# **By hand, for the softmax pairing.** *Before running: x is 2 × 8 × 5 × 3; which shape has the map?*
+
+
+# %%
+def by_hand(block, x):
+    """Project; compare all positions with all; softmax over the keys; mix; project back; add."""
+    query, key, value = (conv(x).flatten(2) for conv in (block.query, block.key, block.value))  # b d n
+    weights = (query.mT @ key).softmax(dim=-1)  # b n m
+    y = value @ weights.mT  # b d m, b m n -> b d n
+    return x + block.norm(block.output(y.unflatten(2, x.shape[2:])))  # b d n -> b d h w
+
+
+torch.manual_seed(0)
+block, x = NonLocal(8).eval(), torch.randn(2, 8, 5, 3)
+nn.init.ones_(block.norm.weight)
+torch.testing.assert_close(by_hand(block, x), block(x))
+print("by hand = course_lib; the map:", list(block.attention(x).shape))
+
+# %% [markdown]
+# Two places where published code went wrong, both with the right shapes. The **softmax** must run over the keys, the last axis. And $y$ comes
+# as *positions × channels* when one writes `weights @ value`: it must be **transposed** before it becomes an image again, or
+# channels and positions are scrambled. Check with a double loop:
+
+# %%
+query, key, value = (t[0].mT for t in block.embed(x))  # n d, the first image
+y = torch.stack([sum(w * v for w, v in zip((key @ q).softmax(dim=0), value)) for q in query])  # n d
+z = x[:1] + block.norm(block.output(y.mT.reshape(1, -1, 5, 3)))
+torch.testing.assert_close(z, block(x[:1]))
+print("double loop = course_lib")
+
+# %% [markdown]
+# **Four pairings.** *Before running: which rows sum to 1, and which pairing has the fewest parameters?*
+
+# %%
+for pairing in ("gaussian", "embedded_gaussian", "dot_product", "concatenation"):
+    other = NonLocal(8, pairing=pairing)
+    weights, learned = other.attention(x), sum(p.numel() for p in other.parameters())
+    ones = torch.allclose(weights.sum(dim=-1), torch.ones(2, 15), atol=1e-5)
+    print(
+        f"{pairing:18} rows sum to 1: {ones!s:5}  negative weights: {bool((weights < 0).any())!s:5}  {learned} numbers"
+    )
+    assert ones == (pairing in ("gaussian", "embedded_gaussian"))
+
+# %% [markdown]
+# Only the first two are shares in the sense of lesson 01. A negative weight *subtracts* what another pixel holds.
+#
+# ## It starts as the identity
+#
+# The block is meant to be put into a network that is already trained. So it must not disturb it: the scale γ and shift β of its last norm start at zero,
+# hence $z = x$. *Before running: which parameters get a gradient in the first step?*
+
+# %%
+torch.manual_seed(0)
+fresh = NonLocal(8)
+assert torch.equal(fresh(x), x)
+(fresh(x) * torch.randn(2, 8, 5, 3)).sum().backward()
+moved = [name for name, p in fresh.named_parameters() if p.grad.abs().max() > 0]
+print("identity; gradients reach", moved)
+assert moved == ["norm.weight", "norm.bias"]
+
+# %% [markdown]
+# γ = 0 blocks the way to everything behind it. In the second step γ is no longer zero, and θ, φ, g and $W_z$ wake up. A block that starts
+# with *two* zeros in a row, γ and $W_z$, would never wake: γ's gradient contains $W_z$'s output, and the other way round.
+#
+# ## Fewer keys
+#
+# **Sub-sampling** pools x by 2 × 2 before φ and g, not before θ: every pixel still asks, but only N/4 answer. The output keeps its size.
+
+# %%
+torch.manual_seed(0)
+fewer = NonLocal(8, subsample=2).eval()
+ported = NonLocal(8, subsample=2, pool_input=False).eval()
+ported.load_state_dict(fewer.state_dict())
+x = torch.randn(2, 8, 6, 10)
+print("map", list(fewer.attention(x).shape), " output", list(fewer(x).shape))
+assert not torch.allclose(fewer.attention(x), ported.attention(x))
+
+# %% [markdown]
+# The last line: the paper's equation pools *before* φ and g; many ports pool what comes *out*. The largest of four inputs,
+# projected, is not the largest of four projections. Weights moved from one to the other silently give other numbers.
+#
+# ## The experiment: recall inside an image
+#
+# Each image has 12 × 12 pixels. Four *sources* hold a key and a value; eight *queries* hold only a key, and must say the value stored with it,
+# wherever the source is. Keys are colours below, values are numbers. Guessing gets one in four.
+
+
+# %%
+def draw_recall(axes, recall, which):
+    """Sources as squares with their value, queries as rings, coloured by key."""
+    image, colours = recall.images[which], ("#E69F00", "#56B4E9", "#009E73", "#CC79A7")
+    for y, x in (recall.sources[which] | recall.queries[which]).nonzero().tolist():
+        colour, is_source = colours[image[:4, y, x].argmax()], recall.sources[which, y, x]
+        axes.plot(x, y, "s" if is_source else "o", markersize=11, markeredgecolor=colour, markeredgewidth=2,
+                  markerfacecolor=colour if is_source else "none")  # fmt: skip
+        if is_source:
+            axes.text(x, y, image[4:8, y, x].argmax().item(), ha="center", va="center", fontsize=9)
+    axes.set(xlim=(-0.6, 11.6), ylim=(11.6, -0.6), xticks=[], yticks=[], aspect="equal")
+
+
+train, test = in_image_recall(2560, seed=0), in_image_recall(256, seed=1)
+figure = new_figure()
+for which, axes in enumerate(figure.subplots(1, 3)):
+    draw_recall(axes, test, which)
+figure
+
+# %% [markdown]
+# *Alt text:* three square fields, each with four filled squares in four colours, numbered from 0 to 3, and eight empty rings in the same
+# colours, all scattered at random.
+
+# %% [markdown]
+# The network: a 1 × 1 convolution to 32 channels, **one block**, a 1 × 1 convolution to four logits. So only the block can carry anything from
+# one pixel to another.
+#
+# *We predict.* A 3 × 3 convolution answers only if the source is one of 8 among 143 other pixels; otherwise it guesses:
+# $8/143 + (1 - 8/143)/4 \approx 0.29$. The softmax pairing solves the task. The dot product has no softmax to single out *one* source, and
+# should fail. With sub-sampling, 4 keys become one: we are not sure.
+
+# %%
+blocks = {
+    "convolution 3×3": lambda: nn.Conv2d(32, 32, 3, padding=1),
+    "dot product": lambda: NonLocal(32, pairing="dot_product"),
+    "softmax": lambda: NonLocal(32),
+    "softmax, N/4 keys": lambda: NonLocal(32, subsample=2),
+}
+
+
+def train_with(name, seed):
+    """A trained network with this block, and the loss of each step."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(10, 32, 1), blocks[name](), nn.Conv2d(32, 4, 1))
+    losses = fit(model, train.images, train.targets, steps=240, one_cycle=False, seed=seed, title=name)
+    return model, losses
+
+
+trained = {name: [train_with(name, seed) for seed in (0, 1, 2)] for name in blocks}
+
+# %%
+right = {
+    name: torch.tensor([accuracy(model, test.images, test.targets) for model, _ in runs])
+    for name, runs in trained.items()
+}
+for name, shares in right.items():
+    learned = sum(p.numel() for p in blocks[name]().parameters())
+    worst, best = bool(shares.min() >= 0.9), bool(shares.max() <= 0.35)
+    print(f"{name:18} {learned:5} numbers   above 90 % in each seed: {worst!s:5}   below 35 % in each: {best}")
+assert (right["softmax"] >= 0.95).all()
+assert (right["convolution 3×3"] <= 0.35).all()
+
+# %%
+figure = new_figure()
+left, axes = figure.subplots(1, 2, width_ratios=[1, 2])
+for k, shares in enumerate(right.values()):
+    left.plot([k] * 3, shares, "o", color="black", markersize=4)
+left.set(xticks=range(4), xticklabels=["conv", "dot", "softmax", "N/4"], ylim=(0, 1.05), ylabel="share right")
+left.axhline(0.25, color="grey", linestyle=":")
+curves = {name: torch.tensor(runs[0][1]).view(24, 10).mean(dim=1) for name, runs in trained.items()}
+plot_lines(axes, list(range(5, 240, 10)), curves, xlabel="step", ylabel="loss (nats)")
+figure
+
+# %% [markdown]
+# *Alt text:* left, the share of right answers, three points for each block: the convolution just above the dotted line of guessing at 0.25,
+# dot product and softmax at 1, N/4 keys near 0.95. Right, the loss over 240 steps of seed 0: the convolution stays at 1.4; softmax and
+# N/4 keys fall within about 70 steps, the latter not quite to zero; the dot product stays high for about 70 steps and reaches zero near step 200.
+
+# %% [markdown]
+# **Read it.** The convolution is near guessing, with four times the parameters. The softmax needs a few dozen steps. *But our prediction for the dot
+# product was wrong*: it starts late, and then solves the task too. And N/4 keys stop short of all. Let us look at what they read.
+#
+# ## Look at the maps
+#
+# **Three query pixels of the first test image, and their rows of weights.** Colour runs from zero to the largest weight; for the dot product we draw the size of
+# the weights, since they have signs. *Before running: where should the bright spot be?*
+
+
+# %%
+def maps_of(name):
+    """The maps of all test images, with the first of the three trained networks: n 144 144."""
+    model = trained[name][0][0].eval()
+    with torch.no_grad():
+        return model[1].attention(model[0](test.images))
+
+
+soft, dot = maps_of("softmax"), maps_of("dot product")
+asked = test.queries[0].nonzero()[[0, 3, 4]]  # three queries with different keys: y, x
+figure = new_figure(7.0, 4.2)
+grid = figure.subplots(2, 4)
+draw_recall(grid[0, 0], test, 0), draw_recall(grid[1, 0], test, 0)
+for column, (y, x) in enumerate(asked.tolist(), start=1):
+    for k, weights in enumerate((soft, dot)):
+        show_weights(grid[k, column], weights[0, 12 * y + x].abs().view(12, 12), title=f"row {y}, column {x}")
+        grid[k, column].plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor="magenta")
+grid[0, 0].set_title("softmax", fontsize=9), grid[1, 0].set_title("dot product", fontsize=9)
+figure
+
+# %% [markdown]
+# *Alt text:* two rows: softmax above, dot product below. Left the image with its coloured squares and rings. Then a map for each of three
+# query pixels. With softmax one cell is bright, at the square of the query's colour, and all others are dark. With the dot
+# product that square is bright as well, but so are several rings and other squares.
+
+# %% [markdown]
+# **How much weight lies on the right source?** We know where it is: the source with the same key. For the dot product we compare sizes.
+
+# %%
+key = test.images[:, :4].flatten(2)  # n 4 144
+is_right = (key.mT @ key) * test.sources.flatten(1)[:, None, :]  # n 144 144: same key, and a source
+asks = test.queries.flatten(1)
+on_right = [((w.abs() * is_right).sum(-1) / w.abs().sum(-1))[asks].mean() for w in (soft, dot)]
+print(f"more than 80 % with softmax: {bool(on_right[0] > 0.8)}, with the dot product: {bool(on_right[1] > 0.8)}")
+assert on_right[0] > 0.8 and on_right[1] < 0.3
+
+# %% [markdown]
+# **So a map need not point at the answer for the answer to be right.** The dot product puts most of its weight on
+# pixels that do not hold the answer, and answers well: their contributions must cancel, or $W_z$ must ignore them. Only the softmax
+# maps can be read as "where it looked", and even they say nothing of what $W_z$ does with it.
+#
+# **And the pixels that do not ask?** All empty pixels are equal, so they ask the same question. *Before running: how many keys do they share
+# their weight among?*
+
+# %%
+used = torch.special.entr(soft).sum(dim=-1).exp()  # the effective number of keys, lesson 01
+empty = ~(test.queries | test.sources).flatten(1)
+print(f"asking pixels use fewer than 5 keys: {bool(used[asks].mean() < 5)}", end=";  ")
+print(f"empty pixels more than 100: {bool(used[empty].mean() > 100)}")
+assert used[asks].mean() < 5 and used[empty].mean() > 100
+
+# %% [markdown]
+# They read the average of everything, since a softmax must read *something*. In natural images nearly all pixels may end up like this; that is where
+# lesson 10 begins.
+#
+# **What did N/4 keys lose?** Our guess: sources that share their 2 × 2 window with another marked pixel, since the maximum of the two is neither.
+
+# %%
+marked = (test.sources | test.queries).float()[:, None]
+in_window = F.avg_pool2d(marked, 2, divisor_override=1)  # how many marked pixels share a window
+crowded = F.interpolate(in_window, scale_factor=2).flatten(1) > 1  # n 144
+shares_window = (is_right * crowded[:, None, :]).sum(dim=-1)[asks] > 0
+model = trained["softmax, N/4 keys"][0][0].eval()
+with torch.no_grad():
+    correct = (model(test.images).argmax(dim=1) == test.targets)[test.queries].float()
+alone, together = correct[~shares_window].mean(), correct[shares_window].mean()
+print(f"source alone in its window: all but 2 % right: {bool(alone > 0.98)}; not alone: {bool(together > 0.98)}")
+assert alone > 0.98 and together < 0.93
+
+# %% [markdown]
+# ## It knows no place
+#
+# Shuffle the pixels of x, and the output is shuffled alike: the block sees a *bag* of pixels. *Before running: does that hold with
+# sub-sampling?*
+
+# %%
+order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+
+
+def shuffle(x):
+    """The pixels in another order."""
+    return x.flatten(2)[:, :, order].view_as(x)
+
+
+torch.manual_seed(0)
+plain, x = NonLocal(8).eval(), torch.randn(2, 8, 6, 10)
+for block in (plain, fewer):
+    nn.init.ones_(block.norm.weight)
+torch.testing.assert_close(plain(shuffle(x)), shuffle(plain(x)))
+print("with sub-sampling:", torch.allclose(fewer(shuffle(x)), shuffle(fewer(x)), atol=1e-3))
+
+# %% [markdown]
+# ## Video
+#
+# In video, the positions are t · h · w, and everything else stays (`dims=3`). **A digit moves through six frames. A pixel of frame 0 asks
+# all pixels of all frames.** Features are 7 × 7 patches of length 5, the pairing is `gaussian`: nothing is trained. *Before
+# running: 24 × 24 pixels and six frames; how many keys?*
+
+# %%
+video = moving_digits(8, seed=0)[0][4:5]  # 1 1 t h w, an 8
+frames = [F.unfold(F.pad(frame, (3,) * 4), 7).unflatten(2, (24, 24)) for frame in video.unbind(dim=2)]
+patches = torch.stack(frames, dim=2)  # 1 49 t h w
+features = 5 * F.normalize(patches - patches.mean(dim=1, keepdim=True), dim=1)
+weights = NonLocal(49, pairing="gaussian", dims=3).attention(features)
+seen = weights.view(6, 24, 24, 6, 24, 24)[0, 14, 14]  # t h w, for the query at frame 0, row 14, column 14
+print("map", list(weights.shape), "largest weight in each frame at", [divmod(int(w.argmax()), 24) for w in seen])
+
+# %%
+figure = new_figure(7.0, 2.6)
+panels = figure.subplots(2, 6)
+for k in range(6):
+    show_image(panels[0, k], video[0, 0, k], title=f"frame {k}: {seen[k].sum():.2f}")
+    show_weights(panels[1, k], seen[k], top=seen.max())
+panels[0, 0].plot(14, 14, "o", markersize=9, markerfacecolor="none", markeredgecolor="magenta")
+figure
+
+# %% [markdown]
+# *Alt text:* above, six frames of an 8 that moves from the lower right to the upper left, each with the weight that falls into it; a ring on
+# the upper loop in frame 0. Below, one or two bright cells in each frame, which move with the digit; in frame 2 they are hardly visible.
+
+# %% [markdown]
+# **Read it.** The look-up follows the same stroke of the digit without any notion of motion. But frame 2 gets a tenth of the weight of frame 4: there the
+# digit lies between the pixels, and its patches look a little different. Nothing tells the block that frame 2 is nearer.
+
+# %%
+path = torch.tensor([divmod(int(w.argmax()), 24) for w in seen])
+assert (path.diff(dim=0) < 0).all(), "up and left in every frame, like the digit"
+assert seen[2].sum() < 0.2 * seen[4].sum()
+
+# %% [markdown]
+# ## The price: N × N
+#
+# The map of one 97 × 97 feature map has $(97^2)^2 = 88.5$ million weights, 354 MB in single precision, and training must keep it. Four times the pixels,
+# sixteen times the map.
+#
+# **The map never has to exist as a whole.** A fused kernel goes through the keys in pieces and keeps for each query only
+# the running sum of exponentials and the running mixture. We count the bytes that each way keeps for the backward pass.
+
+
+# %%
+def bytes_kept(function, *inputs):
+    """The result, and the bytes kept for the backward pass, each block of memory counted once."""
+    kept = {}
+
+    def remember(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
+        output = function(*inputs)
+    return output, sum(kept.values())
+
+
+# %% [markdown]
+# Note `scale=1.0`: the kernel would divide the scores by √d, and the paper's block does not. *Before running: N = 64 × 64 and
+# 4 bytes a number; how large is the map?*
+
+
+# %%
+def with_map(query, key, value):
+    """Compare, share out, mix: b 1 n d, b 1 m d, b 1 m d -> b 1 n d."""
+    return (query @ key.mT).softmax(dim=-1) @ value
+
+
+def fused(query, key, value):
+    """The same without the map."""
+    return F.scaled_dot_product_attention(query, key, value, scale=1.0)
+
+
+generator = torch.Generator().manual_seed(0)
+inputs = [torch.randn(1, 1, 64 * 64, 16, generator=generator).requires_grad_() for _ in range(3)]
+(mixed, large), (also_mixed, small) = bytes_kept(with_map, *inputs), bytes_kept(fused, *inputs)
+torch.testing.assert_close(mixed, also_mixed)
+print(f"same numbers; kept with the map {large / 1e6:.0f} MB, without {small / 1e6:.0f} MB")
+assert large > 4 * 4096**2 and small < large / 30
+
+# %% [markdown]
+# The *work* is still N × N; only the memory is not. The dot product can do better, because nothing stands between its two products: $(Q K^\top) V = Q (K^\top V)$, and $K^\top V$ has only
+# d × d numbers, however large the image. With a softmax in between, the brackets cannot be moved; lesson 11 asks what to give up for that.
+
+# %%
+query, key, value = (t.detach()[0, 0, :1000] for t in inputs)
+first, second = query @ key.mT, key.mT @ value
+torch.testing.assert_close(first @ value / 1000, query @ second / 1000, rtol=1e-4, atol=1e-4)
+print(f"same numbers; in between {first.numel()} or {second.numel()} of them")
+
+# %% [markdown]
+# ## The bridge
+#
+# | lesson | query | key | value | weights | normaliser | cost |
+# |---|---|---|---|---|---|---|
+# | 01 soft look-up | given | memory keys | memory values | n m | softmax over the keys | n · m · (d + v) |
+# | 09 non-local means | patch of pixel i | patch of pixel j | pixel j | n n | softmax over the keys | n² · d |
+# | 09 non-local block | θ(x) | φ(x) | g(x) | n m | softmax over the keys, or 1/m | n · m · c + projections |
+#
+# ## What to believe
+#
+# On Kinetics the paper reports 71.8 % without and 73.8 % with five blocks, and hardly any difference between the pairings. Our recall task was
+# *made* for look-ups: it shows what the block can do and a small kernel cannot, not how much natural images need it. With eleven 3 × 3
+# convolutions in a row, every pixel of our images would reach every other. Both denoisers chose their parameter by looking at the clean image, so only their
+# *difference* means something.
+#
+# ## Three things to keep
+#
+# 1. Non-local means and the non-local block are one look-up: patches or learned features, softmax **over the keys**, mix, add.
+# 2. Its last norm starts at zero, so the block **starts as the identity**; only γ and β learn in the first step.
+# 3. The map is **N × N**; sub-sampling shrinks it, a fused kernel never stores it, and 1/N lets the brackets move.
+#
+# *References.* Buades, Coll, Morel, A Non-Local Algorithm for Image Denoising, CVPR 2005, doi 10.1109/CVPR.2005.38.
+# Wang, Girshick, Gupta, He, Non-local Neural Networks, CVPR 2018, arXiv 1711.07971.
+# Dao, Fu, Ermon, Rudra, Ré, FlashAttention: Fast and Memory-Efficient Exact Attention with IO-Awareness, NeurIPS 2022, arXiv 2205.14135.
+#
+# **Next:** the [exercise](../exercises/09_non_local.ipynb), then lesson 10: do the pixels even ask different questions?
