@@ -24,7 +24,7 @@ html_theme_options = {
     "code_font_size": "0.8em",  # a line of 118 characters fits
 }
 html_show_copyright = html_show_sourcelink = False
-smartquotes = False  # c' has a prime
+smartquotes_action = "D"  # dashes only: c' has a prime
 exclude_patterns = ["_build"]
 
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
@@ -32,6 +32,7 @@ autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_inherit_docstrings = False  # forward() would show what torch says about every module
 autodoc_preserve_defaults = True
 add_module_names = False
+highlight_language = "text"  # formulas; examples with >>> are Python all the same
 napoleon_use_param = False  # so that "size, scales: of the retina" stays one line
 napoleon_custom_sections = ["Shape", "Learned"]
 
