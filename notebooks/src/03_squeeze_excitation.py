@@ -33,8 +33,8 @@ from course_lib.training import accuracy, fit, repeat
 # ## Channels of a photograph
 #
 # A convolutional network turns an image into a stack of maps, its *channels*. Each map says where one thing is. Before we take
-# learned maps,
-# here are six that everybody can read: three colours, vertical edges, horizontal edges, and "more red than green".
+# learned maps, here are six that everybody can read: three colours, vertical edges, horizontal edges, and "more red than
+# green".
 #
 # **Look for maps that say the same thing.**
 
@@ -47,6 +47,7 @@ def channels_of(image):
     return torch.stack([*image, 4 * vertical.abs(), 4 * horizontal.abs(), 2 * (image[0] - image[1]).relu()])
 
 
+# %%
 names = ["red", "green", "blue", "vertical", "horizontal", "red − green"]
 coffee = load_photograph("coffee", height=96)
 features = channels_of(coffee)
@@ -54,8 +55,7 @@ show_images([coffee, *features], ["photograph", *names])
 
 # %% [markdown]
 # *Alt text:* a photograph of a cup of coffee on a wooden table, and six grey maps of it. The maps of green and blue look alike,
-# and that of red is
-# brighter; the two edge maps show thin outlines; the last is bright on the table and dark on the cup.
+# and that of red is brighter; the two edge maps show thin outlines; the last is bright on the table and dark on the cup.
 
 # %% [markdown]
 # Green and blue nearly repeat each other here. **Is that so for every image? Correlate red and blue on two others.**
@@ -67,8 +67,8 @@ for name in ("temple", "flower"):
 
 # %% [markdown]
 # On the temple blue repeats red; on the flower it says something of its own. A convolution treats its channels the same either
-# way, since its weights are fixed after training. Squeeze-and-Excitation (SE) lets *this image* decide
-# how much of each channel passes.
+# way, since its weights are fixed after training. Squeeze-and-Excitation (SE) lets *this image* decide how much of each channel
+# passes.
 #
 # ## Squeeze: describe each channel by one number, its average
 #
@@ -121,9 +121,8 @@ def excite(z, w_squeeze, w_excite):
 
 
 # %% [markdown]
-# **Two channels, one hidden unit.** It computes $\delta(z_1 - z_2)$, and tells channel 1 to close and channel 2 to open. *Before
-# running: what are
-# the gates for averages (5, 2)? And for (2, 5)?* (σ(3) is about 0.95.)
+# **Two channels, one hidden unit.** It computes $\delta(z_1 - z_2)$, and tells channel 1 to close and channel 2 to open.
+# *Before running: what are the gates for averages (5, 2)? And for (2, 5)?* (σ(3) is about 0.95.)
 
 # %%
 w_squeeze, w_excite = torch.tensor([[1.0, -1.0]]), torch.tensor([[-1.0], [1.0]])
@@ -134,9 +133,8 @@ assert gates[0, 0] < 0.05 < 0.95 < gates[0, 1] and (gates[1] == 0.5).all()
 
 # %% [markdown]
 # In the first image a *strong* channel is shut because of what another channel says. In the second the hidden unit is silent,
-# and all gates are one half.
-# The same happens when the weights are zero: the logit is 0, and $\sigma(0) = 1/2$. So a new block with small weights is not the
-# identity; it halves everything.
+# and all gates are one half. The same happens when the weights are zero: the logit is 0, and $\sigma(0) = 1/2$. So a new block
+# with small weights is not the identity; it halves everything.
 #
 # ## Scale, and all three together
 #
@@ -166,14 +164,16 @@ block = SqueezeExcitation(3, reduction=1)
 w_squeeze, w_excite = block.squeeze.weight, block.excite.weight
 s = excite(squeeze(x), w_squeeze, w_excite)  # b c
 y = x * s[:, :, None, None]  # b c -> b c 1 1, the same gate at every position
+
+# %%
 torch.testing.assert_close(y, se_by_loops(x, w_squeeze, w_excite))
 torch.testing.assert_close(y, block(x))
 print("loops = tensors = course_lib; gates", list(block.attention(x).shape), "= b c 1 1")
 
 # %% [markdown]
 # **Bias or no bias?** The journal version of the paper leaves the biases of both layers out and reports that this helps; the
-# models that the authors
-# released have them. `bias=True` gives the released form. It matters when weights are copied, and little otherwise:
+# models that the authors released have them. `bias=True` gives the released form. Whoever copies weights must know which
+# form they belong to:
 
 # %%
 for bias in (False, True):
@@ -185,13 +185,14 @@ assert sum(p.numel() for p in block.parameters()) == 2 * 64 * 4 + 4 + 64
 # %% [markdown]
 # ## What does the squeeze keep? First answer: no places
 #
-# The average does not care about order. **Shuffle the pixels of the photograph's maps**, all maps in the same way, and the gates
-# do not
-# change at all. *Before running: would the gates change if each map were shuffled in its own way?*
+# The average does not care about order. **Shuffle the pixels of the photograph's maps**, all maps in the same way, and the
+# gates do not change at all. *Before running: would the gates change if each map were shuffled in its own way?*
 
 # %%
 torch.manual_seed(0)
 block = SqueezeExcitation(6, reduction=2)
+
+# %%
 order = torch.randperm(features[0].numel(), generator=generator)
 shuffled = features.flatten(1)[:, order].view_as(features)
 before, after = block.attention(features[None]), block.attention(shuffled[None])
@@ -200,17 +201,14 @@ show_images([features[0], shuffled[0], features[3], shuffled[3]], ["red", "red, 
 
 # %% [markdown]
 # *Alt text:* the map of red and the map of vertical edges, each beside a version whose pixels are shuffled into grey noise. To
-# SE, each pair is the
-# same.
+# SE, each pair is the same.
 
 # %% [markdown]
 # (No: each average stays what it was.) SE knows *what* is in the image, in amounts. It cannot know *where*, or what lies beside
-# what, unless an earlier convolution
-# has already written that into a channel.
+# what, unless an earlier convolution has already written that into a channel.
 #
 # **But only the description is compressed, not the maps.** "The squeeze compresses the features" is half true: 96 × 144 values
-# become one, and that one only
-# sets a gate. No gate is ever 0, so the scaled maps still hold everything:
+# become one, and that one only sets a gate. No gate is ever 0, so the scaled maps still hold everything:
 
 # %%
 y = block(features[None])
@@ -221,23 +219,23 @@ print(f"{features[0].numel()} values of a channel, 1 in its description, {y[0, 0
 # ## The experiment: which digit counts is said elsewhere
 #
 # Each canvas holds three digits in three channels. A fourth channel holds a texture, far to the right: horizontal stripes mean
-# "read channel 0", vertical stripes
-# "channel 1", a checkerboard "channel 2". A convolution sees the digit or the texture, never both.
+# "the digit of channel 0 is the answer", vertical stripes
+# "that of channel 1", a checkerboard "that of channel 2". A convolution sees the digit or the texture, never
+# both.
 
 # %%
 images, labels, cues = cued_channels(4000)
 test_images, test_labels, test_cues = cued_channels(1000, test=True, seed=1)
-titles = ["channel 0", "channel 1", "channel 2", f"{TEXTURES[cues[0]]}: read {labels[0]}"]
+titles = ["channel 0", "channel 1", "channel 2", f"{TEXTURES[cues[0]]}: digit {labels[0]}"]
 show_images(list(images[0]), titles)
 
 # %% [markdown]
-# *Alt text:* four wide black panels. Three show a different digit each at the left edge; the fourth shows a texture at the right edge.
+# *Alt text:* four wide black panels. Three show a different digit each at the left edge; the fourth shows a texture at the
+# right edge.
 #
 # **The prediction.** Whoever reads all digits but not the texture guesses one channel of three; a wrong channel still gives the
-# right digit one time in ten. So
-# $\frac13 + \frac23 \cdot \frac1{10} = 0.40$. *Claim: the network below stays near 0.40 without SE, and gets far beyond it with
-# one SE block.*
-# It would be refuted if the baseline climbed, too, or if SE stayed at 0.40.
+# right digit one time in ten. So $\frac13 + \frac23 \cdot \frac1{10} = 0.40$. *Claim: the network below stays near 0.40 without
+# SE, and gets far beyond it with one SE block.* It would be refuted if the baseline climbed, too, or if SE stayed at 0.40.
 
 
 # %%
@@ -253,7 +251,8 @@ def small_network(slot):
 
 
 # %% [markdown]
-# Without SE, three seeds, measured twice, after 150 and after 500 steps. If more training helped, the second number would be larger.
+# Without SE, for the seeds 0, 1 and 2 (`repeat` sets them), measured after 150 and after 500 steps. If more training helped, the second number would be
+# larger.
 
 
 # %%
@@ -268,14 +267,17 @@ def without_se(seed):
     return [train(network, 150, seed), train(network, 350, seed + 10)]
 
 
+# %%
 baseline = repeat(without_se)  # seeds, then after 150 and after 500 steps
 assert baseline.max() < 0.5, "without SE no seed gets beyond guessing the channel"
 assert (baseline[:, 1] - baseline[:, 0]).mean() < 0.05, "and it is flat: more training does not help"
 print(f"without SE: about {baseline[:, 1].mean():.1f}")
 
 # %% [markdown]
-# With SE. The reduction is 1: with only 16 channels there is nothing to save, and a hidden unit that starts silent is not missed.
-# SE is slow to find its use, so it gets more steps than the flat baseline. Half a minute.
+# With SE. The reduction is 1: with only 16 channels there is nothing to save, and a hidden unit that starts silent is not
+# missed. SE is slow to find its use: the loss stays for hundreds of steps where the baseline's stays, and then falls. So it
+# gets more steps than the flat baseline. (With reduction 2 and 700 steps we saw seeds that were still at 0.4 and 0.65 when
+# training ended. *Can select* is not *selects at once*.) Half a minute.
 
 # %%
 trained = {}
@@ -300,8 +302,8 @@ axes.set(ylim=(0, 1), xticks=[0, 1, 2])
 figure
 
 # %% [markdown]
-# *Alt text:* share of right answers for three seeds. Both lines without SE lie on the dotted line at 0.40; the line with SE lies
-# far above it.
+# *Alt text:* share of right answers for three seeds. Both lines without SE lie on the dotted line at 0.40; the line with SE
+# lies far above it.
 #
 # ## Look at the gates
 #
@@ -327,21 +329,22 @@ axes.set_yticklabels(TEXTURES, fontsize=8)
 figure
 
 # %% [markdown]
-# *Alt text:* a table of colours, three textures by sixteen channels. At the left, channels are bright for some textures and dark for
-# others; at the right, all three rows look alike.
+# *Alt text:* a table of colours, three textures by sixteen channels. At the left, channels are bright for some textures and
+# dark for others; at the right, the three rows differ less.
 #
-# **Read it by columns.** At the left stand channels that one texture opens and another shuts: here the network chooses. What the
-# picture does *not* show is what those channels contain. No gate is called "digit 0": the convolutions
-# have spread three digits over sixteen maps, and a texture shuts several of them at once. Nor do gates reach 0 or 1 cleanly, and
+# **Read it by columns.** At the left stand channels that one texture opens and another shuts: here the network chooses. What
+# the picture does *not* show is what those channels contain. No gate is called "digit 0": the convolutions have spread three
+# digits over sixteen maps, and a texture shuts several of them at once. Many gates stay half open for every texture, and
 # an average over images hides how much they vary.
 #
 # **Do the gates cause the answer?** Keep the maps of each image, but give it the gates of *another* image with another texture.
-# If the gates select, the network must now read
-# the digit to which the *other* texture points.
+# If the gates select, the network must now read the digit to which the *other* texture points.
 
 # %%
 _, digits = draw_digits(3000, test=True, generator=torch.Generator().manual_seed(1))
 digits = digits.view(1000, 3)  # the labels of all three digits of each test canvas
+
+# %%
 everyone, other = torch.arange(1000), torch.roll(torch.arange(1000), 1)
 assert (digits[everyone, test_cues] == test_labels).all()
 with torch.no_grad():
@@ -356,14 +359,14 @@ assert follows > 0.6 and follows > stays + 0.3
 print("with foreign gates, most answers are the foreign digit:", bool(follows > 0.6))
 
 # %% [markdown]
-# So in this network the gates are no decoration. That is a fact about this network and this task; a picture of gates alone would
-# not have shown it.
+# So in this network the gates are no decoration. That is a fact about this network and this task; a picture of gates alone
+# would not have shown it.
 #
 # ## What does the squeeze keep? Second answer, measured
 #
 # Squeezed maps are 16 numbers. **What can a linear read-out recover from them**: the texture? The digit in channel 0? For
-# comparison, the same read-out of the maps themselves,
-# columns 0 to 7, where the digits are. *Before running: which of the three will fail?*
+# comparison, the same read-out of the maps themselves, columns 0 to 7, where the digits are. *Before running: which of the
+# three will fail?*
 
 
 # %%
@@ -382,6 +385,8 @@ _, train_digits = draw_digits(12000, test=False, generator=torch.Generator().man
 first = train_digits.view(4000, 3)[:, 0]
 with torch.no_grad():
     train_maps = best[:6](images)
+
+# %%
 kept = {
     "texture from the averages": read_out(squeeze(train_maps), cues, squeeze(maps_before), test_cues),
     "digit from the averages": read_out(squeeze(train_maps), first, squeeze(maps_before), digits[:, 0]),
@@ -394,19 +399,18 @@ kept = {
 for name, share in kept.items():
     print(f"{name:26} {'nearly always' if share > 0.8 else 'less than half the time'}")
 assert kept["texture from the averages"] > 0.95 and kept["digit from the maps"] > 0.8
-assert kept["digit from the averages"] < 0.5
+assert 0.2 < kept["digit from the averages"] < 0.5
 
 # %% [markdown]
 # The average keeps *how much of what*, and that is all this task needs to know about the texture. The digit is a matter of what
-# lies where. It is not wholly gone: about a third of the answers
-# is right, where guessing gives a tenth, since a 1 has less ink than an 8. But nobody could read digits from these averages, and
-# nobody must: the digit travels through the maps, which were not squeezed.
+# lies where. It is not wholly gone: about a third of the answers is right, where guessing gives a tenth; that a 1
+# has less ink than an 8 may be part of it. But nobody could read digits from these averages, and nobody must: the digit travels through the maps, which were
+# not squeezed.
 #
 # ## Turn the knob: channels and reduction
 #
 # SE adds $2c^2/r$ numbers, and c/r hidden units decide all c gates. Three photographs pass through a random convolution and a
-# fresh block. *Before running: where do the gates lie,
-# and do you expect them to differ between photographs?*
+# fresh block. *Before running: where do the gates lie, and do you expect them to differ between photographs?*
 
 # %%
 photographs = torch.stack([load_photograph(name, height=48)[:, :, :48] for name in ("coffee", "cat", "rocket")])
@@ -424,7 +428,7 @@ def draw_block(figure, reduction, channels=64):
     for row, colour in zip(gates, COLOURS, strict=False):
         right.plot(row[gates[0].argsort()], ".", color=colour, markersize=4)
     right.set(ylim=(0.3, 0.7), xlabel="channel, sorted by the first photograph", ylabel="gate")
-    right.set_title(f"gates from {channels // reduction} hidden units", fontsize=8)
+    right.set_title(f"gates from {channels // reduction} hidden units, one colour a photograph", fontsize=8)
 
 
 # %% tags=["widget"]
@@ -445,13 +449,11 @@ figure
 
 # %% [markdown]
 # *Alt text:* three rows, for reductions 1, 4 and 16 at 64 channels. Left, a bar for SE that shrinks against the bar of a 3 × 3
-# convolution. Right, gates of 64 channels for three
-# photographs, all between 0.4 and 0.6.
+# convolution. Right, gates of 64 channels for three photographs, all between 0.4 and 0.6.
 #
 # A fresh block selects nothing: its gates lie near one half and hardly differ between photographs. Training has to pull them
-# apart. And a small block may be unable to begin: averages of maps after a ReLU are positive
-# and resemble each other between images, so a hidden unit that is silent for one image is often silent for all, and through a
-# silent ReLU no gradient passes.
+# apart. And a small block may be unable to begin: averages of maps after a ReLU are positive and resemble each other between
+# images, so a hidden unit that is silent for one image is often silent for all, and through a silent ReLU no gradient passes.
 #
 # **How often is a whole block silent for all three photographs?** *Before running: guess for one hidden unit and for four.*
 
@@ -464,6 +466,7 @@ def silent(hidden, seed):
     return bool((block.squeeze(squeeze(stem(photographs).relu())) <= 0).all())
 
 
+# %%
 shares = {hidden: sum(silent(hidden, seed) for seed in range(100)) / 100 for hidden in (1, 4)}
 assert shares[1] > 0.3 and shares[4] < 0.1
 print(f"silent with one hidden unit: a share of {shares[1]:.1f}; with four: {shares[4]:.1f}")
@@ -494,12 +497,10 @@ figure
 
 # %% [markdown]
 # *Alt text:* four maps of gates for the red channel of the coffee photograph: at extent 2 a fine picture of cup and table, then
-# ever coarser squares, and at last one
-# single colour.
+# ever coarser squares, and at last one single colour.
 #
 # **How far does one output pixel see?** Count the input pixels that have any influence on it. *Before running: extent e gathers
-# windows of 2e − 1 pixels a side. How many for e = 2, e = 4, and the
-# whole 16 × 16 map?*
+# windows of 2e − 1 pixels a side. How many for e = 2, e = 4, and the whole 16 × 16 map?*
 
 # %%
 seen = []
@@ -513,9 +514,8 @@ assert seen == [9, 49, 256]
 
 # %% [markdown]
 # The assert inside the loop is what parts θ⁻ from SE: **each channel looks at itself only.** The texture of our canvases stands
-# in another channel than the digits, so
-# no gate of θ⁻ can answer it directly; a convolution before it must first carry the cue into the digit's own map. SE mixes all
-# averages and needs no such help.
+# in another channel than the digits, so no gate of θ⁻ can answer it directly; a convolution before it must first carry the cue
+# into the digit's own map. SE mixes all averages and needs no such help.
 #
 # ## Where the block goes
 #
@@ -537,6 +537,7 @@ def small_resnet(slot):
     return accuracy(network, plain.test_images[:, None], plain.test_labels)
 
 
+# %%
 results = repeat(
     lambda seed: [small_resnet(lambda c: nn.Identity()), small_resnet(lambda c: SqueezeExcitation(c, reduction=4))]
 )
@@ -544,9 +545,8 @@ assert results.min() > 0.85 and (results[:, 0] - results[:, 1]).mean().abs() < 0
 print("both above 85 %; the means differ by less than 5 points:", bool(results.min() > 0.85))
 
 # %% [markdown]
-# It does not help, and it does no harm: there is only one digit, so no channel must be chosen. *SE changes what a network can do
-# where the choice of channels
-# depends on the image, and little elsewhere.* This is the other half of the experiment above, and it is as true.
+# It does not help, and it does no harm: there is only one digit, so no channel must be chosen. *SE can pay where the choice of channels
+# depends on the image. Where it does not, here, SE changes nothing.* This is the other half of the experiment above.
 #
 # ## The bridge
 #
@@ -557,18 +557,16 @@ print("both above 85 %; the means differ by less than 5 points:", bool(results.m
 # | 03 GE-θ⁻ | average of a channel's own window | — | that channel | b c h w | sigmoid | about 2 c h w |
 #
 # Is a gate a look-up? In part: hidden units ask, the rows of $W_2$ answer for their channels. But nothing is shared out and
-# nothing is mixed: each channel stays where it is and
-# only becomes louder or softer.
+# nothing is mixed: each channel stays where it is and only becomes louder or softer.
 #
 # ## What to believe
 #
 # In the paper, ResNet-50's top-1 error on ImageNet falls from 24.80 to 23.29 % with SE, for 10 % more numbers (2 514 944, which
-# the exercise derives) and 0.3 % more multiply-adds. Compare only rows of one table:
-# the "same" ResNet-50 starts anywhere from 75.2 to 77.3 % right in papers on channel attention, so a method's gain over its
-# *own* baseline is all that carries over. And the gain depends on the
-# recipe: with modern ones, published results of SE-ResNet-50 and ResNet-50 at 224 pixels lie within half a point of each other,
-# in either order. Our task was made so that channels
-# must be chosen; it shows what SE *can* do, not how often that is needed.
+# the exercise derives) and 0.3 % more multiply-adds. Compare only rows of one table: the "same" ResNet-50 starts anywhere from
+# 75.2 to 77.3 % right in papers on channel attention, so a method's gain over its *own* baseline is all that carries over. And
+# the gain depends on the recipe: in timm's table of results, with the recipe a1 at 224 pixels, ResNet-50 is right in 80.38 %
+# and SE-ResNet-50 in 80.01 %. Our task was made so that channels must be chosen; it shows what SE *can* do, not how often that
+# is needed.
 #
 # ## Three things to keep
 #
