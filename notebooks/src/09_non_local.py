@@ -48,8 +48,7 @@ assert abs(looked_up - 0.2) < 0.01
 # %% [markdown]
 # The look-up skipped the neighbour and found its like two pixels further.
 #
-# **Now a real photograph, with noise of standard deviation 0.1.** Quality is measured by the PSNR,
-# $-10 \log_{10}$ of the mean squared error: 10 more means a tenth of the error, and 3 more means half.
+# **Now a real photograph, with noise of standard deviation 0.1.**
 
 # %%
 clean = load_photograph("temple", height=64)
@@ -60,6 +59,12 @@ def add_noise(image, seed):
     return image + 0.1 * torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
 
 
+# %% [markdown]
+# **Quality is measured by the PSNR**, $-10 \log_{10}$ of the mean squared error, in decibels: 10 more means a tenth of the error, 3 more half of it.
+# *Before running: noise of 0.1 has a mean square of 0.01; how many decibels?*
+
+
+# %%
 def psnr(image, truth):
     """Peak signal-to-noise ratio in decibels, for values in [0, 1]."""
     return -10 * (image - truth).square().mean().log10().item()
@@ -133,6 +138,11 @@ patches, pixels = patches_of(corner, 3), corner.flatten(1).mT
 sigma = h * math.sqrt(patches.shape[1] / 2)
 looked_up = attend(patches, patches, pixels, score=lambda q, k: gaussian_score(q, k, bandwidth=sigma))
 library = non_local_means(corner, patch_size=3, window_size=15, bandwidth=h)
+
+# %% [markdown]
+# Loops, the look-up of lesson 01, and the module of this lesson, on a corner of 7 × 5 pixels:
+
+# %%
 torch.testing.assert_close(denoise_by_loops(corner, 3, h), looked_up.mT.view_as(corner))
 torch.testing.assert_close(library, looked_up.mT.view_as(corner))
 print("loops = attention = course_lib")
@@ -373,7 +383,11 @@ blocks = {
     "softmax, N/4 keys": lambda: NonLocal(32, subsample=2),
 }
 
+# %% [markdown]
+# **Train each three times, for 240 steps.** This takes about half a minute.
 
+
+# %%
 def train_with(name, seed):
     """A trained network with this block, and the loss of each step."""
     torch.manual_seed(seed)
@@ -382,6 +396,7 @@ def train_with(name, seed):
     return model, losses
 
 
+# %%
 trained = {name: [train_with(name, seed) for seed in (0, 1, 2)] for name in blocks}
 
 # %%
@@ -389,6 +404,11 @@ right = {
     name: torch.tensor([accuracy(model, test.images, test.targets) for model, _ in runs])
     for name, runs in trained.items()
 }
+
+# %% [markdown]
+# Learned numbers of the block, and how all three seeds did:
+
+# %%
 for name, shares in right.items():
     learned = sum(p.numel() for p in blocks[name]().parameters())
     worst, best = bool(shares.min() >= 0.9), bool(shares.max() <= 0.35)
@@ -413,7 +433,7 @@ figure
 # N/4 keys fall within about 70 steps, the latter not quite to zero; the dot product stays high for about 70 steps and reaches zero near step 200.
 
 # %% [markdown]
-# **Read it.** The convolution is near guessing, with four times the parameters. The softmax needs a few dozen steps. *But our prediction for the dot
+# **Read it.** The convolution is near guessing, with four times the parameters; 0.29 was the most it could reach. The softmax needs a few dozen steps. *But our prediction for the dot
 # product was wrong*: it starts late, and then solves the task too. And N/4 keys stop short of all. Let us look at what they read.
 #
 # ## Look at the maps
@@ -484,6 +504,11 @@ marked = (test.sources | test.queries).float()[:, None]
 in_window = F.avg_pool2d(marked, 2, divisor_override=1)  # how many marked pixels share a window
 crowded = F.interpolate(in_window, scale_factor=2).flatten(1) > 1  # n 144
 shares_window = (is_right * crowded[:, None, :]).sum(dim=-1)[asks] > 0
+
+# %% [markdown]
+# How many answers are right where the source is alone in its window, and where it is not?
+
+# %%
 model = trained["softmax, N/4 keys"][0][0].eval()
 with torch.no_grad():
     correct = (model(test.images).argmax(dim=1) == test.targets)[test.queries].float()
@@ -506,6 +531,7 @@ def shuffle(x):
     return x.flatten(2)[:, :, order].view_as(x)
 
 
+# %%
 torch.manual_seed(0)
 plain, x = NonLocal(8).eval(), torch.randn(2, 8, 6, 10)
 for block in (plain, fewer):
@@ -540,7 +566,7 @@ figure
 
 # %% [markdown]
 # *Alt text:* above, six frames of an 8 that moves from the lower right to the upper left, each with the weight that falls into it; a ring on
-# the upper loop in frame 0. Below, one or two bright cells in each frame, which move with the digit; in frame 2 they are hardly visible.
+# its waist in frame 0. Below, one or two bright cells in each frame, which move with the digit; in frame 2 they are hardly visible.
 
 # %% [markdown]
 # **Read it.** The look-up follows the same stroke of the digit without any notion of motion. But frame 2 gets a tenth of the weight of frame 4: there the
@@ -591,6 +617,7 @@ def fused(query, key, value):
     return F.scaled_dot_product_attention(query, key, value, scale=1.0)
 
 
+# %%
 generator = torch.Generator().manual_seed(0)
 inputs = [torch.randn(1, 1, 64 * 64, 16, generator=generator).requires_grad_() for _ in range(3)]
 (mixed, large), (also_mixed, small) = bytes_kept(with_map, *inputs), bytes_kept(fused, *inputs)
