@@ -107,7 +107,8 @@ def run_grade(arguments: argparse.Namespace, root: Path) -> int:
     finally:
         store.close()
     for record in marks.problems:
-        print(f"not graded: {record.student} ({record.file or 'no file'}): {record.problem}", file=sys.stderr)
+        words = f"not graded: {record.student} ({record.file or 'no file'}): {record.problem}"
+        print("".join(one if one.isprintable() else "�" for one in words), file=sys.stderr)
     print(f"{len(marks.graded)} graded, {len(marks.problems)} not; open {arguments.out / 'summary.html'}")
     return 1 if marks.problems else 0
 

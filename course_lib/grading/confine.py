@@ -214,6 +214,8 @@ def open_the_way(paths: Iterable[str]) -> None:
         door = next((str(p) for p in [*reversed(Path(path).parents), path] if not os.stat(p).st_mode & 1), None)
         if door:
             closed.setdefault(door, []).append(path)
+    if not closed:  # nothing to do, so a container that may not mount does not matter
+        return
     unshare(NEW_MOUNTS)
     mount("none", "/", "none", RECURSIVE | PRIVATE)
     for door, wanted in closed.items():

@@ -17,7 +17,7 @@ from torch import Tensor
 PREFIX = struct.Struct(">4sIIQ")
 MAGIC = b"AiV1"
 MAX_HEADER = 4 << 20
-MAX_BODY = 64 << 20
+MAX_BODY = 32 << 20
 MAX_TENSORS = 512
 MAX_DEPTH = 32
 MAX_VALUES = 200_000

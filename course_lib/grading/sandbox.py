@@ -62,23 +62,24 @@ class Worker:
         self.sandbox, self.number, self.connection = sandbox, number, connection
         self.sequence = 0
         self.why = ""
+        self.deadline = self.waited = self.patience = 0.0
 
     def ask(self, request: dict, seconds: float) -> dict:
-        """The reply to ``request``.
+        """The reply to ``request``, within ``seconds`` in which the worker had a processor or did not want one.
 
         Raises:
             Gone: if the worker is late, dies, or breaks the protocol; it is dead afterwards.
         """
         if self.why:
             raise Gone(self.why)
-        deadline = time.monotonic() + seconds
+        self.deadline, self.patience = time.monotonic() + seconds, 3 * seconds
         if select.select([self.connection], [], [], 0)[0]:
             self.end(UNASKED)
         try:
             frame = frames.encode(request, self.sequence)
             self.connection.settimeout(seconds)
             self.connection.sendall(frame)
-            reply = frames.read(lambda count: self.receive(count, deadline), self.sequence)
+            reply = frames.read(self.receive, self.sequence)
         except TimeoutError:
             self.end("late")
         except frames.Stale:
@@ -90,17 +91,29 @@ class Worker:
         self.sequence += 1
         return reply
 
-    def receive(self, count: int, deadline: float) -> bytes:
+    def receive(self, count: int) -> bytes:
         parts = bytearray()
         while len(parts) < count:
-            self.connection.settimeout(max(deadline - time.monotonic(), 1e-3))
-            part = self.connection.recv(min(count - len(parts), 1 << 20))
+            self.connection.settimeout(max(self.deadline - time.monotonic(), 1e-3))
+            try:
+                part = self.connection.recv(min(count - len(parts), 1 << 20))
+            except TimeoutError:
+                self.wait_longer()
+                continue
             if not part:
                 raise ConnectionError
             parts += part
-            if time.monotonic() > deadline:
-                raise TimeoutError
+            if time.monotonic() > self.deadline:
+                self.wait_longer()
         return bytes(parts)
+
+    def wait_longer(self) -> None:
+        """Move the deadline by the time that the worker queued for a processor: a busy machine is nobody's fault."""
+        queued = self.sandbox.order({"order": "queued", "id": self.number}).get("seconds", 0.0)
+        more = min(queued - self.waited, self.patience)
+        if more < 0.1:
+            raise TimeoutError
+        self.waited, self.patience, self.deadline = queued, self.patience - more, time.monotonic() + more
 
     def end(self, why: str = "") -> None:
         """Kill the worker with all its processes; with a reason, also raise it."""
@@ -213,22 +226,23 @@ class Sandbox:
         """A fresh worker; a zygote that died is started again, once."""
         for attempt in range(2):
             ours, theirs = socket.socketpair()
-            number = next(self.numbers)
+            process, number = self.process, next(self.numbers)
             answer = self.order({"order": "spawn", "id": number}, (theirs.fileno(),))
             theirs.close()
             if answer.get("ok"):
                 return Worker(self, number, ours)
             ours.close()
             if attempt == 0 and not answer:
-                self.restart()
+                self.restart(process)
         raise Gone(answer.get("error", "the sandbox does not start again"))
 
-    def restart(self) -> None:
+    def restart(self, dead: subprocess.Popen) -> None:
+        """Start again after ``dead``; once, however many threads noticed."""
         with self.lock:
-            if self.process.poll() is None:
-                self.process.kill()
-            self.close()
-            self.start()
+            if self.process is dead:
+                dead.kill()
+                self.close()
+                self.start()
 
     def prove(self) -> None:
         """Try to break out; refuse a sandbox in which that works."""

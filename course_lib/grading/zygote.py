@@ -1,7 +1,7 @@
 """The mother of all workers: imports torch once, then forks one worker per submission into namespaces of its own.
 
 It runs inside the outer sandbox, holds no test and no secret, and obeys one control socket:
-``spawn`` (with the worker's socket) and ``kill``. When the socket closes, everything ends.
+``spawn`` (with the worker's socket), ``queued`` and ``end``. When the socket closes, everything ends.
 """
 
 import gc
@@ -46,6 +46,8 @@ class Zygote:
             if order["order"] == "spawn":
                 self.pids[order["id"]] = self.spawn(handles[0])
                 return {"ok": True}
+            if order["order"] == "queued":
+                return {"seconds": queued(self.pids.get(order["id"], 0))}
             return {"why": self.end(order["id"], gone=order["gone"])}
         except OSError as error:
             return {"error": str(error)}
@@ -177,6 +179,13 @@ def proportional_memory(pid: int) -> int:
     with suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
         return next((int(line.split()[1]) << 10 for line in file if line.startswith("Pss:")), 0)
     return 0
+
+
+def queued(pid: int) -> float:
+    """Seconds that a process was ready to run and had to wait for a processor; 0 where the kernel does not say."""
+    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[1]) / 1e9
+    return 0.0
 
 
 def warm_up(modules: list[str]) -> None:
