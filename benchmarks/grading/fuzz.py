@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from benchmarks.grading.measure import machine, table
 from tests.grading import test_frames
 
-EXAMPLES = 20_000
+EXAMPLES = 5_000
 LONG = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=False, database=None, suppress_health_check=list(HealthCheck)
 )

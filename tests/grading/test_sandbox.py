@@ -127,7 +127,7 @@ def test_time_in_the_queue_for_a_processor_is_not_the_student_s(sandbox, monkeyp
 
 
 def test_every_escape_is_one_that_works_outside(tmp_path):
-    """A probe that fails everywhere would prove nothing; those left out need root, or would write to the interpreter."""
+    """A probe that fails everywhere would prove nothing. Those left out need root, or write where Python is."""
     (tmp_path / ".bashrc").write_text("")
     places = {"tests": str(ROOT / "tests"), "home": str(tmp_path), "grader": os.getpid(), "library": str(tmp_path)}
     for what, source in ESCAPES.items():
