@@ -183,7 +183,7 @@ show_images([clean, noisy, blur(noisy, best_sigma), denoised], ["clean", "noisy"
 
 # %% [markdown]
 # **Read it.** Sky and roof edges have many likes, so their noise is gone. In the bushes no patch has a like: there a pixel reads
-# mostly itself, and keeps its noise. The cat is fur all over. *A look-up is only as good as what there is to find.*
+# mostly itself, and keeps its noise. The cat is fur all over, which would explain the draw. *A look-up is only as good as what there is to find.*
 
 # %% [markdown]
 # ## Whom does a pixel ask?
@@ -255,7 +255,8 @@ print(f"the query in the sky puts more than 2 % of its weight on the lake: {bool
 # | `concatenation` | $\mathrm{ReLU}(w_f^\top [\theta(x_i), \phi(x_j)])$ | N, the number of keys |
 #
 # θ makes queries, φ keys, g values: 1 × 1 convolutions from c to c/2 channels. $W_z$, a 1 × 1 convolution back to c, is followed by a batch
-# norm. In the course's formula, the N × N weights are $g$ and the mixing is $f$ of $\mathrm{Attention}(x) = f(g(x), x)$.
+# norm. In the course's formula, "where to look" is the N × N map, `attention(x)`, and "look" is `forward(x)`; the letters f and g
+# above are the paper's.
 #
 # **By hand, for the softmax pairing.** *Before running: x is 2 × 8 × 5 × 3; which shape has the map?*
 
@@ -433,7 +434,7 @@ figure
 # N/4 keys fall within about 70 steps, the latter not quite to zero; the dot product stays high for about 70 steps and reaches zero near step 200.
 
 # %% [markdown]
-# **Read it.** The convolution is near guessing, with four times the parameters; 0.29 was the most it could reach. The softmax needs a few dozen steps. *But our prediction for the dot
+# **Read it.** The convolution is near guessing, with four times the parameters; about 0.29 is all that it can know. The softmax needs a few dozen steps. *But our prediction for the dot
 # product was wrong*: it starts late, and then solves the task too. And N/4 keys stop short of all. Let us look at what they read.
 #
 # ## Look at the maps
