@@ -294,6 +294,7 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("(size - 1) / 2).floor()", "size // 2).floor()"),
         ('mode="nearest"', 'mode="bilinear"'),
         ('padding_mode="zeros"', 'padding_mode="border"'),
+        ("- size) // 2", "- size) // 2 + 1"),
         ("- math.log(2 * math.pi) / 2).sum(-1)", "- math.log(2 * math.pi) / 2).mean(-1)"),
         ("place = self.choose(mean, t, generator) if", "place = self.choose(mean, t, generator).clamp(-1, 1) if"),
         ("* advantage.detach()).sum(1)", "* advantage).sum(1)"),

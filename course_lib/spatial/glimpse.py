@@ -35,13 +35,22 @@ def crop(images: Tensor, location: Tensor, size: int) -> Tensor:
     return F.grid_sample(exact, grid, mode="nearest", padding_mode="zeros", align_corners=False).to(images.dtype)
 
 
+def middle(crops: Tensor, size: int) -> Tensor:
+    """The ``size`` × ``size`` pixels in the middle of wider crops, both sides even: what ``crop`` would cut there.
+
+    Shape: b c wide wide -> b c size size.
+    """
+    edge = (crops.shape[3] - size) // 2
+    return crops[:, :, edge : edge + size, edge : edge + size]
+
+
 def retina(images: Tensor, location: Tensor, size: int, scales: int) -> Tensor:
     """See sharply in the middle and coarsely around it: crops twice as wide each time, all shrunk to one size.
 
         ρ(x, l) = [crop_g, shrink₂(crop_2g), shrink₄(crop_4g), …]
 
-    The cost depends on ``size`` and ``scales`` and not on how large the image is. The whole batch is cut in one
-    call a scale. Crops are shrunk by averaging (the paper says "resized").
+    The cost depends on ``size`` and ``scales`` and not on how large the image is. The whole batch is cut at
+    once, and the coarse crops lie in the widest. Crops are shrunk by averaging (the paper says "resized").
 
     Args:
         images: the batch.
@@ -67,7 +76,8 @@ def retina(images: Tensor, location: Tensor, size: int, scales: int) -> Tensor:
     sharp = crop(images, location, size)
     if scales == 1:
         return sharp
-    coarse = [F.avg_pool2d(crop(images, location, size * 2**i), 2**i) for i in range(1, scales)]
+    widest = crop(images, location, size * 2 ** (scales - 1))
+    coarse = [F.avg_pool2d(middle(widest, size * 2**i), 2**i) for i in range(1, scales)]
     return torch.cat([sharp, *coarse], dim=1)  # b c size size each -> b (k c) size size
 
 
