@@ -117,8 +117,9 @@ def alt_text(curves: dict[str, Curve]) -> str:
     ]
     slopes = sorted(curves, key=lambda name: -curves[name].exponent)
     return (
-        "Seconds of a step against the number of positions, both axes logarithmic. Lines are flatter below about "
-        f"1000 positions and nearly straight above. {'; '.join(ends)}. From steepest to flattest: {', '.join(slopes)}."
+        "Seconds of a step against the number of positions, both axes logarithmic. Lines are flatter below "
+        f"about 1000 positions and nearly straight above. {'; '.join(ends)}. "
+        f"From steepest to flattest: {', '.join(slopes)}."
     )
 
 
