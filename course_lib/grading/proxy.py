@@ -20,8 +20,6 @@ MAX_KEPT = 100_000  # numbers of one result
 class StudentError(Exception):
     """The student's code raised; caught as the built-in exception that it was (``pytest.raises(ValueError)``)."""
 
-    kind = "an exception"
-
 
 class Result(NamedTuple):
     """One value that a call returned, kept to compare with what a named wrong answer returns."""
@@ -271,7 +269,7 @@ def raised_by_student(reply: dict) -> StudentError:
     kind = getattr(builtins, str(reply["raised"]), None)
     if isinstance(kind, type) and issubclass(kind, Exception) and kind is not Exception:
         try:
-            return type("StudentError", (StudentError, kind), {"kind": kind.__name__})(str(reply.get("words", "")))
+            return type("StudentError", (StudentError, kind), {})(str(reply.get("words", "")))
         except TypeError:  # a built-in whose constructor wants more: UnicodeDecodeError, ExceptionGroup
             pass
     return StudentError(str(reply.get("words", "")))

@@ -469,6 +469,9 @@ FRAMES = [
 
 EXITS = [
     Hostile("os_exit_in_a_call", "leaves", mean_as("import os\nos._exit(0)"), without(2)),
+    Hostile("spells_the_input_in_its_exit", "reads tests",
+            mean_as("import os\nif x.numel() > 3: os._exit(int(x.numel()) % 200)\nreturn x.mean()"), without(2)),
+    Hostile("exits_with_a_number", "leaves", mean_as("import os\nos._exit(7)"), without(2)),
     Hostile("os_exit_in_a_cell", "leaves", answered(before="import os\nos._exit(0)"), ALL),
     Hostile("os_exit_after_the_answers", "leaves", answered(after="import os\nos._exit(0)"), ALL),
     Hostile("os_exit_in_the_answer_s_cell", "leaves", answered({2: "import os\nos._exit(1)\n" + RIGHT[2]}), without(2)),

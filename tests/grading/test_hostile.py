@@ -134,6 +134,16 @@ def test_no_hidden_input_reaches_a_page(batches):
     assert carried.check == "[1.0, 2.0, 6.0]"
 
 
+def test_no_word_on_a_page_is_chosen_after_a_hidden_input_was_seen(batches):
+    """An exit status, a number in a bad frame or the name of an exception could spell what a call was given."""
+    said = {
+        task.check for record in batches("bubblewrap").marks.graded for task in record.tasks if task.reason == "died"
+    }
+    assert "it ended the process (exit 7)" in said  # of a visible check: nothing hidden had been sent
+    told = record_of(batches("bubblewrap").marks, "spells_the_input_in_its_exit").tasks[1]
+    assert told.reason == "died" and told.check == "it ended the process"
+
+
 def test_every_death_names_its_task_and_reason(batches):
     reasons = {"os_exit_in_a_call": "died", "loops_for_ever": "late", "takes_memory_in_children": "memory"}
     for name, reason in (reasons | {"frame_garbage": "protocol", "returns_nan": "wrong"}).items():

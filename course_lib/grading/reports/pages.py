@@ -35,7 +35,7 @@ STUDENT = (
 {% for task in record.tasks %}
 <h2>{{ "✓" if task.earned else "✗" }} {{ task.task }} · {{ titles[task.task] }}</h2>
 <p>{{ task.earned }} of {{ task.points }} point{{ "s" if task.points != 1 }}</p>
-{% if task.check %}<p>The visible check says:</p><p class="said">{{ task.check }}</p>
+{% if task.check %}<p>What the grader saw first:</p><p class="said">{{ task.check }}</p>
 {% elif not task.earned %}<p>The visible check holds; with other sizes and values the answer is not right.</p>
 {% endif %}
 {% if not task.earned %}
