@@ -77,7 +77,9 @@ def test_views_gradients_arrays_and_dtypes_arrive():
 
 
 @pytest.mark.parametrize(
-    "value", [object(), print, {1, 2}, b"bytes", torch.zeros(2).to_sparse(), Cell("a", "b")], ids=str
+    "value",
+    [object(), print, {1, 2}, b"bytes", torch.zeros(2).to_sparse(), Cell("a", "b")],
+    ids=lambda value: type(value).__name__,
 )
 def test_what_is_not_plain_data_is_refused(value):
     if isinstance(value, tuple):
