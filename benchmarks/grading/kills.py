@@ -12,7 +12,7 @@ from tests.grading.small import small_course
 from tests.grading.test_crash import grading, in_child, submissions, tables
 from tests.grading.test_hostile import processes
 
-ROUNDS, KILLS = 4, 6
+ROUNDS, KILLS = 8, 3
 
 
 def one_round(folder: Path, number: int, calm: dict, place: Path, root: Path, longest: float) -> list:

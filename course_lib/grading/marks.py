@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 class TaskMark:
     """One task of one submission.
 
-    ``reason``: "" where it is earned, else wrong, raised, late, died, memory or protocol.
+    ``reason``: "" where it is earned, else wrong, raised, untouched, late, died, memory or protocol.
     ``check``: what the visible check said ("" where it holds); ``hints``: one for each hidden test that failed.
     ``mistake``: the named wrong answer that the submission matches; ``sentence``: what that one says.
     """

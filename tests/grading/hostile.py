@@ -101,7 +101,7 @@ return tests[0].__globals__["draw"] if tests else None
         "reads tests",
         mean_as("""
 import glob
-for path in glob.glob("/**/tests/hidden/test_*.py", recursive=True) + ["/course/tests/hidden/test_07_small.py"]:
+for path in glob.glob("/c*/**/test_*.py", recursive=True) + ["/course/tests/hidden/test_07_small.py"]:
     return open(path).read()
 """),
         without(2),

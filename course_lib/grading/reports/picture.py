@@ -16,7 +16,8 @@ def picture(marks: Marks) -> bytes:
     earned = [record.earned for record in marks.graded]
     left.hist(earned, bins=[edge - 0.5 for edge in range(marks.points + 2)], color=BLUE)
     left.set(title="Marks", xlabel=f"points, of {marks.points}", ylabel="submissions")
-    left.yaxis.get_major_locator().set_params(integer=True)
+    for axis in (left.xaxis, left.yaxis):
+        axis.get_major_locator().set_params(integer=True)
     names = [task.name for task in marks.tasks]
     missed = [missed_by(marks, name) for name in names]
     right.barh(names, missed, color=ORANGE)
