@@ -3,8 +3,8 @@
 CPU time of forward and backward on one thread, in turn with the convolution, medians; and the bytes that forward
 keeps for backward. The bar of a row is the best line that was measured for the same work in other collections or
 in a straightforward rewrite (torch 2.13, the same protocol); a row should stay below 1.1 × its bar.
-Writes speed.md, speed.json and speed.png beside this file. ``--only NAME`` measures some rows again, ``--device cuda``
-measures on a GPU, in float32 and bfloat16, with and without torch.compile.
+Writes speed.md, speed.json and speed.png beside this file. ``--only NAME`` measures some rows again; ``--device
+cuda`` measures on a GPU, in float32 and bfloat16, with and without torch.compile.
 """
 
 import argparse
