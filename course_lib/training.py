@@ -1,12 +1,17 @@
 """Training in functions: fit a model, measure it, repeat with several seeds."""
 
+import os
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 from tqdm.auto import tqdm
+
+# tqdm's bar for notebooks does not read this variable by itself; stored outputs are made without bars
+progress = partial(tqdm, leave=False, disable=os.environ.get("TQDM_DISABLE") == "1")
 
 
 def fit(
@@ -45,7 +50,7 @@ def fit(
     losses: list[float] = []
     model.train()
     try:
-        for _ in (bar := tqdm(range(steps), desc=title, unit="step", leave=False)):
+        for _ in (bar := progress(range(steps), desc=title, unit="step")):
             batch = torch.randint(len(inputs), (batch_size,), generator=generator)
             losses.append(step(model, inputs[batch], targets[batch], loss, optimiser))
             if schedule:
@@ -91,7 +96,7 @@ def accuracy(model: nn.Module, inputs: Tensor, targets: Tensor, *, ignore: int =
 def repeat(experiment: Callable[[int], float | Sequence[float]], *, seeds: Sequence[int] = (0, 1, 2)) -> Tensor:
     """Run ``experiment(seed)`` for every seed, with torch's own generator seeded alike: seeds …"""
     results = []
-    for seed in tqdm(seeds, desc="seeds", leave=False):
+    for seed in progress(seeds, desc="seeds"):
         torch.manual_seed(seed)
         results.append(torch.as_tensor(experiment(seed)))
     return torch.stack(results)
