@@ -32,11 +32,13 @@ class Diagnosis:
             self.known.setdefault(wrong.wrong, []).append((wrong, [observe(test, answer, seed) for test in tests]))
 
     def match(self, task: str, outcomes: list[Outcome]) -> Callable | None:
-        """The first named wrong answer that nobody could tell from this one, or None."""
-        for wrong, known in self.known.get(task, []):
-            if len(known) == len(outcomes) and all(map(alike, known, outcomes)):
-                return wrong
-        return None
+        """The named wrong answer that this one cannot be told from; None where there is none, or more than one."""
+        matches = [
+            wrong
+            for wrong, known in self.known.get(task, [])
+            if len(known) == len(outcomes) and all(map(alike, known, outcomes))
+        ]
+        return matches[0] if len(matches) == 1 else None
 
 
 def solution(assignment: Assignment, wrong: Callable | None = None) -> types.SimpleNamespace:

