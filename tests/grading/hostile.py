@@ -370,6 +370,7 @@ for one in gc.get_objects():
             {2: body("mean(x)", "import os\nif os.fork() == 0:\n    return torch.zeros((), dtype=x.dtype)\nreturn None")}
         ),
         without(2),
+        exact=False,  # a second reply that comes late is taken for a forged answer to the next task's first call
     ),
     Hostile(
         "replies_with_an_odd_gradient",
