@@ -94,12 +94,12 @@ PUBLISHED = {  # our key: (key of the released code, key of timm)
 }
 
 
-def load_published(state_dict: dict[str, Tensor], prefix: str = "") -> CBAM:
-    """The block whose published weights stand under ``prefix``; its sizes are read off the weights.
+def load_published(state_dict: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    """The weights of one published block in our names: ``block.load_state_dict(load_published(file, prefix))``.
 
     ``PUBLISHED`` is the table of keys. The released code stores max before mean in the two input channels of its
     7×7 convolution, timm mean before max, so timm's are swapped here; timm stores the MLP as 1×1 convolutions and
-    by default without biases, which stay zero.
+    by default without biases, which become zero.
 
     Raises:
         ValueError: if no CBAM is stored under ``prefix``.
@@ -110,14 +110,11 @@ def load_published(state_dict: dict[str, Tensor], prefix: str = "") -> CBAM:
         found = sorted(key.removesuffix(name) for key in state_dict for name in first if key.endswith(name))
         raise ValueError(f"no CBAM under prefix={prefix!r}; the prefixes that hold one are {found}")
     stored = {ours: prefix + names[source] for ours, names in PUBLISHED.items()}
-    hidden, channels = state_dict[stored["squeeze.weight"]].shape[:2]
-    kernel_size = state_dict[stored["locate.weight"]].shape[-1]
-    block = CBAM(channels, reduction=channels // hidden, kernel_size=kernel_size)
-    target = block.state_dict()
-    for ours, theirs in stored.items():
-        if ours in ("squeeze.bias", "excite.bias") and source == 1 and theirs not in state_dict:
-            continue
-        target[ours].copy_(state_dict[theirs].reshape(target[ours].shape))
+    ours = {name: state_dict[theirs] for name, theirs in stored.items() if theirs in state_dict}
     if source == 1:
-        target["locate.weight"].copy_(target["locate.weight"].flip(1))  # mean, max -> max, mean
-    return block
+        ours["locate.weight"] = ours["locate.weight"].flip(1)  # mean, max -> max, mean
+        for layer in ("squeeze", "excite"):
+            weight = ours[f"{layer}.weight"].flatten(1)  # o i 1 1 -> o i
+            ours[f"{layer}.weight"] = weight
+            ours.setdefault(f"{layer}.bias", weight.new_zeros(len(weight)))
+    return ours

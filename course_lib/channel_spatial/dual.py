@@ -158,8 +158,8 @@ PUBLISHED = {  # our key: key of the released code
 }
 
 
-def load_published(state_dict: dict[str, Tensor], prefix: str = "") -> PositionAttention:
-    """The position attention whose released weights stand under ``prefix``; its sizes are read off the weights.
+def load_published(state_dict: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    """Released weights in the names of `PositionAttention`: ``block.load_state_dict(load_published(file, prefix))``.
 
     ``PUBLISHED`` is the table of keys; in the released models the prefix is "head.sa.".
 
@@ -170,7 +170,4 @@ def load_published(state_dict: dict[str, Tensor], prefix: str = "") -> PositionA
     if prefix + first not in state_dict:
         found = sorted(key.removesuffix(first) for key in state_dict if key.endswith(first))
         raise ValueError(f"no position attention under prefix={prefix!r}; the prefixes that hold one are {found}")
-    width, channels = state_dict[prefix + first].shape[:2]
-    block = PositionAttention(channels, reduction=channels // width)
-    block.load_state_dict({ours: state_dict[prefix + theirs] for ours, theirs in PUBLISHED.items()})
-    return block
+    return {ours: state_dict[prefix + theirs] for ours, theirs in PUBLISHED.items()}
