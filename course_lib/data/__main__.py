@@ -10,6 +10,7 @@ from course_lib.data.cued_channels import TEXTURES, cued_channels
 from course_lib.data.digits import load_digits
 from course_lib.data.hidden_digit import hidden_digits
 from course_lib.data.moving_digits import moving_digits
+from course_lib.data.pasted_digits import pasted_digits
 from course_lib.data.photographs import PHOTOGRAPHS, load_photograph
 from course_lib.data.recall import in_image_recall
 from course_lib.data.strips import WORDS, digit_strips
@@ -18,7 +19,7 @@ from course_lib.plotting import new_figure, png, show_image
 
 def draw_all() -> Figure:
     """One row for each data set, with its function and what the labels say."""
-    rows = [photographs, digits, canvases, cues, hidden, strips, videos, recall]
+    rows = [photographs, digits, canvases, cues, hidden, strips, videos, recall, pasted]
     figure = new_figure(9, 1.5 * len(rows))
     for panel, row in zip(figure.subfigures(len(rows), 1), rows, strict=True):
         images, titles, name = row()
@@ -70,6 +71,11 @@ def recall():
     few = in_image_recall(1)
     names = [f"key {k}" for k in range(4)] + [f"value {k}" for k in range(4)] + ["source", "asks"]
     return few.images[0], names, "in_image_recall(1)"
+
+
+def pasted():
+    few = pasted_digits(8)
+    return few.images, [str(int(label)) for label in few.labels], "pasted_digits(8)"
 
 
 if __name__ == "__main__":
