@@ -39,6 +39,7 @@ def run_checks(path: Path) -> Outcome:
         UsageError: if the file is missing, is no notebook, or makes no ``exercise``.
     """
     cells = code_cells(path)
+    backend = os.environ.get("MPLBACKEND")
     os.environ["MPLBACKEND"] = "Agg"  # no window may open and wait
     shell = Shell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     try:
@@ -49,6 +50,10 @@ def run_checks(path: Path) -> Outcome:
     finally:
         shell.restore_sys_module_state()
         Shell.clear_instance()
+        if backend is None:
+            del os.environ["MPLBACKEND"]
+        else:
+            os.environ["MPLBACKEND"] = backend
     if not isinstance(exercise, Exercise):
         first = f"; {failures[0]}" if failures else ""
         raise UsageError(

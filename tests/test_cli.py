@@ -1,5 +1,6 @@
 """The ``course`` command: each verb, each way of using it wrongly, and that it starts light."""
 
+import os
 import re
 import subprocess
 import sys
@@ -231,11 +232,12 @@ def test_check_survives_any_answer(course, capsys, answer, words):
 
 
 def test_check_leaves_no_trace_in_this_process(course):
-    before = dict(sys.modules)["__main__"]
+    before, environment = dict(sys.modules)["__main__"], dict(os.environ)
     main(["check", "01"], root=course)
     from IPython.core.interactiveshell import InteractiveShell
 
     assert sys.modules["__main__"] is before and not InteractiveShell.initialized()
+    assert dict(os.environ) == environment
 
 
 def test_check_of_what_is_no_exercise(course, capsys, tmp_path):

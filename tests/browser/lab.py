@@ -190,7 +190,7 @@ class Notebook:
         """Forget the stored outputs and run every cell, as a reader does from the menu."""
         self.menu("Edit", "Clear Outputs of All Cells")
         self.menu("Run", "Run All Cells")
-        self.page.wait_for_function(NONE_RUNNING, arg=PROMPTS, timeout=180_000)
+        self.page.wait_for_function(NONE_RUNNING, arg=PROMPTS, timeout=400_000)
         self.wait_until_idle()
 
     def menu(self, name: str, entry: str) -> None:
