@@ -132,6 +132,7 @@ def example(seed):
     return scores, memory, lambda read: (read - target).square().sum(-1)
 
 
+# %%
 e, memory, loss_of = example(0)
 (exact,) = torch.autograd.grad(e.softmax(0) @ loss_of(memory), e)  # n
 
@@ -146,6 +147,7 @@ def average_of_all_draws(baseline):
     return average
 
 
+# %%
 torch.testing.assert_close(average_of_all_draws(baseline=0.0), exact)
 print("averaged over all places, REINFORCE is exact")
 
@@ -175,6 +177,7 @@ def exact_variance(baseline, e, memory, loss_of):
     return (alpha[:, None] * (estimates - alpha @ estimates).square()).sum().item()
 
 
+# %%
 mean_loss = (e.softmax(0) @ loss_of(memory)).item()
 baselines = [-mean_loss * k / 10 for k in range(0, 21)]
 
@@ -226,15 +229,18 @@ for seed in (0, 1, 2):
     scores_8, values_8, distance = example(seed)
     (hard,) = torch.autograd.grad(scores_8.softmax(0) @ distance(values_8), scores_8)
     (soft,) = torch.autograd.grad(distance(soft_read(scores_8, values_8)), scores_8)
-    print(f"example {seed}: cosine {torch.cosine_similarity(hard, soft, dim=0).item():.2f}")
+    cosine = torch.cosine_similarity(hard, soft, dim=0).item()
+    print(f"example {seed}: cosine {cosine:.2f}")
+    assert cosine < 0 if seed == 0 else cosine > 0.9
 
 # %% [markdown]
-# Often, and sometimes not at all: in example 0 a step that helps the soft reader harms the hard one. A network
+# Often, and not always: in example 0 a small step that helps the soft reader harms the hard one. A network
 # trained softly and then used hard was trained for something else.
 #
 # ## Between the two: noise and a temperature
 #
-# Add *Gumbel noise* $g_n = -\log E_n$, with $E_n$ from the exponential distribution, to the scores. Then **the largest of $e_n + g_n$ is a draw from
+# Add *Gumbel noise* $g_n = -\log E_n$, with $E_n$ from the exponential distribution, to the scores. Then **the largest of $e_n +
+# g_n$ is a draw from
 # softmax(e)**. Check it with our weights, one half and two quarters:
 
 # %%
@@ -259,7 +265,8 @@ print(f"Gumbel-softmax reads {nearly.item():.1f}, straight-through {exactly.item
 torch.testing.assert_close(torch.autograd.grad(nearly.sum(), e3), torch.autograd.grad(exactly.sum(), e3))
 
 # %% [markdown]
-# Different values, and the same gradient, since this read-out is only summed. With a loss behind it the two differ, as the loss sees different values.
+# Different values, and the same gradient, since this read-out is only summed. With a loss behind it the two differ, as the loss
+# sees different values.
 #
 # ## From soft to hard by one number
 #
@@ -272,7 +279,8 @@ show_images(train.cells[0], ["real" if k == train.places[0] else "" for k in ran
 # %% [markdown]
 # *Alt text:* nine grey 8 × 8 images in a row; eight look like noise, the one titled "real" is a digit.
 #
-# A searcher that is not quite sure: score 3 for the real cell, plus a random number for every cell. **Move τ, without noise and with three draws of it.** Below the
+# A searcher that is not quite sure: score 3 for the real cell, plus a random number for every cell. **Move τ, without noise and
+# with three draws of it.** Below the
 # bars lie the cells, at the right what is read.
 
 # %%
@@ -283,6 +291,7 @@ for k, seed in enumerate((1, 2, 4), start=1):
     row_noise[f"draw {k}"] = -torch.empty(9).exponential_(generator=torch.Generator().manual_seed(seed)).log()
 
 
+# %%
 def draw_read(figure, temperature, noise="none"):
     """The weights as bars over their cells, and the image that is read."""
     weights = ((row_scores + row_noise[noise]) / temperature).softmax(0)
@@ -310,7 +319,8 @@ figure
 
 # %% [markdown]
 # *Alt text:* five rows; each shows nine cells with a bar for the weight above each, and at the right the image that is read. Without noise: at
-# τ = 0.1 one bar reaches 1, and the digit is read; at τ = 1 the bar of the digit has 0.32 and the image is a grey blur; at τ = 10 all bars are about
+# τ = 0.1 one bar reaches 1, and the digit is read; at τ = 1 the bar of the digit has 0.32 and the image is a grey blur; at τ = 10
+# all bars are about
 # 0.11. At τ = 0.1 draw 1 reads a scrambled cell, draw 2 the digit.
 #
 # **Read it.** Without noise a small τ always reads the likeliest place. With noise it reads one place, *not always the same*: that is what hard
@@ -330,6 +340,7 @@ MANY = 10_000
 places, copies = e.detach().expand(MANY, 8).clone().requires_grad_(), memory.expand(MANY, 8, 3)
 
 
+# %%
 def bias_and_variance(estimate):
     """Distance of the mean gradient from the exact one, and the sum of the variances of its entries."""
     (gradients,) = torch.autograd.grad(estimate().sum(), places)  # MANY n
@@ -366,8 +377,10 @@ axes[0].invert_yaxis()
 figure
 
 # %% [markdown]
-# *Alt text:* two bar charts with a bar for each of eight estimators; the variance has a logarithmic axis. The soft gradient has the largest bias and no variance. With falling τ the bias
-# of Gumbel and straight-through shrinks and the variance grows more than tenfold. REINFORCE has almost no bias; the baseline cuts its variance to about a fifth.
+# *Alt text:* two bar charts with a bar for each of eight estimators; the variance has a logarithmic axis. The soft gradient has
+# the largest bias and no variance. With falling τ the bias
+# of Gumbel and straight-through shrinks and the variance grows more than tenfold. REINFORCE has almost no bias; the baseline cuts
+# its variance to about a fifth.
 
 # %%
 bias, variance = ({name: pair[k] for name, pair in measured.items()} for k in (0, 1))
@@ -382,7 +395,8 @@ print("the baseline cuts the variance by more than half:", variance["REINFORCE, 
 #
 # ## The experiment: find the digit
 #
-# Nobody says which cell is real: the network only hears whether it named the digit. It *must* search. Without attention, with the mean of all cells, it fails:
+# Nobody says which cell is real: the network only hears whether it named the digit. It *must* search. Without attention, with the
+# mean of all cells, it fails:
 
 
 # %%
@@ -393,6 +407,7 @@ def without_attention(seed):
     return accuracy(network, test.cells.flatten(2).mean(1), test.labels)
 
 
+# %%
 blind = repeat(without_attention)
 print("mean of all cells: more than half right in any seed:", bool((blind > 0.5).any()))
 assert (blind < 0.5).all()
@@ -449,7 +464,8 @@ WAYS = {
 }
 
 # %% [markdown]
-# The baseline is a *moving average* of the rewards of earlier updates, as in Xu et al.: it knows nothing about the draw that it is taken off from.
+# The baseline is a *moving average* of the rewards of earlier updates, as in Xu et al.: it knows nothing about the draw that it
+# is taken off from.
 
 
 # %%
@@ -471,7 +487,8 @@ def search(way, seed, updates=200):
 
 
 # %% [markdown]
-# *We predict*, from the bias and variance above: all six find the cell; soft is the first, REINFORCE without a baseline the last, and the baseline saves part of the
+# *We predict*, from the bias and variance above: all six find the cell; soft is the first, REINFORCE without a baseline the last,
+# and the baseline saves part of the
 # difference. *What do you expect of the entropy term?*
 
 # %%
@@ -487,7 +504,8 @@ left.set_ylabel("attention on the real cell")
 figure
 
 # %% [markdown]
-# *Alt text:* two plots of curves that rise from one ninth to 1 over 200 updates. Left: soft, Gumbel and straight-through rise close together, soft first, all before update 60. Right: REINFORCE
+# *Alt text:* two plots of curves that rise from one ninth to 1 over 200 updates. Left: soft, Gumbel and straight-through rise
+# close together, soft first, all before update 60. Right: REINFORCE
 # with baseline reaches 1 at about 100; without it, and with baseline and entropy, at about 150.
 
 
@@ -497,6 +515,7 @@ def updates_needed(curve):
     return updates[int((curve > 0.9).float().argmax())]
 
 
+# %%
 needed = {way: torch.tensor([updates_needed(run[:-1]) for run in runs]).float() for way, runs in results.items()}
 print("in all three seeds within   75     105    200 updates")
 for way, three in needed.items():
@@ -510,11 +529,17 @@ assert (needed["baseline"] < needed["baseline, entropy"]).all()
 print("all six name more than 85 % of the digits by picking the likeliest cell; without attention fewer than 50 %")
 
 # %% [markdown]
-# **Read it.** The order is the order of how much each update hears: soft learns from nine cells at once, a draw only from
-# one. Straight-through is nearly as fast as soft, with its biased gradient; the baseline saves about half of what REINFORCE loses.
+# **Read it.** The order is the order of how much each update hears: soft learns from nine cells at once, REINFORCE
+# only from the one that it drew. Straight-through reads one cell, too, but its (biased) gradient asks what each of the nine would
+# have changed, and it is nearly
+# as fast as soft. The baseline saves a good part of what REINFORCE loses.
 #
-# **What contradicts the story.** The entropy term, recommended everywhere, costs here: no run gave up the search, so there was nothing to rescue, and it pulls away from
-# the answer. And in the end all six are equally good. With nine places the choice decides about *patience*, not about the result. On a
+# **What contradicts the story.** The entropy term, often recommended, only costs here: no run gave up the search, so there was
+# nothing to rescue, and it pulls away from
+# the answer. (With a weight of 0.02 instead of 0.3 we saw no difference to none.) And in the end all six are nearly equally good,
+# though the soft one was
+# trained for another goal and is tested here by picking: once α is nearly one-hot, the loss of the mean *is* the mean of the
+# losses. With nine places the choice decides about *patience*, not about the result. On a
 # harder task both may turn round.
 #
 # ## A caption: look again before each word
@@ -554,6 +579,7 @@ def annotations(strips):
     return torch.cat([F.pixel_unshuffle(strips, 8), place], dim=1)
 
 
+# %%
 class Captioner(nn.Module):
     """Two words for a strip; each is predicted from the word before and from where the cell looks."""
 
@@ -619,6 +645,7 @@ def read_captions(model):
     return said, weights
 
 
+# %%
 def right_and_found(model):
     """The share of right words, and the mean weight of the cell of the digit to be named."""
     said, weights = read_captions(model)
@@ -631,6 +658,8 @@ table = {name: torch.tensor([right_and_found(model) for model in models]) for na
 for name, three in table.items():
     words, looks = three[:, 0].min() > 0.9, three[:, 1].min() > 0.8
     print(f"{name:15} words above 90 %: {bool(words)!s:6} attention on the right cell above 80 %: {bool(looks)}")
+
+# %%
 assert all((three[:, 0] > 0.9).all() for three in table.values())
 assert (table["soft"][:, 1] > 0.8).all() and (table["hard"][:, 1] > 0.8).all()
 assert (table["soft + penalty"][:, 1] < 0.6).all(), "the penalty spreads attention over empty cells"
@@ -656,21 +685,24 @@ for row, name in zip((0.5, 2.5, 4.5), looked):
 figure
 
 # %% [markdown]
-# *Alt text:* three strips with the true caption above, and below each a table of six lines, two for each captioner, and four squares; at the right of each
-# line the word that was said. In the lines of the soft and the hard captioner one square is bright, under the digit to be named. In those of the captioner with penalty two or more
+# *Alt text:* three strips with the true caption above, and below each a table of six lines, two for each captioner, and four
+# squares; at the right of each
+# line the word that was said. In the lines of the soft and the hard captioner one square is bright, under the digit to be named.
+# In those of the captioner with penalty two or more
 # squares are half bright, some of them under empty cells.
 
 # %%
 _, spread = looked["soft + penalty"]
 totals = spread.sum(1).mean(0)  # n: what each place gets over both words, on average
-print("what each place gets, with penalty:", [round(t, 1) for t in totals.tolist()])
+print("with penalty each place gets about one half:", bool((totals - 0.5).abs().max() < 0.15))
 assert (totals - 0.5).abs().max() < 0.15
 
 # %% [markdown]
 # **Read it.** Soft and hard captioner look where we would, first at the left digit and then at the right one. The soft one was free to blend and
 # nearly picks. The penalty shares two words' attention out over four places, one half for each, whether there is a digit or not.
 #
-# **What contradicts the story:** the maps are spoilt, and the words hardly suffer. An empty cell is made of zeros; mixing it in only dims the digit, and the
+# **What contradicts the story:** the maps are spoilt, and the words hardly suffer. An empty cell is made of zeros; mixing it in
+# only dims the digit, and the
 # network reads dim digits. *A map shows what was weighed, not what was needed.*
 #
 # ## The bridge
@@ -682,14 +714,17 @@ assert (totals - 0.5).abs().max() < 0.15
 #
 # ## What to believe
 #
-# Xu et al. report hard a little ahead of soft in BLEU on COCO, without error bars. In our two experiments they end nearly equal, and picking took more updates to get there. Their released code differs from the paper: it divides the reward term by ten, and tosses one coin for a whole batch to decide
+# Xu et al. report hard a little ahead of soft in BLEU on COCO, without error bars. In our two experiments they end nearly equal,
+# and picking took more updates to get there. Their released code differs from the paper: it divides the reward term by ten, and
+# tosses one coin for a whole batch to decide
 # whether to draw or to blend. Our digits are small, our places few. With a memory of millions of places, or when each look costs a camera
-# movement, soft reading is not even possible.
+# movement, soft reading is not an option.
 #
 # ## Three things to keep
 #
 # 1. Soft lowers **the loss of the mean**, hard **the mean of the losses**: different goals, often nearly the same result.
-# 2. REINFORCE has no bias; a **baseline** that does not know the draw takes variance off at no price. For Gumbel and straight-through a small τ buys less bias with more variance.
+# 2. REINFORCE has no bias; a **baseline** that does not know the draw takes variance off at no price. For Gumbel and
+#    straight-through a small τ buys less bias with more variance.
 # 3. **Each update learns as much as it hears**: soft from all places, a draw from one.
 #
 # *References.* Xu et al., Show, Attend and Tell, ICML 2015, arXiv 1502.03044.

@@ -212,6 +212,10 @@ with exercise.check(4):
         f"the places get 2, 0, 0, so the penalty is 1 + 1 + 1 = 3, not {penalty(same_place):.2f}: sum over words, then 1 minus, square, sum over places"
     )
     assert penalty(two_places) == 1, f"the places get 1, 1, 0: the penalty is 1, not {penalty(two_places):.2f}"
+    blended = torch.tensor([[[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]])
+    assert penalty(blended) == 1.5, (
+        f"the places get 1.5, 0.5, 0: the penalty is ¼ + ¼ + 1 = 1.5, not {penalty(blended):.2f}: each difference is squared by itself"
+    )
     both = torch.cat([same_place, two_places])
     assert penalty(both) == 2, f"two images with 3 and 1 have the mean 2, not {penalty(both):.2f}"
     assert abs(smallest_penalty(3, 3)) < 1e-6, "as many words as places: each place can get 1, and nothing is left"
@@ -279,4 +283,4 @@ with exercise.check(5):
     )
     nearby = {step: mean_square(b + step) - mean_square(b) for step in (-0.1, 0.1)}
     better = min(nearby, key=nearby.get)
-    assert nearby[better] > 0, f"at your b = {b:.2f} a {'smaller' if better < 0 else 'larger'} b still lowers the variance"
+    assert nearby[better] > 0, f"at your b = {b:.2f} a {'smaller' if better < 0 else 'larger'} b still lowers the variance: how much does each loss count?"
