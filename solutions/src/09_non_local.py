@@ -69,7 +69,8 @@ with exercise.check(1):
         f"the result must have the shape of the image, (1, 1, 3), not {tuple(alone.shape)}"
     )
     assert torch.allclose(alone, row, atol=1e-3), (
-        f"patches of one pixel, h = 0.2: 0.2 and 0.8 are e⁻⁹ alike, so nothing changes; yours is {alone.flatten().tolist()}"
+        f"patches of one pixel, h = 0.2: 0.6² / 0.2² = 9, so 0.2 and 0.8 are e⁻⁹ alike and nothing changes; "
+        f"yours is {[round(v, 3) for v in alone.flatten().tolist()]}"
     )
     two = non_local_means(torch.tensor([[[0.0, 1.0, 0.0]]]), 1, 1.0)[0, 0]
     assert abs(two[0] - 0.1554) < 1e-3, (
@@ -108,7 +109,8 @@ with exercise.check(1):
 # | `concatenation` | $\mathrm{ReLU}(w_f^\top [\theta_i, \phi_j]) / N$ |
 #
 # θ, φ, g, $W_z$, $w_f$ are `query`, `key`, `value`, `output`, `pair`; N = h · w. No scaling by √d. A fresh block is the
-# identity: γ of the norm starts at zero (β does so already). All pairings have the same layers; some leave a few unused.
+# identity: γ of the norm, `norm.weight`, starts at zero (β does so already); all else keeps torch's start. All pairings have the
+# same layers; some leave a few unused.
 #
 # Shapes: `x` b c h w -> b c h w; θ, φ, g b d h w with d = c // 2.
 #
@@ -164,28 +166,29 @@ class NonLocal(nn.Module):
 
 # %% tags=["check_09_2"]
 def simple_block(pairing, x):
-    """Your block with θ = φ = g = the first channel, W_z = (1, 0), w_f = (1, 2), and a norm that does nothing."""
-    block = NonLocal(2, pairing).eval()
+    """Your block with θ = φ = g = the first channel, W_z = (1, 0, …), w_f = (1, 0, 2, 0), and a norm that does nothing."""
+    block = NonLocal(4, pairing).eval()
     assert torch.equal(block(x), x), "a fresh block must be the identity: start the norm's weight at zero, and add x"
+    assert block.output.weight.any(), "W_z keeps its random start: two zeros in a row, γ and W_z, would never wake"
     with torch.no_grad():
         for parameter in block.parameters():
             parameter.zero_()
         block.query.weight[0, 0] = block.key.weight[0, 0] = block.value.weight[0, 0] = block.output.weight[0, 0] = 1.0
-        block.pair.weight.copy_(torch.tensor([[1.0, 2.0]]))
+        block.pair.weight.copy_(torch.tensor([[1.0, 0.0, 2.0, 0.0]]))
         block.norm.weight.fill_((1 + block.norm.eps) ** 0.5)
     return block(x)[0, 0, 0] - x[0, 0, 0]
 
 
 with exercise.check(2):
-    x = torch.tensor([[[[0.0, 1.0, -3.0]], [[5.0, 0.0, 0.0]]]])  # 1 2 1 3
-    expected = {"dot_product": [0.0, 10 / 3, -10.0], "embedded_gaussian": [-2 / 3, 0.6818, -2.9996]}
-    expected |= {"gaussian": [0.0, 0.6818, -2.9996], "concatenation": [2 / 3, 1.0, 0.0]}
+    x = torch.tensor([[[[0.0, 1.0, -3.0]], [[5.0, 0.0, 0.0]], [[0.0] * 3], [[0.0] * 3]]])  # 1 4 1 3
+    expected = {"dot_product": [0.0, 3.3333, -10.0], "embedded_gaussian": [-0.6667, 0.6818, -2.9996]}
+    expected |= {"gaussian": [0.0, 0.6818, -2.9996], "concatenation": [0.6667, 1.0, 0.0]}
     advice = {"dot_product": "divide by N, the number of positions, without a softmax", "gaussian": "compare x with x",
               "embedded_gaussian": "softmax over the keys, no √d", "concatenation": "ReLU of θ's half plus φ's half, / N"}  # fmt: skip
     for pairing, y in expected.items():
         result = simple_block(pairing, x)
         assert torch.allclose(result, torch.tensor(y), atol=1e-3), (
-            f"{pairing}: y is {y}, not {result.tolist()}: {advice[pairing]}"
+            f"{pairing}: y is {y}, not {[round(v, 4) for v in result.tolist()]}: {advice[pairing]}"
         )
     torch.manual_seed(0)
     block, x = NonLocal(6, "embedded_gaussian").eval(), torch.randn(2, 6, 2, 5)
@@ -261,7 +264,7 @@ with exercise.check(3):
 # ## task_09_4 · Repair a block
 # difficulty 3/5 · importance 5/5 · 10 minutes
 #
-# This code circulates, in many forms. It runs, its shapes are right, networks train with it, and it is wrong in two ways.
+# Here are two mistakes of published attention code in one block. It runs, its shapes are right, networks train with it, and it is wrong.
 #
 # ```python
 # def non_local(x, theta, phi, g):
@@ -309,7 +312,7 @@ with exercise.check(4):
     read = non_local(x, sharp, same, same) - x
     assert read.shape == x.shape, f"the result must have the shape of x, {tuple(x.shape)}"
     assert torch.allclose(read[0, :, 0, 2], torch.tensor([1 / 3, 1 / 3]), atol=1e-4), (
-        f"pixel (0, 0) fits all keys alike, so it reads the average (1/3, 1/3), not {read[0, :, 0, 2].tolist()}: "
+        f"pixel (0, 0) fits all keys alike, so it reads the average (1/3, 1/3), not {[round(v, 3) for v in read[0, :, 0, 2].tolist()]}: "
         "each query's weights sum to 1 over the keys"
     )
     assert torch.allclose(read[0, :, 0, :2], same, atol=1e-4), (

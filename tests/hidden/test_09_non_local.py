@@ -76,6 +76,12 @@ def non_local_means__bandwidth_not_squared(image, patch_size, bandwidth):
 
 
 @wrong("task_09_1")
+def non_local_means__twice_h_squared(image, patch_size, bandwidth):
+    """The distance is divided by 2h², as in a Gaussian of width h; here it is h² alone."""
+    return _means(image, patch_size, bandwidth * 2**0.5)
+
+
+@wrong("task_09_1")
 def non_local_means__absolute_difference(image, patch_size, bandwidth):
     """The differences are not squared."""
     return _means(image, patch_size, bandwidth, compare=lambda difference: difference.abs().mean(-1))
@@ -185,6 +191,14 @@ def test_a_fresh_block_is_the_identity(student, draw):
         assert_same(student.NonLocal(channels, pairing).double()(x), x)
 
 
+@task("task_09_2", hint="γ is the only zero: with a W_z of zeros as well, no gradient would ever pass.")
+def test_only_the_norm_starts_at_zero(student, draw):
+    channels, *_ = draw.primes(3, high=11)
+    for pairing in PAIRINGS:
+        block = student.NonLocal(channels, pairing)
+        assert not block.norm.weight.any() and block.output.weight.any()
+
+
 class _NonLocal(nn.Module):
     """The right answer in small steps, each of which a wrong answer changes."""
 
@@ -258,6 +272,30 @@ class NonLocal__disturbs_at_the_start(_NonLocal):
 
     def start(self):
         pass
+
+
+@wrong("task_09_2")
+class NonLocal__two_zeros(_NonLocal):
+    """γ and W_z both start at zero: each blocks the other's gradient, and the block never wakes. Only γ is zero."""
+
+    def start(self):
+        nn.init.zeros_(self.norm.weight), nn.init.zeros_(self.output.weight)
+
+
+@wrong("task_09_2")
+class NonLocal__zero_in_the_projection(_NonLocal):
+    """W_z starts at zero, and the norm's γ at one. Let γ be the zero, and leave W_z its random start."""
+
+    def start(self):
+        nn.init.zeros_(self.output.weight), nn.init.zeros_(self.output.bias)
+
+
+@wrong("task_09_2")
+class NonLocal__not_divided(_NonLocal):
+    """Dot product and concatenation are not divided by N, the number of positions."""
+
+    def normalise(self, scores):
+        return scores.softmax(dim=-1) if "gaussian" in self.pairing else scores
 
 
 @wrong("task_09_2")
@@ -546,3 +584,9 @@ def multiplications__pairs_without_pooling(channels, height, width, subsample):
 def multiplications__pooled_to_n_over_s(channels, height, width, subsample):
     """A window of s × s leaves a quarter of the keys for s = 2, not half."""
     return _count(channels, height * width, height * width // subsample)
+
+
+@wrong("task_09_5")
+def multiplications__windows_by_area(channels, height, width, subsample):
+    """Windows that do not fit leave nothing: ⌊h/s⌋ · ⌊w/s⌋ keys, not ⌊h · w / s²⌋."""
+    return _count(channels, height * width, height * width // subsample**2)
