@@ -59,13 +59,16 @@ assert torch.isclose(s_hat.square().sum(), torch.tensor(2.0)), "always the numbe
 # channel grows more for γ = 0.5? And for γ = −0.5? What happens for γ = 0?*
 
 # %%
+ratio = {}
 for gamma in (0.5, -0.5, 0.0):
     gates = 1 + torch.tanh(gamma * s_hat)
     after = (s * gates)[0]
-    print(f"γ = {gamma:4}: gates {gates[0, 0]:.2f} {gates[0, 1]:.2f}, loud : quiet = {after[1] / after[0]:.2f}")
+    ratio[gamma] = after[1] / after[0]
+    print(f"γ = {gamma:4}: gates {gates[0, 0]:.2f} {gates[0, 1]:.2f}, loud : quiet = {ratio[gamma]:.2f}")
+assert ratio[-0.5] < ratio[0.0] < ratio[0.5]
 
 # %% [markdown]
-# Before, the ratio was 4 : 3 = 1.33. A positive γ widens the distance (*competition*), a negative one narrows it (*cooperation*), and
+# Before, the ratio was 4 : 3 = 1.33. A positive γ raises it (*competition*), a negative one lowers it (*cooperation*), and
 # γ = 0 changes nothing at all.
 
 # %% [markdown]
@@ -83,8 +86,11 @@ for gamma in (0.5, -0.5, 0.0):
 # | $\beta$ | gate bias | c | a plain scale for the channel; starts at 0 |
 # | $\epsilon$ | | | $10^{-5}$, keeps roots and quotients finite |
 #
-# In the course's formula $\mathrm{Attention}(x) = f(g(x), x)$, the gate is $g$ and the multiplication is $f$. The only meeting of
-# channels is the mean under the root, and it has no parameters.
+# The three vectors of the title are α, γ and β. In the course's formula $\mathrm{Attention}(x) = f(g(x), x)$, the gate is $g$ and the
+# multiplication is $f$. Channels meet only in the mean under the second root, and nothing but α is learned there.
+#
+# (These are the equations of the released code. The paper divides by the root of the *sum* and multiplies by $\sqrt C$: the same, but for an
+# ε that is C times smaller.)
 
 # %% [markdown]
 # ## As loops, as tensors, from the library
@@ -102,7 +108,7 @@ def gct_by_loops(image, alpha, gamma, beta, epsilon=1e-5):
 
 
 # %% [markdown]
-# And in three lines for a whole batch. *Before running: x is 2 5 3 4. Which shapes do E, ŝ and the gates have?*
+# And in three lines for a whole batch. *Before running: x is 2 5 3 4. Which shapes do s, the root below ŝ, and the gates have?*
 
 
 # %%
@@ -131,7 +137,7 @@ print("   c     SE (r = 16)     GCT")
 for c in (64, 256, 2048):
     se, three = (sum(p.numel() for p in m.parameters()) for m in (SqueezeExcitation(c), GatedChannelTransform(c)))
     print(f"{c:5} {se:14} {three:8}")
-    assert three == 3 * c
+    assert three == 3 * c and se == 2 * c * c // 16
 
 # %% [markdown]
 # **A new block changes nothing.** With γ = β = 0 the gate is $1 + \tanh 0 = 1$, so GCT can be put into a trained network without harm.
@@ -175,9 +181,14 @@ print("gradients of β and γ agree with autograd to 1e-8")
 # **Step 2: through the comparison.** $s_k$ enters $\hat s_c$ twice: directly if $k = c$, and through $M$ always. As
 # $\partial M / \partial s_k = s_k / (C M) = \hat s_k / C$,
 #
-# $$\frac{\partial \hat s_c}{\partial s_k} = \frac{1}{M}\Bigl(\delta_{ck} - \frac{\hat s_c \hat s_k}{C}\Bigr) \qquad\Rightarrow\qquad S_k := \frac{\partial L}{\partial s_k} = \frac{1}{M}\Bigl(D_k - \hat s_k \, \frac1C \sum_c D_c \hat s_c\Bigr), \quad D_c = \gamma_c \frac{\partial L}{\partial z_c}$$
+# $$\frac{\partial \hat s_c}{\partial s_k} = \frac{1}{M}\Bigl(\delta_{ck} - \frac{\hat s_c \hat s_k}{C}\Bigr) \qquad \delta_{ck} = 1 \text{ if } c = k, \text{ else } 0$$
 #
-# The product of two different channels has a minus sign: *every channel pushes down all others*. We check the Jacobian itself:
+# The product of two different channels has a minus sign: as long as α is positive, *every channel pushes down all others*. With
+# $D_c = \partial L / \partial \hat s_c = \gamma_c\, \partial L / \partial z_c$ the chain rule, summed over c, gives
+#
+# $$S_k = \frac{\partial L}{\partial s_k} = \frac{1}{M}\Bigl(D_k - \hat s_k \, \frac1C \sum_c D_c \hat s_c\Bigr)$$
+#
+# We check the Jacobian itself, the table of all $\partial \hat s_c / \partial s_k$:
 
 # %%
 s = (alpha * E)[0]
@@ -206,8 +217,9 @@ for name, ours, theirs in zip(("x", "α", "γ", "β"), (d_x, d_alpha, d_gamma, d
 # ### What the formulas tell before any training
 #
 # 1. **While γ = 0, α learns nothing**: $D = \gamma\,(\dots) = 0$. First γ must move; then it matters how channels are weighed.
-# 2. **Only ratios of α count**: doubling all α doubles $s$ and $M$. So $\sum_c \alpha_c\, \partial L / \partial \alpha_c = 0$.
-# 3. **A brighter image gets the same gates**: $y(ax) = a\,y(x)$ for $a > 0$.
+# 2. **Only ratios of α count**: doubling all α doubles $s$ and $M$. The loss does not change in this direction, so
+#    $\sum_c \alpha_c\, \partial L / \partial \alpha_c = 0$.
+# 3. **Features a times as strong get the same gates**: $y(ax) = a\,y(x)$ for $a > 0$.
 #
 # The last two hold up to ε; we measure how well. *Before running: which of β and γ gets a gradient at the start?*
 
@@ -228,7 +240,8 @@ assert ratio_only < 1e-4 and three_times < 1e-4
 # ## Competition and cooperation on a photograph
 #
 # To see the sign of γ at work we need real features. A *Gabor filter* is a wave under a bell: it answers where the image has stripes
-# of one direction and one width. We take 8 directions and 3 widths, 24 channels, nothing trained.
+# of one direction and one width. We take 3 widths with 8 directions each: channels 0–7 are narrow, 8–15 middle,
+# 16–23 wide. Nothing is trained.
 
 
 # %%
@@ -263,8 +276,8 @@ figure
 # the flat edges of the roofs; channels 0 and 4 show the same edges much thinner and darker. The sizes in the titles are 18, 27, 7 and 9.
 
 # %% [markdown]
-# Bright means a strong answer. The two middle maps come from wide filters, which look for upright and for flat edges; the last two are the same
-# with narrow ones and are nearly dark. Sizes of channels differ a lot, and GCT sees nothing but the sizes.
+# Bright means a strong answer. Channels 16 and 20 belong to wide filters, which look for upright and for flat edges; 0 and 4 are the same
+# with narrow ones, and nearly dark. Sizes of channels differ a lot, and GCT sees nothing but the sizes.
 #
 # **Put one GCT with γ the same everywhere, and look at the sizes before and after.** Move γ. Then move α of the narrow filters (channels 0–7),
 # and β. We predict: α alone does nothing while γ = 0.
@@ -279,17 +292,25 @@ def gated_sizes(x, gamma, alpha=1.0, beta=0.0):
     return x.norm(dim=(2, 3))[0], block(x).norm(dim=(2, 3))[0], block.attention(x).flatten()
 
 
+# %%
 def draw_sizes(figure, gamma, alpha=1.0, beta=0.0):
     """Sizes of all channels, and the gates that made them."""
     before, after, gates = gated_sizes(temple, gamma, alpha, beta)
-    left, right = figure.subplots(1, 2)
+    figure.figure.set_layout_engine("none")  # margins given by hand, and labels as text, are drawn faster
+    margins = {"left": 0.05, "right": 0.98, "bottom": 0.17, "top": 0.88, "wspace": 0.12}
+    left, right = figure.subplots(1, 2, gridspec_kw=margins)
     left.stairs(before, color="lightgrey", fill=True)
     left.plot(torch.arange(24) + 0.5, after, "o", color=COLOURS[1], markersize=3)
     right.stairs(gates, color=COLOURS[0], fill=True)
-    left.set(xlabel="channel", ylabel="size", ylim=(0, 60), xticks=(0, 8, 16, 24), yticks=(0, 30, 60))
-    right.set(xlabel="channel", ylabel="gate", ylim=(0, 2), xticks=(0, 8, 16, 24), yticks=(0, 1, 2))
     right.axhline(1, color="grey", linewidth=0.5)
-    left.set_title(f"γ = {gamma}, α = {alpha}, β = {beta}", fontsize=9)
+    left.set_title("size before (grey) and after (dots)", fontsize=9)
+    right.set_title(f"gate for γ = {gamma}, α = {alpha}, β = {beta}", fontsize=9)
+    for axes, top in ((left, 60), (right, 2)):
+        axes.set_ylim(0, top)
+        axes.set_yticks((0, top // 2, top), ("0", f"{top // 2}", f"{top}"))
+        axes.set_xticks((8, 16), ("", ""))
+        axes.set_xlabel("channels: 8 narrow, 8 middle, 8 wide filters", fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
 
 
 # %% tags=["widget"]
@@ -301,10 +322,10 @@ steer(
 )
 
 # %% [markdown]
-# The same without a widget, for three values of γ:
+# The same without a widget, for three values of γ. Ticks on the lower axis part the narrow, middle and wide filters.
 
 # %% tags=["static"]
-figure = new_figure(7.0, 5.4)
+figure = new_figure(7.0, 6.0)
 for panel, gamma in zip(figure.subfigures(3, 1), (-0.5, 0.0, 0.5)):
     draw_sizes(panel, gamma)
 figure
@@ -355,15 +376,18 @@ assert (below < 0.75 * at).all() and (above > 1.05 * at).all()
 print("around γ = 0 the spread rises with γ in all", len(curves), "photographs")
 
 # %% [markdown]
-# **What contradicts the story.** The prediction holds around 0 and fails at the ends: at γ = −2 the spread is larger again, and from γ = 0.5 to 2
-# it falls. The formula knows why. After the gate, a size is proportional to $\hat s\,(1 + \tanh \gamma \hat s)$.
+# **What contradicts the story.** The prediction holds around 0 and fails at the ends: at γ = −2 the spread is far larger than at −1, and from
+# γ = 0.5 to 2 it falls. The formula knows why. After the gate, a size is proportional to $\hat s\,(1 + \tanh \gamma \hat s)$.
 # For γ = −1 this curve rises, turns at about $\hat s = 0.64$ and falls: *the loudest channels become quieter than middling ones*. And a large
-# positive γ opens every gate to nearly 2, which is a plain doubling again.
+# positive γ opens every gate to nearly 2, which is a plain doubling again. At γ = −2 most channels are past the turn, so the order of all sizes
+# should turn round: the correlation of the ranks, before and after, should be negative.
 
 # %%
 s_axis = torch.linspace(0, 2.5, 100)
 turn = s_axis[(s_axis * (1 + torch.tanh(-s_axis))).argmax()]
 assert abs(turn - 0.64) < 0.05
+ends = {gamma: torch.tensor([curve[gammas.index(gamma)] for curve in curves.values()]) for gamma in (-2, -1, 0.5, 2)}
+assert (ends[-2] > 1.5 * ends[-1]).all() and (ends[2] < 0.95 * ends[0.5]).all(), "in every photograph"
 before, after, _ = gated_sizes(temple, gamma=-2.0)
 order = torch.corrcoef(torch.stack([before.argsort().argsort(), after.argsort().argsort()]).double())[0, 1]
 print(f"γ = -2: does the order of the channels turn round? {order < 0}")
@@ -404,7 +428,8 @@ assert (average < 0.1 * l1).all() and (l2 >= l1).all()
 # the average is a constant and tells nothing. True. **But is the $\ell_2$ norm any better there?** *Before running: the
 # mean of squares is variance plus squared mean. So what is it after InstanceNorm?*
 #
-# We measure how much each number differs between the six photographs (standard deviation over the size of a typical value), averaged over the channels.
+# We measure how much each number differs between the six photographs: its standard deviation over them, as a share of the average $\ell_2$ of
+# the channel, and then the mean over the channels. (Sums over pixels become means here, since photographs differ in size.)
 
 
 # %%
@@ -458,14 +483,15 @@ torch.testing.assert_close(gates, eca.attention(x).flatten(1))
 print(band.int().numpy())
 
 # %% [markdown]
-# **As a matrix it is a band**, with one number on each diagonal. SE's matrix between channels is full. The first and the last channel
+# **As a matrix it is a band**, with one number on each diagonal. In SE every average reaches every gate. The first and the last channel
 # have one neighbour less.
 #
-# How long should the band be? The paper's rule: the odd number near $(\log_2 c + 1) / 2$. *Before running: guess k for 2048 channels.*
+# How wide should the band be? The paper's rule: the odd number near $(\log_2 c + 1) / 2$. (The released code cuts off the fraction, and an even
+# number becomes the next odd one.) *Before running: what is k for 2048 channels?*
 
 # %%
-print({c: adaptive_kernel_size(c) for c in (16, 64, 128, 512, 1024, 2048)})
-assert adaptive_kernel_size(2048) == 7
+print({c: adaptive_kernel_size(c) for c in (16, 64, 256, 512, 1024, 2048)})
+assert [adaptive_kernel_size(c) for c in (256, 512, 1024, 2048)] == [5, 5, 5, 7]
 
 # %% [markdown]
 # ## Can channels have neighbours?
@@ -541,68 +567,81 @@ guess = 1 / 3 + 2 / 3 * 1 / 10
 print(f"a guess among the three: {guess:.0%}")
 
 # %% [markdown]
-# **Train each gate three times** (about one second a run). The last row is free: take the networks trained in natural order, and shuffle only when
-# testing.
+# **Train each gate three times** (about one second a run).
 
 # %%
 natural, fixed = torch.arange(12), torch.randperm(12, generator=torch.Generator().manual_seed(7))
 GATES = {
     "no gate": lambda: Shuffled(nn.Identity(), natural),
-    "ECA, natural order": lambda: Shuffled(EfficientChannel(12, 3), natural),
-    "ECA, another fixed order": lambda: Shuffled(EfficientChannel(12, 3), fixed),
-    "ECA, new order each step": lambda: Shuffled(EfficientChannel(12, 3)),
     "ECA, k = 1": lambda: Shuffled(EfficientChannel(12, 1), natural),
     "SE, r = 4": lambda: Shuffled(SqueezeExcitation(12, reduction=4), natural),
     "GCT": lambda: Shuffled(GatedChannelTransform(12), natural),
+    "ECA, natural order": lambda: Shuffled(EfficientChannel(12, 3), natural),
+    "ECA, another fixed order": lambda: Shuffled(EfficientChannel(12, 3), fixed),
+    "ECA, new order each step": lambda: Shuffled(EfficientChannel(12, 3)),
 }
+networks = {}
 
 
 # %%
 def train_and_test(name, seed):
-    """Share of right answers, and the share with the other order when testing."""
-    model = network(gate := GATES[name]())
-    fit(model, inputs, labels, steps=300, learning_rate=2e-2, seed=seed, title=name)
-    right = accuracy(model, test_inputs, test_labels)
-    gate.order = None if gate.order is None else fixed
-    return right, accuracy(model, test_inputs, test_labels)
+    """The share of right answers; the network is kept."""
+    networks[name, seed] = network(GATES[name]())
+    fit(networks[name, seed], inputs, labels, steps=300, learning_rate=2e-2, seed=seed, title=name)
+    return accuracy(networks[name, seed], test_inputs, test_labels)
 
 
-results = {name: repeat(lambda seed, name=name: train_and_test(name, seed)) for name in GATES}  # seeds 2 each
+results = {name: repeat(lambda seed, name=name: train_and_test(name, seed)) for name in GATES}  # three seeds each
+
+# %% [markdown]
+# One more row needs no training: take the networks trained in natural order, and shuffle only when testing. Some orders harm more than others, so we
+# take the mean over twenty (ten rounds of two batches, each batch in a new order).
+
 
 # %%
-rows = {name: both[:, 0] for name, both in results.items()}
-rows["ECA, other order at test"] = results["ECA, natural order"][:, 1]
+def shuffled_at_test(seed):
+    """The share of right answers of a network that was trained in natural order, over new orders."""
+    model = networks["ECA, natural order", seed]
+    model[3].order = None
+    return sum(accuracy(model, test_inputs, test_labels) for _ in range(10)) / 10
+
+
+results["ECA, natural, shuffled at test"] = repeat(shuffled_at_test)
 figure = new_figure(7.0, 2.8)
 axes = figure.subplots()
-for y, shares in enumerate(rows.values()):
-    axes.plot(shares, [y] * 3, "o", color=COLOURS[y % 7], alpha=0.7)
+for y, shares in enumerate(results.values()):
+    axes.plot(shares, [y] * 3, "o", color=COLOURS[0], alpha=0.7)
 axes.axvline(guess, color="grey", linestyle=":")
-axes.set(xlabel="share of right answers, three seeds", yticks=range(len(rows)), yticklabels=rows, xlim=(0, 1))
+axes.set(yticks=range(len(results)), yticklabels=results, xlim=(0, 1))
+axes.set_xlabel("share of right answers, three seeds (dotted: a guess)")
 axes.invert_yaxis()
 figure
 
 # %% [markdown]
-# *Alt text:* three dots for each of eight conditions. ECA in natural order, ECA in another fixed order and GCT lie above 0.9. No gate, ECA with a new order each step
-# and ECA with k = 1 lie on the dotted line of guessing, 0.4. SE, and ECA with another order when testing, are scattered between 0.4 and 0.95.
+# *Alt text:* three dots for each of eight conditions. GCT, ECA in natural order and ECA in another fixed order lie near 0.9. No gate, ECA with k = 1 and ECA
+# with a new order each step lie on the dotted line of guessing, 0.4. ECA shuffled at test lies around that line, between 0.35 and 0.6. SE is scattered from
+# 0.4 to 0.95.
 
 # %% [markdown]
 # The same as a table of medians over three seeds, rounded so that it holds on any machine:
 
 # %%
-median = {name: shares.median().item() for name, shares in rows.items()}
+median = {name: shares.median().item() for name, shares in results.items()}
 for name, share in median.items():
-    if not name.startswith(("SE", "ECA, other")):  # these two differ too much between the seeds
+    if not name.startswith("SE") and "shuffled" not in name:  # these two differ too much between the seeds
         print(f"{name:26} {'above 80 %' if share > 0.8 else 'below 55 %' if share < 0.55 else 'between'}")
 
 # %%
 assert min(median["ECA, natural order"], median["ECA, another fixed order"]) > 0.8
 assert abs(median["ECA, natural order"] - median["ECA, another fixed order"]) < 0.1, "no order is privileged"
 assert max(median[name] for name in ("no gate", "ECA, new order each step", "ECA, k = 1")) < 0.55
-assert median["ECA, other order at test"] < median["ECA, natural order"] - 0.1, "but the trained order counts"
+shuffled = median["ECA, natural, shuffled at test"]
+assert shuffled < median["ECA, natural order"] - 0.2, "but the trained order counts"
 
 # %% [markdown]
 # **Read it.** The doubt is right: the natural order has no privilege, any fixed order serves as well. And ECA is right too: with an order
-# that never stays, it learns nothing, and a trained network breaks when its channels are shuffled. *Neighbourhood among channels is not found, it is made*:
+# that never stays, it learns no more than to guess, and a trained network breaks when its channels are shuffled. The neighbours do the work: with
+# k = 1 a gate sees its own channel alone, and ECA is no better than no gate. *Neighbourhood among channels is not found, it is made*:
 # the layer before the gate is trained together with it and learns to put next to each other what must talk. The
 # band is a budget of parameters, not a map of the channels. It follows that ECA on top of a *frozen* network cannot count on sensible neighbours.
 #

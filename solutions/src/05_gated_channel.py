@@ -54,6 +54,8 @@ def gct(x, alpha, gamma, beta, epsilon=1e-5):
 with exercise.check(1):
     x = torch.tensor([[[[3.0, 0.0], [0.0, 0.0]], [[2.0, 2.0], [2.0, 2.0]]]])  # sizes 3 and 4
     zero, one = torch.zeros(2), torch.ones(2)
+    before, result = x.clone(), gct(x, one, zero, one)
+    assert torch.equal(x, before), "x was changed in place, and others still need it: return a new tensor"
     result = gct(x, one, zero, zero)
     assert result.shape == x.shape, f"the result has the shape of x, {tuple(x.shape)}, not {tuple(result.shape)}"
     assert torch.allclose(result, x), "with γ = β = 0 the block is the identity: the gate is 1 + tanh, not a sigmoid"
@@ -72,13 +74,15 @@ with exercise.check(1):
     shifted = (gct(x, one, zero, one) / x)[0, :, 0, 0]
     assert torch.allclose(shifted, 1 + torch.tanh(one)), "β is added inside the tanh"
     tiny = gct(0 * x[:1] + 0.001, one, one, zero)[0, 0, 0, 0] / 0.001
-    assert abs(tiny - (1 + math.tanh(math.sqrt(1.4e-5 / 2.4e-5)))) < 1e-3, "ε belongs under both roots"
+    assert abs(tiny - (1 + math.tanh(math.sqrt(1.4e-5 / 2.4e-5)))) < 1e-3, (
+        "features of 0.001 show where ε is: under both roots, added to the sum over the pixels and to the mean over the channels"
+    )
 
 # %% [markdown]
 # ## task_05_2 · GCT backward, by hand
 # difficulty 4/5 · importance 3/5 · 25 minutes
 #
-# Given the gradient `g` of a loss with respect to the result $y$, return the gradients with respect to x, α, γ and β, in this
+# Given the gradient `g` of a loss with respect to the result $y$ of task 1, return the gradients with respect to x, α, γ and β, in this
 # order, from formulas: without autograd.
 #
 # Shapes: `g` and `x` b c h w; `alpha`, `gamma`, `beta` c each; results b c h w, c, c, c.
@@ -140,7 +144,9 @@ with exercise.check(2):
         assert mine.shape == right.shape, (
             f"the gradient of {name} has shape {tuple(right.shape)}, not {tuple(mine.shape)}"
         )
-        assert torch.allclose(mine, right, atol=1e-8), f"the gradient of {name} is not autograd's: {why[name]}"
+        assert torch.allclose(mine, right, atol=1e-8), (
+            f"the gradient of {name} (the order is x, α, γ, β) is not autograd's: {why[name]}"
+        )
 
 # %% [markdown]
 # ## task_05_3 · Repair an ℓ1 gate
@@ -156,7 +162,7 @@ with exercise.check(2):
 # ```
 #
 # On features of both signs it is wrong in two ways: an edge filter looks silent, since its answers cancel, and the mean of the $s$ may be near zero or negative, so that gates
-# jump or turn round. Repair both, after the paper's formula:
+# jump or turn round. Repair both, after the formula of the released code:
 #
 # $$s_c = \alpha_c \sum_{hw} |x_{chw}| \qquad \hat s_c = \frac{s_c}{\frac1C \sum_k |s_k| + \epsilon}$$
 #
@@ -204,7 +210,7 @@ with exercise.check(3):
 
 # %% [markdown]
 # ## task_05_4 · The first step of training
-# difficulty 3/5 · importance 3/5 · 8 minutes
+# difficulty 3/5 · importance 3/5 · 5 minutes
 #
 # A fresh GCT has α = 1, γ = 0, β = 0. Derive on paper, and return, what its parameters receive in the very first step. You are given
 # $G_{bc} = \sum_{hw} g_{bchw}\, x_{bchw}$ (g: the gradient with respect to y) and $\hat s_{bc}$.
@@ -249,7 +255,7 @@ with exercise.check(4):
 
 # %% [markdown]
 # ## task_05_5 · ECA and its band
-# difficulty 3/5 · importance 4/5 · 12 minutes
+# difficulty 3/5 · importance 4/5 · 10 minutes
 #
 # Write three functions:
 #
@@ -257,7 +263,7 @@ with exercise.check(4):
 # - `band_matrix`: the c × c matrix B with $(B z)_c = \sum_j w_j\, z_{c+j}$, where j runs from −(k − 1)/2 to (k − 1)/2, `weight` holds the $w_j$ in this order, and z is 0 beyond its ends;
 # - `eca`: $y = x \cdot \sigma(B\, \mathrm{mean}_{hw}(x))$.
 #
-# Shapes: `weight` k (odd, k ≤ c); B c c; `x` b c h w; result b c h w. Do not use a convolution.
+# Shapes: `weight` k (odd, k ≤ c); B c c, in the dtype of `weight`; `x` b c h w; result b c h w. Do not use a convolution.
 #
 # <details><summary>Hint 1: diagonals</summary>
 #
@@ -311,6 +317,8 @@ with exercise.check(5):
     assert torch.equal(band, expected), (
         f"row 1 (0-based) must read 1 2 3 0: w₋₁ for the channel before, w₁ for the one after; yours reads {band[1].tolist()}"
     )
+    double = band_matrix(torch.ones(3, dtype=torch.float64), 4).dtype
+    assert double == torch.float64, f"a float64 weight makes a float64 matrix, not {double}: build it in weight.dtype"
     x = torch.tensor([1.0, -1.0, 0.5, 2.0])[None, :, None, None] * torch.tensor(
         [[0.0, 2.0]]
     )  # averages 1, −1, 0.5, 2

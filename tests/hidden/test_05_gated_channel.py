@@ -69,66 +69,91 @@ def test_the_sign_of_gamma_decides_the_spread(student, draw):
     assert (spreads[0] < spreads[1]).all() and (spreads[1] < spreads[2]).all()
 
 
-def _gct(x, alpha, gamma, beta, size, measure, gate=lambda z: 1 + torch.tanh(z)):
-    """GCT with parts to be exchanged: the size of x, the measure of s, and the gate."""
-    s = alpha * size(x)
-    return x * gate(gamma * s / measure(s) + beta)[:, :, None, None]
-
-
-def _size(x, epsilon=1e-5):
+def _size(x, epsilon):
     return (x.square().sum(dim=(2, 3)) + epsilon).sqrt()
 
 
-def _measure(s, epsilon=1e-5):
+def _measure(s, epsilon):
     return (s.square().mean(dim=1, keepdim=True) + epsilon).sqrt()
+
+
+def _unit_tanh(z):
+    return 1 + torch.tanh(z)
+
+
+def _gct(x, alpha, gamma, beta, epsilon, *, size=_size, measure=_measure, gate=_unit_tanh):
+    """GCT with parts to be exchanged: the size of x, the measure of s, and the gate."""
+    s = alpha * size(x, epsilon)
+    return x * gate(gamma * s / measure(s, epsilon) + beta)[:, :, None, None]
 
 
 @wrong("task_05_1")
 def gct__gate_is_a_sigmoid(x, alpha, gamma, beta, epsilon=1e-5):
     """The gate is a sigmoid, so a fresh block halves its input; 1 + tanh starts at exactly 1."""
-    return _gct(x, alpha, gamma, beta, _size, _measure, torch.sigmoid)
+    return _gct(x, alpha, gamma, beta, epsilon, gate=torch.sigmoid)
 
 
 @wrong("task_05_1")
 def gct__without_the_one(x, alpha, gamma, beta, epsilon=1e-5):
     """The gate is tanh alone, so a fresh block returns zeros; the 1 is missing."""
-    return _gct(x, alpha, gamma, beta, _size, _measure, torch.tanh)
+    return _gct(x, alpha, gamma, beta, epsilon, gate=torch.tanh)
 
 
 @wrong("task_05_1")
 def gct__divided_by_the_sum(x, alpha, gamma, beta, epsilon=1e-5):
     """The sizes are divided by the root of the sum of squares; it is their mean, whatever c is."""
-    return _gct(x, alpha, gamma, beta, _size, lambda s: (s.square().sum(dim=1, keepdim=True) + epsilon).sqrt())
+    return _gct(x, alpha, gamma, beta, epsilon, measure=lambda s, e: (s.square().sum(dim=1, keepdim=True) + e).sqrt())
 
 
 @wrong("task_05_1")
 def gct__compared_over_the_batch(x, alpha, gamma, beta, epsilon=1e-5):
     """The comparison runs over the images of the batch; it must run over the channels of each image."""
-    return _gct(x, alpha, gamma, beta, _size, lambda s: (s.square().mean(dim=0, keepdim=True) + epsilon).sqrt())
+    return _gct(
+        x, alpha, gamma, beta, epsilon, measure=lambda s, e: (s.square().mean(dim=0, keepdim=True) + e).sqrt()
+    )
 
 
 @wrong("task_05_1")
 def gct__without_comparison(x, alpha, gamma, beta, epsilon=1e-5):
     """The sizes are never compared with each other, so the gates saturate on any large image."""
-    return _gct(x, alpha, gamma, beta, _size, torch.ones_like)
+    return _gct(x, alpha, gamma, beta, epsilon, measure=lambda s, e: torch.ones_like(s))
 
 
 @wrong("task_05_1")
 def gct__alpha_after_the_comparison(x, alpha, gamma, beta, epsilon=1e-5):
     """α is multiplied after the comparison; it belongs to the sizes, so that it decides how much a channel counts."""
-    return _gct(x, torch.ones_like(alpha), gamma * alpha, beta, _size, _measure)
+    return _gct(x, torch.ones_like(alpha), gamma * alpha, beta, epsilon)
 
 
 @wrong("task_05_1")
 def gct__one_gate_for_the_average(x, alpha, gamma, beta, epsilon=1e-5):
     """The size is the average of the channel; positive and negative answers cancel in it."""
-    return _gct(x, alpha, gamma, beta, lambda x: x.mean(dim=(2, 3)), _measure)
+    return _gct(x, alpha, gamma, beta, epsilon, size=lambda x, e: x.mean(dim=(2, 3)))
+
+
+@wrong("task_05_1")
+def gct__mean_over_the_pixels(x, alpha, gamma, beta, epsilon=1e-5):
+    """ε is added to the mean of squares over the pixels; it belongs to their sum."""
+    return _gct(x, alpha, gamma, beta, epsilon, size=lambda x, e: (x.square().mean(dim=(2, 3)) + e).sqrt())
+
+
+@wrong("task_05_1")
+def gct__gate_is_twice_a_sigmoid(x, alpha, gamma, beta, epsilon=1e-5):
+    """Twice a sigmoid also starts at 1, but 2 σ(z) is 1 + tanh(z / 2): it follows γ and β only half as fast."""
+    return _gct(x, alpha, gamma, beta, epsilon, gate=lambda z: 2 * torch.sigmoid(z))
+
+
+@wrong("task_05_1")
+def gct__beta_outside_the_tanh(x, alpha, gamma, beta, epsilon=1e-5):
+    """β is added to the gate; it belongs inside the tanh, which keeps the gate between 0 and 2."""
+    gates = _gct(torch.ones_like(x), alpha, gamma, 0 * beta, epsilon, size=lambda _, e: _size(x, e))
+    return x * (gates + beta[:, None, None])
 
 
 @wrong("task_05_1")
 def gct__root_forgotten(x, alpha, gamma, beta, epsilon=1e-5):
     """The size is the sum of squares without its root, which exaggerates every difference."""
-    return _gct(x, alpha, gamma, beta, lambda x: _size(x).square(), _measure)
+    return _gct(x, alpha, gamma, beta, epsilon, size=lambda x, e: _size(x, e).square())
 
 
 @wrong("task_05_1")
@@ -240,6 +265,25 @@ def gct_backward__x_has_one_way_only(g, x, alpha, gamma, beta, epsilon=1e-5):
 
 
 @wrong("task_05_2")
+def gct_backward__alpha_forgotten(g, x, alpha, gamma, beta, epsilon=1e-5):
+    """On the way through its size, x meets the factor α, since s = α E; here it is missing."""
+    return _gct_backward(g, x, alpha, gamma, beta, through_size=1 / alpha[:, None, None])
+
+
+@wrong("task_05_2")
+def gct_backward__sum_over_the_channels(g, x, alpha, gamma, beta, epsilon=1e-5):
+    """D ŝ is summed over the channels; as M holds a mean, it is divided by their number."""
+    return _gct_backward(g, x, alpha, gamma, beta, others=x.shape[1])
+
+
+@wrong("task_05_2")
+def gct_backward__other_order(g, x, alpha, gamma, beta, epsilon=1e-5):
+    """The gradients of α and β are exchanged; the order is x, α, γ, β."""
+    dx, *rest = _gct_backward(g, x, alpha, gamma, beta)
+    return dx, *reversed(rest)
+
+
+@wrong("task_05_2")
 def gct_backward__gamma_times_the_raw_size(g, x, alpha, gamma, beta, epsilon=1e-5):
     """γ multiplies ŝ, the compared size; here its gradient has the raw size."""
     return _gct_backward(g, x, alpha, gamma, beta, of_gamma=lambda size: size)
@@ -286,56 +330,53 @@ def test_l1_measure_has_no_sign(student, draw):
     assert_same(student.gct_l1(x, alpha, gamma, beta, 0.3), expected)
 
 
-def _mean_of_absolutes(s):
-    return s.abs().mean(dim=1, keepdim=True) + 1e-5
+def _gct_l1(x, alpha, gamma, beta, epsilon, *, size=None, measure=None):
+    """The right ``gct_l1`` with its size or its measure to be exchanged."""
+    size = size or (lambda x, e: x.abs().sum(dim=(2, 3)))
+    measure = measure or (lambda s, e: s.abs().mean(dim=1, keepdim=True) + e)
+    return _gct(x, alpha, gamma, beta, epsilon, size=size, measure=measure)
 
 
 @wrong("task_05_3")
 def gct_l1__answers_cancel(x, alpha, gamma, beta, epsilon=1e-5):
     """The pixels are added with their signs, so an edge filter looks silent."""
-    return _gct(x, alpha, gamma, beta, lambda x: x.sum(dim=(2, 3)), _mean_of_absolutes)
+    return _gct_l1(x, alpha, gamma, beta, epsilon, size=lambda x, e: x.sum(dim=(2, 3)))
 
 
 @wrong("task_05_3")
 def gct_l1__absolute_value_of_the_sum(x, alpha, gamma, beta, epsilon=1e-5):
     """The absolute value is taken after the sum; by then the answers have cancelled."""
-    return _gct(x, alpha, gamma, beta, lambda x: x.sum(dim=(2, 3)).abs(), _mean_of_absolutes)
+    return _gct_l1(x, alpha, gamma, beta, epsilon, size=lambda x, e: x.sum(dim=(2, 3)).abs())
 
 
 @wrong("task_05_3")
 def gct_l1__measure_with_signs(x, alpha, gamma, beta, epsilon=1e-5):
     """The measure is the mean of s with its signs; where α differs in sign it may be zero."""
-    return _gct(
-        x, alpha, gamma, beta, lambda x: x.abs().sum(dim=(2, 3)), lambda s: s.mean(dim=1, keepdim=True) + epsilon
-    )
+    return _gct_l1(x, alpha, gamma, beta, epsilon, measure=lambda s, e: s.mean(dim=1, keepdim=True) + e)
 
 
 @wrong("task_05_3")
 def gct_l1__absolute_value_of_the_mean(x, alpha, gamma, beta, epsilon=1e-5):
     """The measure is the absolute value of the mean; s of both signs have cancelled before it."""
-    return _gct(
-        x, alpha, gamma, beta, lambda x: x.abs().sum(dim=(2, 3)), lambda s: s.mean(1, keepdim=True).abs() + epsilon
-    )
+    return _gct_l1(x, alpha, gamma, beta, epsilon, measure=lambda s, e: s.mean(dim=1, keepdim=True).abs() + e)
 
 
 @wrong("task_05_3")
 def gct_l1__sign_of_alpha_lost(x, alpha, gamma, beta, epsilon=1e-5):
     """The absolute value is also taken of α; a negative α is meant to turn its channel's gate round."""
-    return _gct(x, alpha.abs(), gamma, beta, lambda x: x.abs().sum(dim=(2, 3)), _mean_of_absolutes)
+    return _gct_l1(x, alpha.abs(), gamma, beta, epsilon)
 
 
 @wrong("task_05_3")
 def gct_l1__measured_by_squares(x, alpha, gamma, beta, epsilon=1e-5):
     """The sizes are l1 but the measure is the root mean square of l2; both must be of one kind."""
-    return _gct(x, alpha, gamma, beta, lambda x: x.abs().sum(dim=(2, 3)), _measure)
+    return _gct_l1(x, alpha, gamma, beta, epsilon, measure=_measure)
 
 
 @wrong("task_05_3")
 def gct_l1__compared_over_the_batch(x, alpha, gamma, beta, epsilon=1e-5):
     """The measure is the mean over the images; it must run over the channels of each image."""
-    return _gct(
-        x, alpha, gamma, beta, lambda x: x.abs().sum(dim=(2, 3)), lambda s: s.abs().mean(0, keepdim=True) + epsilon
-    )
+    return _gct_l1(x, alpha, gamma, beta, epsilon, measure=lambda s, e: s.abs().mean(dim=0, keepdim=True) + e)
 
 
 # --- task 4: the first step of training ---
@@ -352,7 +393,7 @@ def test_first_gradients_equal_autograd(student, draw):
     (x * (1 + torch.tanh(leaves[1] * s_hat + leaves[2]))[:, :, None, None] * g).sum().backward()
     answers = student.first_gradients((g * x).sum(dim=(2, 3)), s_hat.detach())
     for answer, leaf in zip(answers, leaves, strict=True):
-        assert_same(answer, leaf.grad)
+        assert_same(answer.to(leaf.dtype), leaf.grad)  # zeros for α may be torch.zeros(c), in float32
 
 
 @wrong("task_05_4")
@@ -442,6 +483,13 @@ def kernel_size__rounded_down(channels):
     """An even t becomes t − 1; the published code takes t + 1."""
     t = int((math.log2(channels) + 1) / 2)
     return t if t % 2 else max(t - 1, 1)
+
+
+@wrong("task_05_5")
+def kernel_size__rounded_to_the_nearest(channels):
+    """t is rounded to the nearest whole number; the rule cuts off the fraction."""
+    t = round((math.log2(channels) + 1) / 2)
+    return t if t % 2 else t + 1
 
 
 @wrong("task_05_5")
