@@ -70,12 +70,13 @@ class SqueezeExcitation(nn.Module):
 with exercise.check(1):
     block = SqueezeExcitation(3, 1)
     block.load_state_dict({"squeeze.weight": torch.eye(3), "excite.weight": torch.zeros(3, 3)})
-    x = torch.arange(36.0).view(2, 3, 2, 3) - 20
+    x = torch.arange(48.0).view(2, 3, 2, 4) - 27
     y = block(x).detach()
+    assert x[0, 0, 0, 0] == -27, "your block changed x itself: make a new tensor, without `*=` or `mul_`"
     assert y.shape == x.shape, f"the result must have the shape of x, {tuple(x.shape)}, not {tuple(y.shape)}"
     assert torch.allclose(y, x / 2), "with W₂ = 0 each logit is 0 and each gate σ(0) = 1/2, so y must be x / 2"
     block.load_state_dict({"squeeze.weight": torch.eye(3), "excite.weight": 0.1 * torch.ones(3, 3)})
-    shuffled = x.flatten(2)[:, :, [3, 0, 5, 1, 4, 2]].view_as(x)
+    shuffled = x.flatten(2)[:, :, [5, 0, 7, 1, 6, 4, 2, 3]].view_as(x)
     gate, gate_shuffled = (block(t).detach()[:, :, 0, 0] / t[:, :, 0, 0] for t in (x, shuffled))
     assert torch.allclose(gate, gate_shuffled), "the order of the pixels must not matter: squeeze over h and over w"
     assert torch.allclose(block(x[1:]).detach(), block(x)[1:].detach()), (
@@ -84,9 +85,9 @@ with exercise.check(1):
     assert torch.allclose(gate[0], torch.full((3,), 0.5)), (
         "in image 0 all averages are negative: the ReLU after W₁ makes them 0, so every gate is 1/2"
     )
-    assert torch.allclose(gate[1], torch.tensor(1.95).sigmoid()), (
-        "in image 1 the averages are 0.5, 6.5 and 12.5; a tenth of their sum is the logit, so every gate is "
-        f"σ(1.95) = 0.875, not {gate[1, 0]:.3f}"
+    assert torch.allclose(gate[1], torch.tensor(2.55).sigmoid()), (
+        "in image 1 the averages are 0.5, 8.5 and 16.5; a tenth of their sum is the logit, so every gate is "
+        f"σ(2.55) = 0.928, not {gate[1, 0]:.3f}"
     )
 
 # %% [markdown]
@@ -131,8 +132,10 @@ with exercise.check(2):
     assert added_parameters([(1, 64)], reduction=4) == 2048, "64 channels at r = 4 have 16 hidden units: 2 · 64 · 16"
     assert added_parameters([(3, 64)]) == 1536, "three blocks have three times as many numbers"
     assert added_parameters([(1, 40)]) == 160, "40 channels at r = 16 leave 2 whole units: 2 · 40 · 2 numbers"
-    biases = added_parameters([(1, 64)], bias=True) - one
-    assert biases == 68, f"the first layer has 4 biases and the second 64; you count {biases}"
+    biases = added_parameters([(2, 64)], bias=True) - 2 * one
+    assert biases == 136, (
+        f"in each of two blocks the first layer has 4 biases and the second 64, 136 in all; you count {biases}"
+    )
     resnet_50 = added_parameters([(3, 256), (4, 512), (6, 1024), (3, 2048)])
     assert resnet_50 == 2_514_944, f"for ResNet-50 the paper's number is 2 514 944, not {resnet_50}"
 
@@ -185,7 +188,8 @@ with exercise.check(3):
         torch.tensor([[1.0, -2.0, 1.5], [0.5, 1.0, 2.0]]),
     )
     s = (w_2 @ (w_1 @ x.mean(dim=(1, 2))).relu()).sigmoid()
-    result = input_gradient(x, w_1, w_2, g)
+    with torch.inference_mode():  # without autograd
+        result = input_gradient(x, w_1, w_2, g).clone()
     assert result.shape == x.shape, (
         f"the gradient must have the shape of x, {tuple(x.shape)}, not {tuple(result.shape)}"
     )
@@ -193,7 +197,9 @@ with exercise.check(3):
         "with W₂ = 0 the gates stay 1/2: only G / 2 is left"
     )
     second = result - s[:, None, None] * g
-    assert second.abs().max() > 1e-6, "only the first path is there: the gates depend on x, too"
+    assert second.abs().max() > 1e-6, (
+        "beyond s·G there is nothing: the second path, x to the averages to the gates, is missing or comes out as 0"
+    )
     assert torch.allclose(second, second[:, :1, :1].expand_as(second), atol=1e-5), (
         "beyond s·G the gradient must be the same at every position of a channel, since only the average was seen"
     )
@@ -216,7 +222,8 @@ with exercise.check(3):
 # - `extent` e ≥ 2: windows of 2e − 1 by 2e − 1 pixels centred on every e-th pixel, the first at (0, 0), so that
 #   ⌈h/e⌉ × ⌈w/e⌉ cells are gathered. Where a window reaches over the border, average only the pixels that exist.
 #
-# The gates of the cells go back to h × w by repeating the *nearest* cell, as `F.interpolate(…, mode="nearest")` does.
+# The gates of the cells go back to h × w by repetition, as `F.interpolate(…, size=(h, w), mode="nearest")` does: pixel i takes
+# the cell ⌊i · ⌈h/e⌉ / h⌋.
 #
 # Shapes: `x` b c h w; result b c h w, for any h and w.
 #
@@ -273,6 +280,10 @@ with exercise.check(4):
     whole = torch.cat([row, row + 5])
     assert torch.allclose(gather_excite(whole, 0)[:1], gather_excite(row, 0)), (
         "one image changed the gates of another"
+    )
+    odd = (gather_excite(row[..., :5], 4) / row[..., :5]).flatten()
+    assert len(odd) == 5 and odd[2] < odd[3], (
+        "5 pixels at extent 4 are 2 cells: pixels 0, 1, 2 take the first, 3 and 4 the second; give interpolate the size"
     )
     assert gather_excite(torch.ones(1, 1, 5, 7), 4).shape == (1, 1, 5, 7), "sizes need not be multiples of the extent"
 
@@ -362,5 +373,11 @@ with exercise.check(5):
         RepairedSE(8)
     except ValueError as error:
         assert "8" in str(error) and "16" in str(error), f"name both numbers, 8 and 16; you say: {error}"
+    except Exception as error:
+        raise AssertionError(f"raise a ValueError; you raise: {type(error).__name__}") from error
     else:
         raise AssertionError("RepairedSE(8) has no hidden unit at reduction 16: raise a ValueError that says so")
+    try:
+        RepairedSE(16)
+    except ValueError as error:
+        raise AssertionError(f"RepairedSE(16) has one hidden unit, which is enough; you say: {error}") from error

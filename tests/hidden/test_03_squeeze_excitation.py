@@ -199,6 +199,12 @@ def added_parameters__one_matrix(stages, reduction=16, bias=False):
 
 
 @wrong("task_03_2")
+def added_parameters__biases_once_a_stage(stages, reduction=16, bias=False):
+    """The biases are counted once for each stage; every block has its own."""
+    return sum(n * 2 * c * (c // reduction) + bias * (c // reduction + c) for n, c in stages)
+
+
+@wrong("task_03_2")
 def added_parameters__hidden_biases_forgotten(stages, reduction=16, bias=False):
     """The biases of the first layer, one for each hidden unit, are forgotten."""
     return sum(n * (2 * c * (c // reduction) + bias * c) for n, c in stages)
@@ -407,6 +413,16 @@ def gather_excite__blended_between_cells(x, extent):
 
 
 @wrong("task_03_4")
+def gather_excite__cells_of_e_pixels(x, extent):
+    """Each gate is repeated for e pixels and the rest cut off; with size=(h, w) the cells share the pixels evenly."""
+    if extent == 0:
+        return x * _gather(x, 0)
+    h, w = x.shape[2:]
+    cells = F.avg_pool2d(x, 2 * extent - 1, extent, extent - 1, count_include_pad=False).sigmoid()
+    return x * F.interpolate(cells, scale_factor=extent)[..., :h, :w]
+
+
+@wrong("task_03_4")
 def gather_excite__averages_without_sigmoid(x, extent):
     """The averages themselves scale the map; the gate is their sigmoid."""
     return x * _gather(x, extent).logit()
@@ -475,18 +491,33 @@ def test_gradient_equals_autograd_of_each_image(student, draw):
     assert_same(x.grad, torch.stack(expected))
 
 
-@task(
-    "task_03_5",
-    hint="Where channels // reduction is 0: a ValueError that names both numbers; at 1 hidden unit: none.",
-)
+def too_few(draw):
+    """Channels, and a reduction that leaves no hidden unit."""
+    channels = draw.primes(1)[0]
+    return channels, channels + int(draw.integers(1, 9))
+
+
+@task("task_03_5", hint="Where channels // reduction is 0, the block must not be built: raise a ValueError.")
 def test_no_hidden_unit_is_an_error(student, draw):
-    channels, more = draw.primes(1)[0], int(draw.integers(1, 9))
     try:
-        student.RepairedSE(channels, channels + more)
-    except ValueError as error:
-        assert str(channels) in str(error) and str(channels + more) in str(error)
-    else:
-        raise AssertionError("no ValueError")
+        student.RepairedSE(*too_few(draw))
+    except ValueError:
+        return
+    raise AssertionError("no ValueError")
+
+
+@task("task_03_5", hint="The words of the error name both numbers, the channels and the reduction.")
+def test_error_names_both_numbers(student, draw):
+    numbers = too_few(draw)
+    try:
+        student.RepairedSE(*numbers)
+    except Exception as error:
+        assert all(str(number) in str(error) for number in numbers)
+
+
+@task("task_03_5", hint="One hidden unit is enough; the layers are called squeeze and excite and have no biases.")
+def test_one_hidden_unit_is_enough(student, draw):
+    channels = draw.primes(1)[0]
     assert [*student.RepairedSE(channels, channels).state_dict()] == ["squeeze.weight", "excite.weight"]
 
 
@@ -547,6 +578,25 @@ class RepairedSE__one_hidden_unit_in_silence(_SE):
 
     def make(self, channels, reduction):
         self.layers(channels, max(1, channels // reduction))
+
+
+@wrong("task_03_5")
+class RepairedSE__one_hidden_unit_refused(_SE):
+    """A block with one hidden unit is refused; only one that has none must raise the ValueError."""
+
+    def make(self, channels, reduction):
+        if channels <= reduction:
+            raise ValueError(f"channels={channels} and reduction={reduction} do not go together")
+        self.layers(channels, channels // reduction)
+
+
+@wrong("task_03_5")
+class RepairedSE__another_kind_of_error(_SE):
+    """The block is refused, but with another kind of error; the task asks for a ValueError."""
+
+    def make(self, channels, reduction):
+        assert channels >= reduction, f"channels={channels} leaves no hidden unit at reduction={reduction}"
+        self.layers(channels, channels // reduction)
 
 
 @wrong("task_03_5")
