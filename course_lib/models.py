@@ -1,6 +1,7 @@
-"""Two small models for the lessons: a residual CNN with a slot for a mechanism, and a small ViT."""
+"""Two small models for the lessons: a residual CNN with a slot for a mechanism, and small ViTs."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -94,15 +95,41 @@ def small_vit(
     )
 
 
-def trained_vit() -> VisionTransformer:
-    """A small ViT that has learned: it names the digit on a picture of ``pasted_digits``, 64 × 64 pixels from 0 to 1.
+class ConvolutionalStem(nn.Sequential):
+    """Three small convolutions instead of one large one: tokens of 8 × 8 pixels that also know what lies around them.
 
-    Four layers of four heads, 8 × 8 patches, 217,290 numbers. Training it again: data/train_vit.py.
+    Tete Xiao, Mannat Singh, Eric Mintun, Trevor Darrell, Piotr Dollár, Ross Girshick, Early Convolutions Help
+    Transformers See Better, NeurIPS 2021, arXiv 2106.14881.
+
+    Shape:
+        x: b c h w -> b n d, n = h·w / 64.
+    """
+
+    def __init__(self, channels: int, embed_dim: int):
+        widths = [channels, embed_dim // 4, embed_dim // 2, embed_dim]
+        layers: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        super().__init__(*layers, nn.Conv2d(embed_dim, embed_dim, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).flatten(2).mT  # b d h/8 w/8 -> b n d
+
+
+def stem_vit() -> VisionTransformer:
+    """A ViT for ``pasted_digits``, 64 × 64 pixels: four layers of four heads behind a convolutional stem."""
+    vit = small_vit(64, 8, channels=3, width=64, depth=4)
+    vit.patches = ConvolutionalStem(3, 64)
+    return vit
+
+
+def trained_vit() -> VisionTransformer:
+    """The same after ``python -m course_lib.data.train_vit``: it names the one whole digit on a picture.
 
     >>> trained_vit().grid
     (8, 8)
     """
-    vit = small_vit(64, 8, channels=3, width=64, depth=4)
+    vit = stem_vit()
     with np.load(Path(course_lib.data.__file__).with_name("vit.npz")) as file:
-        vit.load_state_dict({name: torch.from_numpy(file[name]).float() for name in file})
+        vit.load_state_dict({name: torch.from_numpy(file[name]) for name in file})
     return vit.eval()

@@ -1,11 +1,14 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from course_lib.channel.squeeze_excitation import SqueezeExcitation
 from course_lib.data.digits import load_digits
-from course_lib.models import ResidualBlock, SmallCNN, small_vit
+from course_lib.data.pasted_digits import pasted_digits
+from course_lib.models import ConvolutionalStem, ResidualBlock, SmallCNN, small_vit, stem_vit, trained_vit
 from course_lib.recording import record_attention
+from course_lib.spatial.vision_transformer import rollout
 from course_lib.training import accuracy, fit
 from tests.properties import assert_same, features, randomise
 
@@ -43,3 +46,26 @@ def test_learns_digits_in_seconds(model):
     model = model()
     fit(model, digits.train_images[:, None], digits.train_labels, steps=150, learning_rate=4e-3, batch_size=96)
     assert accuracy(model, digits.test_images[:, None], digits.test_labels) > 0.85
+
+
+def test_the_stem_makes_one_token_for_each_square_row_by_row():
+    stem, x = randomise(ConvolutionalStem(3, 12)), features(2, 3, 16, 24)
+    assert stem(x).shape == (2, 6, 12)
+    changed = x.clone()
+    changed[:, :, 10, 21] += 1  # in the second row, third column of squares
+    assert (stem(changed) - stem(x))[0].abs().amax(dim=1).argmax() == 5
+
+
+def test_the_shipped_vit_reads_and_finds_digits_that_it_never_saw():
+    made = pasted_digits(200, test=True, seed=3)
+    vit = trained_vit()
+    assert not vit.training and accuracy(vit, made.images, made.labels) > 0.8
+    inside = F.avg_pool2d(made.squares[:, None].float(), 8).flatten(1)  # b n
+
+    def found(model):
+        with torch.no_grad():
+            weights = rollout(model.attention(made.images))[:, 0, 1:]
+        return ((weights * inside).sum(1) / weights.sum(1)).mean()
+
+    torch.manual_seed(0)
+    assert found(vit) > 1.5 * inside.mean() and abs(found(stem_vit().eval()) - inside.mean()) < 0.05
