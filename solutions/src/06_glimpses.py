@@ -1,0 +1,399 @@
+# %% [markdown]
+# # Exercise 06 · Glimpses
+#
+# You write the retina of lesson 06, the draw of a place with its log-probability, and the three losses with their cuts; you derive how
+# noisy the gradient is, and repair an agent whose losses leak into each other's parts.
+#
+# *Minutes:* 75 · *Needs:* 06
+#
+# Each task has a cell to fill in, a check to run, and folded hints. The check answers in words and counts your points.
+# Your work is graded with other sizes and values than the ones you see here.
+
+# %%
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from course_lib.exercises import Exercise
+
+torch.manual_seed(0)
+exercise = Exercise("06_glimpses", points=[3, 2, 3, 3, 3])
+
+# %% [markdown]
+# ## task_06_1 · The retina
+# difficulty 3/5 · importance 4/5 · 20 minutes
+#
+# Cut k squares around a place out of each image, of side g, 2g, 4g, …, and shrink each to g × g by averaging blocks of $2^i \times 2^i$ pixels.
+# The result holds the sharpest patch first. Beyond the border of the image all is zero, and zeros count in the averages.
+#
+# A place (x, y) has x = −1 at the *left* edge and x = 1 at the right edge, y = −1 on *top* and y = 1 below, for any h and w. The first
+# column of a square of side s is $\lfloor (x + 1)\, w / 2 - (s - 1)/2 \rfloor$; rows likewise with y and h.
+#
+# Shapes: `images` b c h w, `location` b 2, result b (k c) g g.
+#
+# <details><summary>Hint 1: the border</summary>
+#
+# `F.pad` all four sides with the widest side, `size * 2 ** scales` is enough. Then every corner moves by the same number, and no square leaves the
+# padded image.
+# </details>
+#
+# <details><summary>Hint 2: the batch</summary>
+#
+# A loop over images is allowed here. Without one: `padded.unfold(2, s, 1).unfold(3, s, 1)` is a view of all windows, b c y x s s, and
+# `windows[torch.arange(b), :, top, left]` picks one of each image.
+# </details>
+#
+# <details><summary>Hint 3: pseudo-code</summary>
+#
+# pad; for i in 0 … k − 1: s = g · 2^i; left, top = floor of the formula, plus the padding; cut s × s from each image;
+# F.avg_pool2d with 2^i; at the end torch.cat along the channels.
+# </details>
+
+
+# %% tags=["task_06_1"]
+def retina(images, location, size, scales):
+    """Sharp in the middle, coarse around it: b c h w, b 2 -> b (k c) size size."""
+    ### BEGIN SOLUTION
+    b, _, h, w = images.shape
+    edge, patches = size * 2**scales, []
+    padded = F.pad(images, (edge, edge, edge, edge))
+    for i in range(scales):
+        side = size * 2**i
+        exact = (location + 1) * location.new_tensor([w, h]) / 2 - (side - 1) / 2  # b 2, x and y
+        left, top = (exact.floor().long() + edge).unbind(dim=1)
+        windows = padded.unfold(2, side, 1).unfold(3, side, 1)  # b c y x side side
+        patches.append(F.avg_pool2d(windows[torch.arange(b), :, top, left], 2**i))
+    return torch.cat(patches, dim=1)
+    ### END SOLUTION
+
+
+# %% tags=["check_06_1"]
+with exercise.check(1):
+    image, middle = torch.arange(16.0).view(1, 1, 4, 4), torch.zeros(1, 2)
+    sharp = retina(image, middle, 2, 1)
+    assert sharp.shape == (1, 1, 2, 2), f"one image, one patch of 2 × 2 is 1 1 2 2, not {tuple(sharp.shape)}"
+    assert sharp.flatten().tolist() == [5, 6, 9, 10], "at (0, 0) the patch is the middle of the image: 5, 6, 9, 10"
+    right = retina(image, torch.tensor([[0.3, 0.0]]), 2, 1).flatten().tolist()
+    assert right == [6, 7, 10, 11], f"0.3 of x is 0.6 columns, rounded to one to the right: 6, 7, 10, 11, not {right}"
+    wide = retina(torch.arange(24.0).view(1, 1, 3, 8), torch.tensor([[0.5, 0.0]]), 1, 1).item()
+    assert wide == 14, f"on 3 × 8 pixels (0.5, 0) is row 1, column 6, which holds 14, not {wide}: x goes with w"
+    both = retina(image, middle, 2, 2)
+    assert both.shape == (1, 2, 2, 2), f"two scales of one channel are 1 2 2 2, not {tuple(both.shape)}"
+    assert both[0, 0].flatten().tolist() == [5, 6, 9, 10], "the sharpest patch comes first"
+    coarse = both[0, 1].flatten().tolist()
+    assert coarse == [2.5, 4.5, 10.5, 12.5], f"the coarse patch averages each quarter: 2.5, 4.5, 10.5, 12.5, not {coarse}"
+    beyond = retina(torch.ones(1, 1, 4, 4), torch.ones(1, 2), 2, 2)[0]
+    assert beyond[0].tolist() == [[1, 0], [0, 0]], "at (1, 1) only one pixel lies inside the image; beyond it, zeros"
+    assert beyond[1].tolist() == [[1, 0], [0, 0]], "zeros beyond the border count in the averages as well"
+    pair = torch.cat([image, image + 100])
+    two = retina(pair, torch.tensor([[0.0, 0.0], [0.5, 0.0]]), 2, 1)[1, 0].flatten().tolist()
+    assert two == [106, 107, 110, 111], f"each image has its own place: the second shows 106, 107, 110, 111, not {two}"
+
+# %% [markdown]
+# ## task_06_2 · Draw a place
+# difficulty 2/5 · importance 5/5 · 10 minutes
+#
+# The network wants to look at `mean`. In training it looks at $l = \mu + \sigma \epsilon$, with a given noise $\epsilon$. Return two things:
+#
+# - the place for the retina: the draw, clipped to [−1, 1];
+# - $\log \mathcal N(l; \mu, \sigma^2 I)$, one number for each image, of the draw *before* clipping.
+#
+# The gradient of the log-probability by the mean must be $(l - \mu)/\sigma^2 = \epsilon/\sigma$. No gradient may pass through the
+# place.
+#
+# Shapes: `mean` b 2, `noise` b 2, `std` a number; result: place b 2, log-probability b.
+#
+# <details><summary>Hint 1: the formula</summary>
+#
+# $-(l - \mu)^2 / 2\sigma^2 - \log \sigma - \tfrac12 \log 2\pi$ for each coordinate, and the coordinates are independent: add them.
+# </details>
+#
+# <details><summary>Hint 2: where to cut</summary>
+#
+# If $l$ moves along with $\mu$, then $l - \mu$ never changes, and its gradient is zero. The draw must be a number:
+# `(mean + std * noise).detach()`. The mean in the formula must not.
+# </details>
+
+
+# %% tags=["task_06_2"]
+def draw_place(mean, noise, std):
+    """A place for the retina, and the log-probability of having drawn it: b 2, b 2 -> b 2 and b."""
+    ### BEGIN SOLUTION
+    drawn = (mean + std * noise).detach()
+    log_prob = -((drawn - mean) / std).square() / 2 - math.log(std) - math.log(2 * math.pi) / 2  # b 2
+    return drawn.clamp(-1, 1), log_prob.sum(dim=1)
+    ### END SOLUTION
+
+
+# %% tags=["check_06_2"]
+with exercise.check(2):
+    mean = torch.tensor([[0.2, -0.4], [0.9, 0.1]], requires_grad=True)
+    noise = torch.tensor([[1.0, -1.0], [2.0, 0.5]])
+    place, log_prob = draw_place(mean, noise, 0.2)
+    assert place.shape == (2, 2), f"one place (x, y) for each image: (2, 2), not {tuple(place.shape)}"
+    assert log_prob.shape == (2,), f"one number for each image, summed over x and y: (2,), not {tuple(log_prob.shape)}"
+    assert torch.allclose(place[0], torch.tensor([0.4, -0.6])), "the draw is mean + std · noise: (0.4, −0.6)"
+    assert torch.allclose(place[1], torch.tensor([1.0, 0.2])), "the retina gets the draw clipped to [−1, 1]: (1, 0.2)"
+    assert not place.requires_grad, "a gradient still passes through the place: detach the draw"
+    normal = torch.distributions.Normal(mean.detach(), 0.2)
+    expected = normal.log_prob(mean.detach() + 0.2 * noise).sum(dim=1)
+    assert torch.allclose(log_prob[0], expected[0]), (
+        f"the first draw lies inside; its log-density is {expected[0]:.3f}, not {log_prob[0]:.3f}: look at σ², log σ, log 2π"
+    )
+    assert torch.allclose(log_prob[1], expected[1]), "take the log-density of the draw before it is clipped"
+    assert log_prob.requires_grad, "the log-probability must keep its gradient for the mean"
+    (gradient,) = torch.autograd.grad(log_prob.sum(), mean)
+    assert torch.allclose(gradient, noise / 0.2), (
+        f"the gradient by the mean must be noise / std, not {[round(g, 2) for g in gradient[0].tolist()]}"
+    )
+
+# %% [markdown]
+# ## task_06_3 · Three losses
+# difficulty 3/5 · importance 5/5 · 15 minutes
+#
+# An image earns $R = 1$ if the largest logit is that of its label, else 0. With the *advantage* $A_{nt} = R_n - b_{nt}$ return three numbers:
+#
+# - **classification**: the mean cross-entropy of the logits;
+# - **baseline**: the mean of $A_{nt}^2$ over images and glimpses;
+# - **policy**: $-\sum_t \log \pi_{nt}\, A_{nt}$, summed over the glimpses, averaged over the images.
+#
+# The policy's loss must train the choices alone: no gradient of it may reach the baseline. The baseline's loss must reach the baseline.
+#
+# Shapes: `logits` b k, `labels` b, `log_prob` b t, `baseline` b t; result: three numbers.
+#
+# <details><summary>Hint 1: shapes</summary>
+#
+# R has shape b, and b_nt has shape b t. If b = t, `R - baseline` runs without an error and is wrong. Give R a second axis.
+# </details>
+#
+# <details><summary>Hint 2: two uses of one number</summary>
+#
+# The advantage is used twice: squared, with its gradient, and as a factor, `advantage.detach()`, without.
+# </details>
+
+
+# %% tags=["task_06_3"]
+def hybrid_loss(logits, labels, log_prob, baseline):
+    """Classification, baseline, policy: b k, b, b t, b t -> three numbers."""
+    ### BEGIN SOLUTION
+    reward = (logits.argmax(dim=1) == labels).to(logits.dtype)
+    advantage = reward[:, None] - baseline  # b 1 - b t -> b t
+    policy = -(log_prob * advantage.detach()).sum(dim=1).mean()
+    return F.cross_entropy(logits, labels), advantage.square().mean(), policy
+    ### END SOLUTION
+
+
+# %% tags=["check_06_3"]
+with exercise.check(3):
+    logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]], requires_grad=True)
+    log_prob = torch.tensor([[-1.0, -2.0], [-3.0, -0.5]], requires_grad=True)
+    baseline = torch.tensor([[0.5, 0.25], [0.5, 1.0]], requires_grad=True)
+    labels = torch.tensor([0, 2])  # the first image is right, the second is not
+    losses = hybrid_loss(logits, labels, log_prob, baseline)
+    assert len(losses) == 3 and all(loss.numel() == 1 for loss in losses), "return three numbers"
+    classification, squared, policy = losses
+    assert torch.allclose(classification, torch.tensor(1.28876), atol=1e-4), "classification: mean cross-entropy"
+    assert torch.allclose(squared, torch.tensor(0.515625)), (
+        f"the advantages are ½, ¾ and −½, −1; the mean of their squares is 0.516, not {squared:.3f}"
+    )
+    value = policy.item()
+    assert abs(value + 0.0) < 1e-5, f"−(−1·½ − 2·¾) is 2 and −(3·½ + ½·1) is −2; their mean is 0, not {value:.2f}"
+    by_choice = torch.autograd.grad(policy, log_prob, retain_graph=True)[0]
+    assert by_choice is not None and torch.allclose(by_choice, torch.tensor([[-0.25, -0.375], [0.25, 0.5]])), (
+        "the policy's gradient for each choice is minus its advantage over the number of images: a step down must make "
+        "rewarded choices likelier"
+    )
+    leak = torch.autograd.grad(policy, (baseline, logits), retain_graph=True, allow_unused=True)
+    assert all(g is None or g.abs().sum() == 0 for g in leak), "the policy's loss may not bend baseline or answer"
+    by_baseline = torch.autograd.grad(squared, (baseline, logits), allow_unused=True) if squared.requires_grad else [None]
+    assert by_baseline[0] is not None, "the baseline learns nothing: its own loss must reach it"
+    assert torch.allclose(by_baseline[0], torch.tensor([[-0.25, -0.375], [0.25, 0.5]])), "baseline: ∂/∂b = −2A / (b t)"
+
+# %% [markdown]
+# ## task_06_4 · How noisy is the gradient?
+# difficulty 4/5 · importance 4/5 · 20 minutes
+#
+# One coordinate, one choice: $l = \mu + \sigma\epsilon$ with $\epsilon \sim \mathcal N(0, 1)$, and the reward falls with the distance to a target,
+# $R = -(l - c)^2$. Let $d = c - \mu$, the way that is still to go. REINFORCE estimates the derivative of $\mathbb E[R]$ by the mean by
+#
+# $$\hat g = (R - b)\, \frac{l - \mu}{\sigma^2} = (R - b)\, \frac{\epsilon}{\sigma}$$
+#
+# Derive on paper, as functions of d, σ and b: its mean, its variance, and the baseline $b^\star$ for which the variance is smallest.
+# ($\mathbb E[\epsilon^2] = 1$, $\mathbb E[\epsilon^4] = 3$, $\mathbb E[\epsilon^6] = 15$; odd powers have mean 0.)
+#
+# Then ask your formula: with $b = 0$ and small σ, what does the variance do? And with $b = b^\star$?
+#
+# <details><summary>Hint 1: write R in ε</summary>
+#
+# $l - c = \sigma\epsilon - d$, so $R - b = -(d^2 + b) + 2 d \sigma \epsilon - \sigma^2 \epsilon^2$. Call the first term a.
+# </details>
+#
+# <details><summary>Hint 2: the mean</summary>
+#
+# Multiply by $\epsilon/\sigma$; only the even powers of ε survive. The mean must not contain b.
+# </details>
+#
+# <details><summary>Hint 3: the variance</summary>
+#
+# $\mathbb E[\hat g^2] = \tfrac{1}{\sigma^2} \mathbb E\bigl[(a + 2 d\sigma\epsilon - \sigma^2\epsilon^2)^2 \epsilon^2\bigr]$: expand the square, drop odd powers, insert 1, 3 and 15; then
+# subtract the squared mean. What is left is a parabola in a; its lowest point gives $b^\star$.
+# </details>
+
+
+# %% tags=["task_06_4"]
+def gradient_mean(d, std, baseline):
+    """E[ĝ]."""
+    ### BEGIN SOLUTION
+    return 2 * d
+    ### END SOLUTION
+
+
+def gradient_variance(d, std, baseline):
+    """Var[ĝ]."""
+    ### BEGIN SOLUTION
+    a = -(d**2 + baseline)
+    return (a**2 - 6 * a * std**2 + 15 * std**4) / std**2 + 8 * d**2
+    ### END SOLUTION
+
+
+def best_baseline(d, std):
+    """The b with the smallest variance."""
+    ### BEGIN SOLUTION
+    return -(d**2) - 3 * std**2
+    ### END SOLUTION
+
+
+# %% tags=["check_06_4"]
+with exercise.check(4):
+    noise = torch.randn(400_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+    def simulated(d, std, baseline):
+        one = (-((std * noise - d) ** 2) - baseline) * noise / std
+        return one.mean().item(), one.var().item()
+
+    for d, std, b in ((0.5, 0.3, 0.0), (0.5, 0.3, -0.25), (-0.4, 0.6, 0.7)):
+        mean, variance = simulated(d, std, b)
+        said = float(gradient_mean(d, std, b))
+        assert abs(said - mean) < 0.03, f"d = {d}, σ = {std}, b = {b}: the mean of 400 000 draws is {mean:.2f}, not {said:.2f}"
+        said = float(gradient_variance(d, std, b))
+        assert abs(said - variance) < 0.03 * variance, (
+            f"d = {d}, σ = {std}, b = {b}: the variance of 400 000 draws is {variance:.2f}, not {said:.2f}"
+        )
+    for d, std in ((0.5, 0.3), (0.2, 0.7)):
+        best = float(best_baseline(d, std))
+        here, below, above = (simulated(d, std, best + shift)[1] for shift in (0.0, -0.05, 0.05))
+        assert here < below and here < above, (
+            f"d = {d}, σ = {std}: at your baseline {best:.2f} draws have variance {here:.3f}, at {best - 0.05:.2f} "
+            f"{below:.3f}, at {best + 0.05:.2f} {above:.3f}: it is not the lowest point"
+        )
+
+# %% [markdown]
+# ## task_06_5 · Repair an agent that leaks
+# difficulty 4/5 · importance 5/5 · 20 minutes
+#
+# This agent looks twice, first in the middle, then where it chose. Code like its `forward` circulates. It trains, the loss falls, and it is not RAM: with a
+# *smooth* crop (bilinear, so it has a gradient for the place) the losses flow into parts that they must not train.
+#
+# ```python
+#     def forward(self, images, noise, labels):
+#         middle = images.new_zeros(len(images), 2)
+#         state = self.look(images, middle, images.new_zeros(len(images), self.hidden))
+#         mean, expected = self.locate(state), self.expect(state)[:, 0]
+#         place = mean + self.std * noise
+#         log_prob = normal_log_prob(place, mean, self.std)
+#         logits = self.classify(self.look(images, place, state))
+#         advantage = (logits.argmax(dim=1) == labels).to(logits.dtype) - expected
+#         return F.cross_entropy(logits, labels), advantage.square().mean(), -(log_prob * advantage).mean()
+# ```
+#
+# Repair it so that classification trains `see`, `core`, `classify`; baseline trains `expect` alone; policy trains `locate` alone.
+# The values of the three losses must stay as they are.
+#
+# Shapes: `images` b 1 h w, `noise` b 2, `labels` b; result: three numbers.
+#
+# <details><summary>Hint 1: find the leaks first</summary>
+#
+# For each loss alone: `backward()`, then print for each parameter whether its `grad` is zero. Which of the three rows of the table above are wrong?
+# </details>
+#
+# <details><summary>Hint 2: how many cuts?</summary>
+#
+# Three kinds: the draw; the state on its way into the two heads; the advantage where it is a factor. One place too many is wrong as well:
+# the state that goes into the second look must keep its gradient, and so must the mean inside the log-density.
+# </details>
+
+
+# %% tags=["task_06_5"]
+def smooth_crop(images, place, size):
+    """A crop with a gradient for its place: b 1 h w, b 2 -> b size size."""
+    h, w = images.shape[2:]
+    steps = torch.arange(size, dtype=images.dtype) - (size - 1) / 2  # in pixels
+    x, y = place[:, :1] + steps * 2 / w, place[:, 1:] + steps * 2 / h  # b size each
+    grid = torch.stack([x[:, None, :].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], dim=-1)
+    return F.grid_sample(images, grid, align_corners=False)[:, 0]
+
+
+def normal_log_prob(place, mean, std):
+    """log N(place; mean, std² I): b 2, b 2 -> b."""
+    return (-((place - mean) / std).square() / 2 - math.log(std) - math.log(2 * math.pi) / 2).sum(dim=1)
+
+
+class RepairedAgent(nn.Module):
+    """Looks twice; three losses, each of which trains its own parts."""
+
+    def __init__(self, size, hidden, classes, std):
+        super().__init__()
+        self.size, self.hidden, self.std = size, hidden, std
+        self.see = nn.Linear(size * size + 2, hidden)
+        self.core = nn.RNNCell(hidden, hidden)
+        self.locate = nn.Linear(hidden, 2)
+        self.expect = nn.Linear(hidden, 1)
+        self.classify = nn.Linear(hidden, classes)
+
+    def look(self, images, place, state):
+        seen = torch.cat([smooth_crop(images, place, self.size).flatten(1), place], dim=1)
+        return self.core(self.see(seen).relu(), state)
+
+    def forward(self, images, noise, labels):
+        ### BEGIN SOLUTION
+        middle = images.new_zeros(len(images), 2)
+        state = self.look(images, middle, images.new_zeros(len(images), self.hidden))
+        mean, expected = self.locate(state.detach()), self.expect(state.detach())[:, 0]
+        place = (mean + self.std * noise).detach()
+        log_prob = normal_log_prob(place, mean, self.std)
+        logits = self.classify(self.look(images, place, state))
+        advantage = (logits.argmax(dim=1) == labels).to(logits.dtype) - expected
+        policy = -(log_prob * advantage.detach()).mean()
+        return F.cross_entropy(logits, labels), advantage.square().mean(), policy
+        ### END SOLUTION
+
+
+# %% tags=["check_06_5"]
+with exercise.check(5):
+    torch.manual_seed(0)
+    agent = RepairedAgent(size=3, hidden=6, classes=3, std=0.3)
+    images, noise, labels = torch.rand(7, 1, 8, 10), torch.randn(7, 2), torch.arange(7) % 3
+    trained_by = {"classification": {"see", "core", "classify"}, "baseline": {"expect"}, "policy": {"locate"}}
+    for i, (loss, wanted) in enumerate(trained_by.items()):
+        agent.zero_grad()
+        agent(images, noise, labels)[i].backward()
+        reached = {name.split(".")[0] for name, p in agent.named_parameters() if p.grad is not None and p.grad.any()}
+        leaks, missing = ", ".join(sorted(reached - wanted)), ", ".join(sorted(wanted - reached))
+        assert not leaks, f"the {loss} loss leaks into {leaks}; it must train {', '.join(sorted(wanted))} only"
+        assert not missing, f"the {loss} loss no longer trains {missing}: something is cut that must stay"
+    state = agent.look(images, torch.zeros(7, 2), torch.zeros(7, 6))
+    mean = agent.locate(state)
+    logits = agent.classify(agent.look(images, mean + 0.3 * noise, state))
+    advantage = (logits.argmax(dim=1) == labels).float() - agent.expect(state)[:, 0]
+    expected = [F.cross_entropy(logits, labels), advantage.square().mean()]
+    expected.append(-(normal_log_prob(mean + 0.3 * noise, mean, 0.3) * advantage).mean())
+    actual = agent(images, noise, labels)
+    for loss, one, other in zip(trained_by, actual, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5), f"the value of the {loss} loss changed: cut gradients, not values"
+    whole = torch.autograd.grad(actual[0], agent.see.weight)[0]
+    cut = F.cross_entropy(agent.classify(agent.look(images, (mean + 0.3 * noise).detach(), state)), labels)
+    assert torch.allclose(whole, torch.autograd.grad(cut, agent.see.weight)[0], atol=1e-6), (
+        "the first look gets no gradient from the answer: the state that goes into the second look must keep its own"
+    )

@@ -1,0 +1,650 @@
+"""Grades exercise 06 on sizes and values that the student has not seen, and names the mistakes people make."""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from course_lib.grading import task, wrong
+from tests.properties import assert_same
+
+# --- task 1: the retina ---
+
+
+def seen_by_loop(images, location, size, scales):
+    """Pixel by pixel: which block of which patch does it fall into?"""
+    b, c, h, w = images.shape
+    result = images.new_zeros(b, scales * c, size, size)
+    for n, k in ((n, k) for n in range(b) for k in range(scales)):
+        block, side = 2**k, size * 2**k
+        left = math.floor((location[n, 0].item() + 1) * w / 2 - (side - 1) / 2)
+        top = math.floor((location[n, 1].item() + 1) * h / 2 - (side - 1) / 2)
+        for y in range(max(top, 0), min(top + side, h)):
+            for x in range(max(left, 0), min(left + side, w)):
+                patch = result[n, k * c : (k + 1) * c]
+                patch[:, (y - top) // block, (x - left) // block] += images[n, :, y, x] / block**2
+    return result
+
+
+def somewhere(draw, count):
+    return 2 * draw.uniform(count, 2) - 1
+
+
+@task("task_06_1", hint="Compare with a loop over pixels: which block of which patch does each pixel fall into?")
+def test_retina_equals_the_loop(student, draw):
+    h, w, c = draw.primes(3)
+    for size in (3, 4):
+        images, location = draw.normal(4, c, h, w), somewhere(draw, 4)
+        assert_same(student.retina(images, location, size, 3), seen_by_loop(images, location, size, 3))
+
+
+@task("task_06_1", hint="At the corners of the image most of the retina sees zeros, and they count in the averages.")
+def test_retina_at_the_corners(student, draw):
+    h, w = draw.primes(2)
+    corners = torch.tensor([[1, 1], [1, -1], [-1, 1], [-1, -1]], dtype=torch.float64)
+    images = 1 + draw.uniform(4, 2, h, w)
+    assert_same(student.retina(images, corners, 4, 3), seen_by_loop(images, corners, 4, 3))
+
+
+@task("task_06_1", hint="Each image has a place of its own; what one sees must not depend on the others.")
+def test_each_image_has_its_place(student, draw):
+    h, w = draw.primes(2)
+    images, location = draw.normal(3, 1, h, w), somewhere(draw, 3)
+    together = student.retina(images, location, 2, 2)
+    for n in range(3):
+        assert_same(student.retina(images[n : n + 1], location[n : n + 1], 2, 2), together[n : n + 1])
+
+
+def _squares(location, h, w, side):
+    """First column and first row of each square."""
+    exact = (location + 1) * location.new_tensor([w, h]) / 2 - (side - 1) / 2
+    return exact.floor().long().unbind(1)
+
+
+def _retina(images, location, size, scales, squares=_squares, shrink=F.avg_pool2d, pad="constant"):
+    """The right answer, image by image, with the parts that a wrong answer exchanges."""
+    _, _, h, w = images.shape
+    edge, result = size * 2**scales, []
+    padded = F.pad(images, (edge,) * 4, mode=pad)
+    for k in range(scales):
+        side, cut = size * 2**k, []
+        for image, left, top in zip(padded, *squares(location, h, w, side), strict=True):
+            cut.append(image[:, top + edge : top + edge + side, left + edge : left + edge + side])
+        result.append(shrink(torch.stack(cut), 2**k))
+    return torch.cat(result, dim=1)
+
+
+@wrong("task_06_1")
+def retina__rows_and_columns_exchanged(images, location, size, scales):
+    """x goes with columns and y with rows; here they are exchanged."""
+    return _retina(images, location, size, scales, lambda at, h, w, side: _squares(at.flip(1), h, w, side))
+
+
+@wrong("task_06_1")
+def retina__height_for_both_axes(images, location, size, scales):
+    """The height is used for both axes; on an image that is not square, x must be scaled by the width."""
+    return _retina(images, location, size, scales, lambda at, h, w, side: _squares(at, h, h, side))
+
+
+@wrong("task_06_1")
+def retina__place_is_the_corner(images, location, size, scales):
+    """The place is used as the corner of the square; it is its middle."""
+
+    def corner(location, h, w, side):
+        return ((location + 1) * location.new_tensor([w, h]) / 2).floor().long().unbind(1)
+
+    return _retina(images, location, size, scales, corner)
+
+
+@wrong("task_06_1")
+def retina__half_a_side_too_far(images, location, size, scales):
+    """Half of the side is taken off, not of the side less one: many squares lie one pixel too far up or left."""
+
+    def early(location, h, w, side):
+        return ((location + 1) * location.new_tensor([w, h]) / 2 - side / 2).floor().long().unbind(1)
+
+    return _retina(images, location, size, scales, early)
+
+
+@wrong("task_06_1")
+def retina__every_second_pixel(images, location, size, scales):
+    """The coarse squares are thinned out; each value must be the average of its block."""
+    return _retina(images, location, size, scales, shrink=lambda cut, block: cut[:, :, ::block, ::block])
+
+
+@wrong("task_06_1")
+def retina__largest_instead_of_average(images, location, size, scales):
+    """The coarse squares show the largest pixel of each block; they must show the average."""
+    return _retina(images, location, size, scales, shrink=F.max_pool2d)
+
+
+@wrong("task_06_1")
+def retina__coarsest_first(images, location, size, scales):
+    """The patches are right, but the coarsest comes first."""
+    patches = _retina(images, location, size, scales).split(images.shape[1], dim=1)
+    return torch.cat(patches[::-1], dim=1)
+
+
+@wrong("task_06_1")
+def retina__sides_grow_by_addition(images, location, size, scales):
+    """The sides are g, 3g, 5g; each square must be twice as wide as the one before."""
+    times = [2 * k + 1 for k in range(scales)]
+    patches = [_retina(images, location, size * n, 1, shrink=lambda cut, _, n=n: F.avg_pool2d(cut, n)) for n in times]
+    return torch.cat(patches, dim=1)
+
+
+@wrong("task_06_1")
+def retina__one_place_for_all(images, location, size, scales):
+    """Every image is looked at where the first one is; each has its own place."""
+    return _retina(images, location[:1].expand(len(images), 2), size, scales)
+
+
+@wrong("task_06_1")
+def retina__clamped_into_the_image(images, location, size, scales):
+    """Squares are pushed back into the image; they must stay around their place, with zeros beyond the border."""
+
+    def inside(location, h, w, side):
+        left, top = _squares(location, h, w, side)
+        return left.clamp(0, max(w - side, 0)), top.clamp(0, max(h - side, 0))
+
+    return _retina(images, location, size, scales, inside)
+
+
+# --- task 2: draw a place ---
+
+
+def choices(draw):
+    """Means near the border, noise, and a spread; most draws of the first two images leave the image."""
+    (b,) = draw.primes(1)
+    mean = 0.6 * draw.normal(b, 2)
+    mean[:2] = mean[:2].sign() * 0.9
+    noise = draw.normal(b, 2)
+    noise[:2] = mean[:2].sign() * (1 + draw.uniform(2, 2))
+    return mean.requires_grad_(), noise, draw.number(0.15, 0.5)
+
+
+@task("task_06_2", hint="The retina gets mean + std · noise, clipped to [−1, 1], and no gradient passes through it.")
+def test_place_is_the_clipped_draw(student, draw):
+    mean, noise, std = choices(draw)
+    place, _ = student.draw_place(mean, noise, std)
+    expected = [
+        [min(1.0, max(-1.0, m + std * e)) for m, e in zip(*row, strict=True)]
+        for row in zip(mean.tolist(), noise.tolist(), strict=True)
+    ]
+    assert_same(place.detach(), torch.tensor(expected, dtype=torch.float64))
+    assert not place.requires_grad
+
+
+@task("task_06_2", hint="The log-density of a Gaussian, summed over x and y, at the draw before clipping.")
+def test_log_probability_of_the_unclipped_draw(student, draw):
+    mean, noise, std = choices(draw)
+    _, log_prob = student.draw_place(mean, noise, std)
+    density = torch.exp(-noise.square().sum(1) / 2) / (2 * math.pi * std**2)
+    assert_same(log_prob.detach(), density.log())
+
+
+@task("task_06_2", hint="∂ log π / ∂ mean = (l − mean) / std², for draws inside and outside the image.")
+def test_gradient_for_the_mean(student, draw):
+    mean, noise, std = choices(draw)
+    _, log_prob = student.draw_place(mean, noise, std)
+    (gradient,) = torch.autograd.grad(log_prob.sum(), mean)
+    assert_same(gradient, noise / std)
+
+
+def _log_density(place, mean, std):
+    return -((place - mean) / std).square() / 2 - math.log(std) - math.log(2 * math.pi) / 2
+
+
+@wrong("task_06_2")
+def draw_place__density_of_the_clipped_place(mean, noise, std):
+    """The log-density is that of the clipped place, another random variable: at the border the gradient is biased."""
+    place = (mean + std * noise).detach().clamp(-1, 1)
+    return place, _log_density(place, mean, std).sum(1)
+
+
+@wrong("task_06_2")
+def draw_place__draw_not_detached(mean, noise, std):
+    """The draw moves along with the mean, so the log-density has no gradient at all: detach the draw."""
+    drawn = mean + std * noise
+    return drawn.clamp(-1, 1), _log_density(drawn, mean, std).sum(1)
+
+
+@wrong("task_06_2")
+def draw_place__mean_detached(mean, noise, std):
+    """The mean inside the log-density was detached: nothing is left to learn from."""
+    drawn = (mean + std * noise).detach()
+    return drawn.clamp(-1, 1), _log_density(drawn, mean.detach(), std).sum(1)
+
+
+@wrong("task_06_2")
+def draw_place__leaks_through_the_place(mean, noise, std):
+    """The log-density is right, but the place itself still carries a gradient back to the mean."""
+    drawn = mean + std * noise
+    return drawn.clamp(-1, 1), _log_density(drawn.detach(), mean, std).sum(1)
+
+
+@wrong("task_06_2")
+def draw_place__averaged_over_the_coordinates(mean, noise, std):
+    """The two log-densities are averaged; x and y are independent, so they must be added."""
+    drawn = (mean + std * noise).detach()
+    return drawn.clamp(-1, 1), _log_density(drawn, mean, std).mean(1)
+
+
+@wrong("task_06_2")
+def draw_place__without_the_normaliser(mean, noise, std):
+    """−log σ and −½ log 2π are missing: the gradient for the mean is right, the log-probability is not."""
+    drawn = (mean + std * noise).detach()
+    return drawn.clamp(-1, 1), (_log_density(drawn, mean, std) + math.log(std) + math.log(2 * math.pi) / 2).sum(1)
+
+
+@wrong("task_06_2")
+def draw_place__variance_for_standard_deviation(mean, noise, std):
+    """std is a standard deviation; it was used as a variance."""
+    drawn = (mean + std * noise).detach()
+    return drawn.clamp(-1, 1), _log_density(drawn, mean, math.sqrt(std)).sum(1)
+
+
+@wrong("task_06_2")
+def draw_place__not_clipped(mean, noise, std):
+    """The place for the retina is not clipped to [−1, 1]."""
+    drawn = (mean + std * noise).detach()
+    return drawn, _log_density(drawn, mean, std).sum(1)
+
+
+# --- task 3: three losses ---
+
+
+def episode(draw):
+    """logits b k, labels b, log_prob b t, baseline b t; about half of the images right; b = t, the trap."""
+    b, k = draw.primes(2, high=13)
+    logits = draw.normal(b, k)
+    labels = torch.where(draw.uniform(b) < 0.5, logits.argmax(1), draw.integers(0, k, b))
+    labels[0], labels[1] = logits[0].argmax(), (logits[1].argmax() + 1) % k
+    return logits.requires_grad_(), labels, draw.normal(b, b).requires_grad_(), draw.normal(b, b).requires_grad_()
+
+
+def gradient_or_zero(loss, leaf):
+    if not loss.requires_grad:
+        return torch.zeros_like(leaf)
+    (gradient,) = torch.autograd.grad(loss, leaf, retain_graph=True, allow_unused=True)
+    return torch.zeros_like(leaf) if gradient is None else gradient
+
+
+@task("task_06_3", hint="Compare with loops over images and glimpses: R is one number for each image.")
+def test_values_equal_the_loops(student, draw):
+    logits, labels, log_prob, baseline = episode(draw)
+    b = len(labels)
+    classification = squared = policy = 0.0
+    for n in range(b):
+        classification -= logits[n].log_softmax(0)[labels[n]].item() / b
+        reward = float(logits[n].argmax() == labels[n])
+        for t in range(b):
+            advantage = reward - baseline[n, t].item()
+            squared += advantage**2 / b**2
+            policy -= log_prob[n, t].item() * advantage / b
+    actual = student.hybrid_loss(logits, labels, log_prob, baseline)
+    for loss, expected in zip(actual, (classification, squared, policy), strict=True):
+        assert_same(loss.detach(), torch.tensor(expected, dtype=torch.float64))
+
+
+@task("task_06_3", hint="The policy's loss reaches the log-probabilities, and neither the baseline nor the logits.")
+def test_policy_trains_choices_alone(student, draw):
+    logits, labels, log_prob, baseline = episode(draw)
+    policy = student.hybrid_loss(logits, labels, log_prob, baseline)[2]
+    reward = (logits.argmax(1) == labels).double()
+    assert_same(gradient_or_zero(policy, log_prob), (baseline.detach() - reward[:, None]) / len(labels))
+    assert gradient_or_zero(policy, baseline).abs().max() == 0 == gradient_or_zero(policy, logits).abs().max()
+
+
+@task("task_06_3", hint="The baseline's loss reaches the baseline and nothing else.")
+def test_baseline_learns(student, draw):
+    logits, labels, log_prob, baseline = episode(draw)
+    squared = student.hybrid_loss(logits, labels, log_prob, baseline)[1]
+    reward = (logits.argmax(1) == labels).double()
+    assert_same(gradient_or_zero(squared, baseline), 2 * (baseline.detach() - reward[:, None]) / baseline.numel())
+    assert gradient_or_zero(squared, log_prob).abs().max() == 0 == gradient_or_zero(squared, logits).abs().max()
+
+
+def _losses(logits, labels, advantage, policy):
+    return F.cross_entropy(logits, labels), advantage.square().mean(), policy
+
+
+def _advantage(logits, labels, baseline):
+    return (logits.argmax(1) == labels).to(logits.dtype)[:, None] - baseline
+
+
+@wrong("task_06_3")
+def hybrid_loss__advantage_not_detached(logits, labels, log_prob, baseline):
+    """The advantage in the policy's loss still has a gradient: the baseline is bent to flatter the policy."""
+    a = _advantage(logits, labels, baseline)
+    return _losses(logits, labels, a, -(log_prob * a).sum(1).mean())
+
+
+@wrong("task_06_3")
+def hybrid_loss__detached_everywhere(logits, labels, log_prob, baseline):
+    """The advantage is detached in both losses, so the baseline never learns."""
+    a = _advantage(logits, labels, baseline).detach()
+    return _losses(logits, labels, a, -(log_prob * a).sum(1).mean())
+
+
+@wrong("task_06_3")
+def hybrid_loss__sign(logits, labels, log_prob, baseline):
+    """The sign of the policy's loss is wrong: rewarded choices become rarer."""
+    a = _advantage(logits, labels, baseline)
+    return _losses(logits, labels, a, (log_prob * a.detach()).sum(1).mean())
+
+
+@wrong("task_06_3")
+def hybrid_loss__no_baseline_in_the_policy(logits, labels, log_prob, baseline):
+    """The policy's loss uses the reward and not the advantage."""
+    a = _advantage(logits, labels, baseline)
+    return _losses(logits, labels, a, -(log_prob * (a + baseline).detach()).sum(1).mean())
+
+
+@wrong("task_06_3")
+def hybrid_loss__averaged_over_glimpses(logits, labels, log_prob, baseline):
+    """The policy's loss is averaged over the glimpses; the log-probabilities of one episode must be added."""
+    a = _advantage(logits, labels, baseline)
+    return _losses(logits, labels, a, -(log_prob * a.detach()).mean())
+
+
+@wrong("task_06_3")
+def hybrid_loss__reward_along_the_wrong_axis(logits, labels, log_prob, baseline):
+    """R has one number for each image and needs a second axis; here it was spread over the glimpses."""
+    a = (logits.argmax(1) == labels).to(logits.dtype) - baseline
+    return _losses(logits, labels, a, -(log_prob * a.detach()).sum(1).mean())
+
+
+@wrong("task_06_3")
+def hybrid_loss__log_prob_detached(logits, labels, log_prob, baseline):
+    """The log-probabilities were detached: they are the only way to the choices."""
+    a = _advantage(logits, labels, baseline)
+    return _losses(logits, labels, a, -(log_prob.detach() * a.detach()).sum(1).mean() + 0 * log_prob.sum())
+
+
+@wrong("task_06_3")
+def hybrid_loss__probability_as_reward(logits, labels, log_prob, baseline):
+    """The reward is the probability of the true class; the task asks for 1 or 0."""
+    reward = logits.softmax(1).gather(1, labels[:, None]).detach()
+    a = reward - baseline
+    return _losses(logits, labels, a, -(log_prob * a.detach()).sum(1).mean())
+
+
+# --- task 4: how noisy is the gradient? ---
+
+
+def moments(d, std, b):
+    """Mean and variance of ĝ by Gauss and Hermite's rule, exact for polynomials of this degree."""
+    points = torch.linalg.eigh(torch.diag(torch.arange(1, 10, dtype=torch.float64).sqrt(), 1), UPLO="U")
+    e, weight = points.eigenvalues, points.eigenvectors[0].square()
+    one = (-((std * e - d) ** 2) - b) * e / std
+    mean = (weight * one).sum()
+    return mean.item(), (weight * one.square()).sum().item() - mean.item() ** 2
+
+
+def numbers(draw):
+    """A way to go of either sign, a spread, a baseline."""
+    sign = 1 if draw.number(0, 1) < 0.5 else -1
+    return sign * draw.number(0.2, 2.0), draw.number(0.1, 1.5), draw.number(-2.0, 2.0)
+
+
+@task("task_06_4", hint="Only even powers of ε survive; the mean does not contain the baseline.")
+def test_mean(student, draw):
+    for d, std, b in [numbers(draw) for _ in range(6)]:
+        assert math.isclose(float(student.gradient_mean(d, std, b)), moments(d, std, b)[0], rel_tol=1e-9)
+
+
+@task("task_06_4", hint="E[ĝ²] − E[ĝ]², with E[ε²] = 1, E[ε⁴] = 3, E[ε⁶] = 15.")
+def test_variance(student, draw):
+    for d, std, b in [numbers(draw) for _ in range(6)]:
+        assert math.isclose(float(student.gradient_variance(d, std, b)), moments(d, std, b)[1], rel_tol=1e-9)
+
+
+@task("task_06_4", hint="The variance is a parabola in b; where is its lowest point?")
+def test_best_baseline(student, draw):
+    for d, std, _ in [numbers(draw) for _ in range(6)]:
+        left, middle, right = (moments(d, std, b)[1] for b in (-1.0, 0.0, 1.0))
+        lowest = (left - right) / (2 * (left - 2 * middle + right))
+        assert math.isclose(float(student.best_baseline(d, std)), lowest, rel_tol=1e-6)
+
+
+@wrong("task_06_4")
+def gradient_mean__with_the_baseline(d, std, baseline):
+    """The baseline is multiplied by ε, whose mean is zero: it drops out of the mean."""
+    return 2 * d - baseline / std
+
+
+@wrong("task_06_4")
+def gradient_mean__wrong_sign(d, std, baseline):
+    """The sign is wrong: the gradient must point from the mean to the target."""
+    return -2 * d
+
+
+@wrong("task_06_4")
+def gradient_mean__divided_by_the_spread(d, std, baseline):
+    """The σ of l − c = σε − d cancels the one in ε/σ."""
+    return 2 * d / std
+
+
+@wrong("task_06_4")
+def gradient_variance__second_moment(d, std, baseline):
+    """This is the mean of the square; subtract the square of the mean, 4d²."""
+    a = -(d**2 + baseline)
+    return (a**2 - 6 * a * std**2 + 15 * std**4) / std**2 + 12 * d**2
+
+
+@wrong("task_06_4")
+def gradient_variance__fourth_moment_is_one(d, std, baseline):
+    """E[ε⁴] is 3, not 1, and E[ε⁶] is 15."""
+    a = -(d**2 + baseline)
+    return (a**2 - 2 * a * std**2 + std**4) / std**2
+
+
+@wrong("task_06_4")
+def gradient_variance__without_the_baseline(d, std, baseline):
+    """The baseline is missing: it leaves the mean as it is and changes the variance."""
+    a = -(d**2)
+    return (a**2 - 6 * a * std**2 + 15 * std**4) / std**2 + 8 * d**2
+
+
+@wrong("task_06_4")
+def gradient_variance__score_and_reward_independent(d, std, baseline):
+    """The variances of reward and score are not simply multiplied: both depend on the same draw."""
+    reward_variance = 2 * std**4 + 4 * d**2 * std**2
+    return (reward_variance + (d**2 + std**2 + baseline) ** 2) / std**2
+
+
+@wrong("task_06_4")
+def best_baseline__mean_reward(d, std):
+    """This is the mean reward, −d² − σ²: near the best one, but draws with a large ε weigh more."""
+    return -(d**2) - std**2
+
+
+@wrong("task_06_4")
+def best_baseline__reward_at_the_mean(d, std):
+    """This is the reward at the mean; the spread of the draws costs 3σ² more."""
+    return -(d**2)
+
+
+@wrong("task_06_4")
+def best_baseline__sign(d, std):
+    """Rewards are negative here, and so is the best baseline."""
+    return d**2 + 3 * std**2
+
+
+# --- task 5: repair an agent that leaks ---
+
+
+def _crop(images, place, size):
+    h, w = images.shape[2:]
+    steps = torch.arange(size, dtype=images.dtype) - (size - 1) / 2
+    x, y = place[:, :1] + steps * 2 / w, place[:, 1:] + steps * 2 / h
+    grid = torch.stack([x[:, None, :].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], dim=-1)
+    return F.grid_sample(images, grid, align_corners=False)[:, 0]
+
+
+class _Agent(nn.Module):
+    """The right agent in small steps, each of which a wrong answer changes."""
+
+    def __init__(self, size, hidden, classes, std):
+        super().__init__()
+        self.size, self.hidden, self.std = size, hidden, std
+        self.see = nn.Linear(size * size + 2, hidden)
+        self.core = nn.RNNCell(hidden, hidden)
+        self.locate = nn.Linear(hidden, 2)
+        self.expect = nn.Linear(hidden, 1)
+        self.classify = nn.Linear(hidden, classes)
+
+    def look(self, images, place, state):
+        seen = torch.cat([_crop(images, place, self.size).flatten(1), place], dim=1)
+        return self.core(self.see(seen).relu(), state)
+
+    def mean(self, state):
+        return self.locate(state.detach())
+
+    def expected(self, state):
+        return self.expect(state.detach())[:, 0]
+
+    def place(self, mean, noise):
+        return (mean + self.std * noise).detach()
+
+    def log_prob(self, place, mean):
+        return _log_density(place, mean, self.std).sum(1)
+
+    def remember(self, state):
+        return state
+
+    def reward(self, logits, labels):
+        return (logits.argmax(1) == labels).to(logits.dtype)
+
+    def factor(self, advantage):
+        return advantage.detach()
+
+    def forward(self, images, noise, labels):
+        state = self.look(images, images.new_zeros(len(images), 2), images.new_zeros(len(images), self.hidden))
+        mean, expected = self.mean(state), self.expected(state)
+        place = self.place(mean, noise)
+        logits = self.classify(self.look(images, place, self.remember(state)))
+        advantage = self.reward(logits, labels) - expected
+        policy = -(self.log_prob(place, mean) * self.factor(advantage)).mean()
+        return F.cross_entropy(logits, labels), advantage.square().mean(), policy
+
+
+def agents(student, draw):
+    """The student's agent and the right one with the same random weights; images, noise and labels."""
+    b, h, w, hidden, classes = draw.primes(5, high=13)
+    std = draw.number(0.2, 0.6)
+    right = _Agent(3, hidden, classes, std).double()
+    for parameter in right.parameters():
+        parameter.data = draw.normal(*parameter.shape) / 2
+    yours = student.RepairedAgent(3, hidden, classes, std).double()
+    yours.load_state_dict(right.state_dict())
+    return yours, right, (draw.uniform(b, 1, h, w), draw.normal(b, 2), draw.integers(0, classes, b))
+
+
+@task("task_06_5", hint="The three losses keep their values; only gradients are cut.")
+def test_the_values_stay(student, draw):
+    yours, right, data = agents(student, draw)
+    for mine, expected in zip(yours(*data), right(*data), strict=True):
+        assert_same(mine.detach(), expected.detach())
+
+
+def same_gradients(student, draw, which):
+    yours, right, data = agents(student, draw)
+    expected_loss, loss = right(*data)[which], yours(*data)[which]
+    parameters = dict(yours.named_parameters())
+    for name, parameter in right.named_parameters():
+        assert_same(gradient_or_zero(loss, parameters[name]), gradient_or_zero(expected_loss, parameter))
+
+
+@task(
+    "task_06_5", hint="Classification trains see, core and classify, through both looks, and not through the place."
+)
+def test_gradients_of_classification(student, draw):
+    same_gradients(student, draw, 0)
+
+
+@task("task_06_5", hint="The baseline's loss trains expect and nothing else.")
+def test_gradients_of_the_baseline(student, draw):
+    same_gradients(student, draw, 1)
+
+
+@task("task_06_5", hint="The policy's loss trains locate and nothing else, by (l − mean)/std² times the advantage.")
+def test_gradients_of_the_policy(student, draw):
+    same_gradients(student, draw, 2)
+
+
+@wrong("task_06_5")
+class RepairedAgent__place_not_detached(_Agent):
+    """The draw still carries a gradient: classification trains locate through the crop, the policy trains nothing."""
+
+    def place(self, mean, noise):
+        return mean + self.std * noise
+
+
+@wrong("task_06_5")
+class RepairedAgent__detached_for_the_density_only(_Agent):
+    """The draw is detached in the log-density, but the crop still passes the classification's gradient to locate."""
+
+    def place(self, mean, noise):
+        return mean + self.std * noise
+
+    def log_prob(self, place, mean):
+        return super().log_prob(place.detach(), mean)
+
+
+@wrong("task_06_5")
+class RepairedAgent__policy_shapes_the_memory(_Agent):
+    """The state goes into locate with its gradient: the policy's loss trains see and core."""
+
+    def mean(self, state):
+        return self.locate(state)
+
+
+@wrong("task_06_5")
+class RepairedAgent__baseline_shapes_the_memory(_Agent):
+    """The state goes into expect with its gradient: the baseline's loss trains see and core."""
+
+    def expected(self, state):
+        return self.expect(state)[:, 0]
+
+
+@wrong("task_06_5")
+class RepairedAgent__baseline_bent_by_the_policy(_Agent):
+    """The advantage is a factor in the policy's loss and must be a number there: its gradient bends the baseline."""
+
+    def factor(self, advantage):
+        return advantage
+
+
+@wrong("task_06_5")
+class RepairedAgent__memory_cut_between_looks(_Agent):
+    """One cut too many: the second look gets a detached state, so the first look learns nothing from the answer."""
+
+    def remember(self, state):
+        return state.detach()
+
+
+@wrong("task_06_5")
+class RepairedAgent__mean_detached(_Agent):
+    """One cut too many: the mean was detached, and the location head learns nothing from anything."""
+
+    def mean(self, state):
+        return self.locate(state).detach()
+
+
+@wrong("task_06_5")
+class RepairedAgent__clipped_draw(_Agent):
+    """The draw was clipped before its density was taken; the values of the losses must stay."""
+
+    def place(self, mean, noise):
+        return super().place(mean, noise).clamp(-1, 1)
+
+
+@wrong("task_06_5")
+class RepairedAgent__reward_with_a_gradient(_Agent):
+    """The reward became the probability of the label, with a gradient; it is 1 or 0."""
+
+    def reward(self, logits, labels):
+        return logits.softmax(1).gather(1, labels[:, None])[:, 0]
