@@ -108,7 +108,8 @@ print("reshape = convolution = course_lib:", list(as_reshape.shape))
 # Only token 0 is read out at the end. It asks the patches, layer by layer, and collects the answer: "where to look" is its row of the maps.
 
 # %% [markdown]
-# **The block, token by token and head by head.** Note that LN stands on the branch ("pre-norm"): the sum itself is never touched.
+# **The block, token by token and head by head.** LN stands on the branch ("pre-norm"), so the sum itself is never touched and a token can pass all blocks
+# unharmed. (The Transformer of lesson 01's paper put it on the sum, and needs a careful warm-up.)
 
 
 # %%
@@ -259,7 +260,7 @@ def no_positions():
 
 
 # %% [markdown]
-# **Five settings, three seeds, 160 steps each.** This takes about half a minute. (The ViT on images shuffled alike needs no training: we proved its result.)
+# **Five settings, three seeds, 160 steps each.** This takes about half a minute. (The ViT on images shuffled alike is left out: by what we just proved, its row would be the first.)
 
 # %%
 alike, alike_test = shuffle(images, 0, alike=True), shuffle(test, 0, alike=True)
@@ -333,7 +334,7 @@ assert lost["ViT"] > 0.3 and lost["CNN"] < 0.2
 #
 # ## A ViT that has learned
 #
-# The repository holds a small ViT trained for eight minutes ([train_vit.py](../course_lib/data/train_vit.py)): pictures of 64 × 64 pixels, 8 × 8 patches, four layers of four heads.
+# The repository holds a small ViT trained for eight minutes ([train_vit.py](../course_lib/data/train_vit.py)): pictures of 64 × 64 pixels in patches of 8 × 8, hence 64 words; four layers of four heads.
 # Each picture is a piece of a photograph with one handwritten digit and pieces of others pasted on it; the answer is the whole digit. Nobody told it *where* the digit is.
 #
 # One concession: its patch embedding is not one large convolution but three small ones (a *convolutional stem*, Xiao et al., arXiv 2106.14881). With the
@@ -416,8 +417,8 @@ for name, share in shares.items():
 
 # %% [markdown]
 # **Read it.** Random weights know nothing: exactly the share of the area. The last layer alone puts little more than a third into the square. Rollout puts more than half
-# there. And the reason is a surprise: the class token finds the digit *in the first layer* (80 %), and later layers look almost everywhere. Then tokens no longer stand for
-# their patches: they carry what they have read before.
+# there. And the reason is a surprise: the class token finds the digit *in the first layer* (80 %), and later layers look almost everywhere. By then a token need not stand for
+# its patch any more: it carries what it has read before.
 
 # %%
 assert abs(shares["rollout, random weights"] - shares["area of the square"]) < 0.03
@@ -427,7 +428,7 @@ print("rollout beats the last layer by more than 10 points, and area by more tha
 
 # %% [markdown]
 # **Does the network need what the map shows?** A map inside the square only proves that it agrees with *us*. So cover the eight patches (of 64) that a map ranks
-# highest with the picture's mean colour, and ask again. *Before running: cover by rollout, by the last layer, at random: which hurts most?*
+# highest with the picture's mean colour, and ask again. *Before running: cover by rollout, by the first layer, by the last layer, at random: which hurts most?*
 
 
 # %%
@@ -439,8 +440,9 @@ def cover(ranks):
 
 
 # %%
-random_ranks = torch.rand(300, 64, generator=torch.Generator().manual_seed(0))
-ranks = {"by rollout": rolled, "by the last layer": last, "at random": random_ranks, "least rollout": -rolled}
+random_ranks, first = torch.rand(300, 64, generator=torch.Generator().manual_seed(0)), maps[0].mean(dim=1)[:, 0, 1:]
+ranks = {"by rollout": rolled, "by the first layer": first, "by the last layer": last}
+ranks |= {"at random": random_ranks, "least rollout": -rolled}
 covered = {name: accuracy(reader, cover(rank), pictures.labels) for name, rank in ranks.items()}
 
 # %%
@@ -448,11 +450,12 @@ for name, share in covered.items():
     print(f"covered {name:18} about {5 * round(20 * (share_right - share)):2} points lost")
 assert share_right - covered["by rollout"] > 2 * (share_right - covered["at random"])
 assert covered["by rollout"] < covered["by the last layer"] - 0.05
-assert share_right - covered["least rollout"] < 0.1
+assert share_right - covered["least rollout"] < 0.1 and covered["by the first layer"] < covered["by rollout"]
 
 # %% [markdown]
 # **Read it.** Eight patches of 64, chosen by rollout, cost four times as many answers as eight at random; the eight it ranks lowest cost nothing. So the map shows what is
-# needed, not only what we like to see.
+# needed, not only what we like to see. *But the first layer alone is better still.* Rollout mixes it with later layers, whose tokens no longer speak of one place. It beats the last
+# layer, which most tools show; it is not the best that can be had.
 #
 # *Does it also tell when the network errs?* We compare how much of the rollout lies inside the square, for right and for wrong answers.
 
@@ -504,7 +507,7 @@ steer(
 )
 
 # %% [markdown]
-# The same without a widget: the class token in the first and in the last layer, and two patches.
+# The same without a widget: the class token in the first and in the last layer, and a corner of the background, asked with two heads of layer 2.
 
 # %% tags=["static"]
 figure = new_figure(7.0, 9.4)
@@ -607,7 +610,7 @@ assert near > far + 0.2
 
 # %% [markdown]
 # **Read it.** The table was random at the start, 65 unordered vectors. Training has sorted it: neighbours are alike. What it encodes most clearly is not row or column but the *distance
-# to the border*: middle against edge. A digit always lies wholly inside the picture, so a stroke at the border is likely to be a piece.
+# to the border*: middle against edge. Perhaps because a digit always lies wholly inside the picture, and a stroke at the border is likely to be a piece.
 #
 # *Before running: put the same average vector at all places. How many answers are lost?*
 
@@ -619,8 +622,8 @@ print(f"all places alike: fewer than 10 points lost: {lost < 0.1}")
 assert lost < 0.1
 
 # %% [markdown]
-# **Hardly any.** This contradicts our first experiment, and the reason is the stem: its tokens overlap, each knows 15 × 15 pixels and more around its square, so a bag of them can be pieced
-# together like a jigsaw. In the digits' ViT no token knew its neighbours. *A pretty picture of positions does not mean that the network needs them.*
+# **Hardly any.** That is not what the digits' ViT did. We think that the stem is the reason: its tokens see 15 × 15 pixels each and overlap, so a bag of them can be pieced together like
+# a jigsaw, while the patches of the first ViT shared nothing. Whatever the reason: *a pretty picture of positions does not mean that the network needs them.*
 
 # %% [markdown]
 # ## Larger pictures
@@ -653,8 +656,8 @@ wide = at_size(64, 128)
 with torch.no_grad():
     named = wide(pairs[:150]).argmax(dim=1)
 one_of_both = ((named == pictures.labels[:150]) | (named == pictures.labels[150:])).float().mean()
-print(f"it names one of the two in more than 80 % of the pairs: {bool(one_of_both > 0.8)}")
-assert one_of_both > 0.8
+print(f"it names one of the two in more than 70 % of the pairs: {bool(one_of_both > 0.7)}")
+assert one_of_both > 0.7
 
 # %%
 with torch.no_grad():
@@ -684,7 +687,7 @@ for side in (96, 128):
     assert big < usual - 0.1
 
 # %% [markdown]
-# More picture is no problem: the words are the old ones, only more. Enlarged pictures have new words, strokes twice as wide, and accuracy falls. Interpolating positions
+# More picture is no problem: the words are the old ones, only more. Enlarged pictures have new words, strokes up to twice as wide, and accuracy falls. Interpolating positions
 # does not help with that, which is why the paper *fine-tunes* at the new size. And code bases interpolate differently (`method=`): bicubic, with or without antialiasing, or
 # bilinear with aligned corners. Use the one that the weights were trained with.
 
