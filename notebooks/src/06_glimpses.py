@@ -33,7 +33,7 @@ from course_lib.training import fit, repeat
 # %% [markdown]
 # ## A retina by hand
 #
-# Your eye sees sharply in a spot as wide as two thumbs at arm's length, and coarsely around it. A retina copies that: a small
+# Your eye sees sharply in a spot about as wide as your thumb at arm's length, and coarsely around it. A retina copies that: a small
 # square of pixels, then a square twice as wide, shrunk to the same size, and so on. A place (x, y) has x = −1 at the left
 # edge and 1 at the right, y = −1 on top and 1 below.
 #
@@ -186,8 +186,8 @@ figure
 
 # %% [markdown]
 # *Alt text:* three rows, each the photograph with four nested squares and what is seen from there. From the face: the face is sharp,
-# the rest of the head coarse. From the flag at the left and from the upper right corner: something sharp in the middle,
-# coarse squares around it, black beyond the widest square and beyond the border of the photograph.
+# the rest of the head coarse. From the sleeve at the left: the sleeve is sharp, a purple blob of squares hints at a badge. From the
+# upper right corner: pieces of a rocket. All is black beyond the widest square and beyond the border of the photograph.
 
 # %% [markdown]
 # **Read it.** The widest patch tells that something bright is over there; only a look there would tell what. And what it costs
@@ -533,7 +533,7 @@ figure
 
 # %% [markdown]
 # *Alt text:* fourteen small canvases, each with an arrow from the middle to a chosen place and a square there. Most arrows point
-# towards the side on which the digit lies; the squares often cut the digit, and some lie beside it.
+# towards the side on which the digit lies; the squares often cut the digit, some lie beside it, and some far away.
 
 # %% [markdown]
 # **Measure what the picture suggests.** Does the place follow the digit? And does the answer depend on it? Give each canvas the
