@@ -65,9 +65,11 @@ assert draws.unique().tolist() == [0, 4, 10] and abs(draws.mean() - 3.5) < 0.2
 #
 # $$\alpha = \mathrm{softmax}(e) \qquad r_{\mathrm{soft}} = \sum_n \alpha_n v_n \qquad r_{\mathrm{hard}} = v_n, \; n \sim \alpha$$
 #
+# $n \sim \alpha$ means: draw the place n, with the probabilities α.
+#
 # | symbol | name | shape | in words |
 # |---|---|---|---|
-# | $e$ | scores | n | how well each place fits |
+# | $e$ | scores | n | how well each place fits; lesson 01 wrote s |
 # | $\alpha$ | weights | n | the share of each place, or its probability; sum 1 |
 # | $v$ | values | n d | what lies at each place |
 # | $r$ | read | d | what the rest of the network sees |
@@ -92,7 +94,11 @@ print("loops = product = course_lib:", list(product.shape), "= b d")
 # %% [markdown]
 # ## Which gradient reaches the scores?
 #
-# **The soft read has one**: $\partial r / \partial e_n = \alpha_n (v_n - r)$. A value above the mean wants more weight.
+# **The soft read has one.** When $e_n$ grows, place n gains weight, and every place, n too, pays for it by its share:
+#
+# $$\frac{\partial \alpha_m}{\partial e_n} = \alpha_m \bigl([m = n] - \alpha_n\bigr) \qquad \frac{\partial r}{\partial e_n} = \sum_m \frac{\partial \alpha_m}{\partial e_n}\, v_m = \alpha_n (v_n - r)$$
+#
+# where $[m = n]$ is 1 if m is n, and 0 otherwise. So to raise the read, raise the scores of values above it.
 # *Before running: r = 3.5. What is the gradient for the value 10, whose weight is one quarter?*
 
 # %%
@@ -102,25 +108,48 @@ print("gradient", [round(g, 3) for g in gradient.tolist()])
 torch.testing.assert_close(gradient, alpha * (values[:, 0] - 3.5))
 
 # %% [markdown]
-# **The hard read has none.** Picking is a step: move a score a little, and the same place is picked. But the *log-probability* of
+# **The hard read has none.** Picking is a step: move a score a little, and with the same luck the same place is picked. But the *log-probability* of
 # the place that was picked depends smoothly on the scores. That is where we will take hold.
 
 # %%
 read = hard_read(e, values, generator=generator)
-print("gradient through the value:", read.value.requires_grad, "  through its log-probability:", read.log_prob.requires_grad)
+print(
+    "gradient through the value:",
+    read.value.requires_grad,
+    "  through its log-probability:",
+    read.log_prob.requires_grad,
+)
 assert not read.value.requires_grad and read.log_prob.requires_grad
 
 # %% [markdown]
 # ## REINFORCE: a gradient without a derivative
 #
-# What we want to lower is the *expected* loss $J = \sum_n \alpha_n L(v_n)$. Because $\partial \alpha_n = \alpha_n\, \partial \log \alpha_n$,
+# Say that to have read $v_n$ costs $L(v_n)$, the *loss*. What we want to lower is its mean over the draws, the *expected* loss
+# $J = \sum_n \alpha_n L(v_n)$. Write ∂ for the gradient with respect to the scores, and E for the mean over draws. Since
+# $\partial \log \alpha_n = \partial \alpha_n / \alpha_n$,
 #
-# $$\partial J = \sum_n \alpha_n\, L(v_n)\, \partial \log \alpha_n = E\bigl[L(v_n)\, \partial \log \alpha_n\bigr]$$
+# $$\partial J = \sum_n L(v_n)\, \partial \alpha_n = \sum_n \alpha_n\, L(v_n)\, \partial \log \alpha_n = E\bigl[L(v_n)\, \partial \log \alpha_n\bigr]$$
 #
 # So draw a place and multiply its loss by the gradient of its log-probability: on average this is right. It is called *REINFORCE*
-# (Williams, 1992). In code one minimises a *surrogate*, $-\log \alpha_n \cdot R$, where the *reward* $R = -L(v_n)$ is a mere number.
+# (Williams, 1992). And that gradient is simple: dividing the formula for $\partial \alpha_m$ above by $\alpha_m$ gives $\partial \log \alpha_m / \partial e_n = [m = n] - \alpha_n$.
 #
-# With eight places we need not believe it: we go through all of them.
+# **By hand.** Let the loss be the value itself, 0, 4 or 10, and look at the third score. A draw of the third place says
+# $10 \cdot (1 - \frac14)$, one of the second $4 \cdot (0 - \frac14)$, one of the first 0. *Before running: what is the mean of
+# 0, −1 and 7.5 under ½, ¼, ¼?*
+
+# %%
+direction = torch.tensor([0.0, 0.0, 1.0]) - alpha[2]  # of the third score, for each draw
+said = values[:, 0] * direction
+print(f"a draw of the second place says {said[1]}, of the third {said[2]}; on average {alpha @ said}")
+torch.testing.assert_close(alpha @ said, gradient[2])
+
+# %% [markdown]
+# The third entry of the gradient above, as it must be: when the loss is the value, J is the soft read.
+#
+# In code one minimises a *surrogate*, $-\log \alpha_n \cdot R$, where the *reward* $R = -L(v_n)$ is a mere number to which no gradient
+# flows. The value of the surrogate means nothing; its gradient is the one above.
+#
+# **With eight places we go through all of them**, instead of drawing.
 
 
 # %%
@@ -154,14 +183,26 @@ print("averaged over all places, REINFORCE is exact")
 # %% [markdown]
 # ## A baseline
 #
-# All rewards here are negative, so every draw makes its own place *less* likely; some more, some less. Only the difference
-# says anything. So take a number b, the *baseline*, off the reward. Since
-# $E[\partial \log \alpha_n] = \partial \sum_n \alpha_n = 0$, the average stays right.
+# All rewards of the eight places are negative, so every draw makes its own place *less* likely; some more, some less. Only the
+# difference says anything. So take a number b, the *baseline*, off the reward. The average stays right, because b is multiplied by
+#
+# $$E[\partial \log \alpha_n] = \sum_n \alpha_n\, \partial \log \alpha_n = \sum_n \partial \alpha_n = \partial \sum_n \alpha_n = \partial\, 1 = 0$$
+#
+# **By hand, once more**: the rewards are 0, −4 and −10, their mean is −3.5. Take it off, and the losses 0, 4, 10 become −3.5, 0.5, 6.5.
+
+# %%
+said = (values[:, 0] - 3.5) * direction
+print("the three draws say", said.tolist(), "and on average", (alpha @ said).item())
+torch.testing.assert_close(alpha @ said, gradient[2])
+
+# %% [markdown]
+# The same average; but the draws now lie between −0.1 and 4.9 instead of −1 and 7.5. Back to the eight places.
 # *Before running: is it still right with an absurd baseline, 100?*
 
 # %%
 for b in (-3.0, 100.0):
-    torch.testing.assert_close(average_of_all_draws(baseline=b), exact, atol=1e-4, rtol=1e-4)
+    average = average_of_all_draws(baseline=b)
+    torch.testing.assert_close(average, exact, atol=1e-4, rtol=0)  # large terms cancel: float32 keeps fewer digits
 print("averaged over all places, REINFORCE is exact with any baseline")
 
 # %% [markdown]
@@ -173,7 +214,7 @@ def exact_variance(baseline, e, memory, loss_of):
     """The variance of one draw of REINFORCE, summed over its entries."""
     alpha, loss = e.softmax(0), loss_of(memory)
     directions = torch.autograd.functional.jacobian(lambda e: e.log_softmax(0), e)  # draw n
-    estimates = (loss + baseline)[:, None] * directions  # the reward is −loss
+    estimates = (loss + baseline)[:, None] * directions  # −(R − b), since R is −loss
     return (alpha[:, None] * (estimates - alpha @ estimates).square()).sum().item()
 
 
@@ -187,24 +228,40 @@ axes = figure.subplots()
 variances = [exact_variance(b, e, memory, loss_of) for b in baselines]
 plot_lines(axes, baselines, {"variance": variances}, xlabel="baseline b", ylabel="variance of one draw")
 axes.axvline(-mean_loss, color="grey", linestyle=":")
+axes.text(-mean_loss + 0.05, 6.5, "mean reward")
 axes.set_ylim(0)
 figure
 
 # %% [markdown]
-# *Alt text:* a parabola over the baseline. Its lowest point lies next to a dotted line at the mean reward; there it is a fifth of
+# *Alt text:* a parabola over the baseline. Its lowest point lies next to a dotted line titled "mean reward"; there it is a fifth of
 # what it is at b = 0.
 #
-# **The mean reward is a good baseline.** Is it the best one? Nearly: the parabola's minimum lies beside it. In the exercise you derive where. In
-# three such examples the best baseline of a fine grid saves less than one hundredth more.
+# **The mean reward is a good baseline.** Is it the best one? A parabola is known from three of its points, so we need not search for
+# its lowest one. In the exercise you derive where it lies.
+
 
 # %%
+def three_variances(seed):
+    """Without a baseline, with the mean reward, and with the best baseline: the lowest point of the parabola."""
+    e, memory, loss_of = example(seed)
+    mean_reward = -(e.softmax(0) @ loss_of(memory)).item()
+    left, at, right = (exact_variance(mean_reward + step, e, memory, loss_of) for step in (-1, 0, 1))
+    best = at - (right - left) ** 2 / (8 * (left + right - 2 * at))
+    return exact_variance(0.0, e, memory, loss_of), at, best
+
+
+# %%
+without, at_mean, best = torch.tensor([three_variances(seed) for seed in range(100)]).T
 for seed in (0, 1, 2):
-    problem = example(seed)
-    mean_reward = -(problem[0].softmax(0) @ problem[2](problem[1])).item()
-    at_mean, without = exact_variance(mean_reward, *problem), exact_variance(0.0, *problem)
-    best = min(exact_variance(mean_reward * (0.9 + k / 200), *problem) for k in range(41))
-    print(f"variance without : mean reward : best = {without / at_mean:.1f} : 1.0 : {best / at_mean:.1f}")
-    assert without > 3 * at_mean and 0.99 * at_mean < best <= at_mean
+    print(f"example {seed}: without : mean reward = {without[seed] / at_mean[seed]:.1f} : 1.0")
+print(f"best, as a share of mean reward, in 100 examples: median {(best / at_mean).median():.2f}")
+assert (without > at_mean).all() and (best / at_mean).median() > 0.98 and (best / at_mean).min() < 0.33
+worst_case = example(int((best / at_mean).argmin()))
+assert 0.75 < worst_case[0].softmax(0).max() < 0.8
+
+# %% [markdown]
+# In all of a hundred examples the mean reward is better than no baseline, and in most of them nearly the best. Not in all: in one, where a
+# single place has nearly four fifths of the weight, the best baseline leaves less than a third of its variance.
 
 # %% [markdown]
 # ## Soft and hard want different things
@@ -224,29 +281,42 @@ assert (of_the_mean, mean_of_losses) == (0, 1)
 #
 # **Do the two gradients at least point the same way?** A cosine of 1 would mean yes.
 
+
 # %%
-for seed in (0, 1, 2):
-    scores_8, values_8, distance = example(seed)
-    (hard,) = torch.autograd.grad(scores_8.softmax(0) @ distance(values_8), scores_8)
-    (soft,) = torch.autograd.grad(distance(soft_read(scores_8, values_8)), scores_8)
-    cosine = torch.cosine_similarity(hard, soft, dim=0).item()
-    print(f"example {seed}: cosine {cosine:.2f}")
-    assert cosine < 0 if seed == 0 else cosine > 0.9
+def cosine(seed):
+    """Between the gradients of the mean of the losses and of the loss of the mean."""
+    e, memory, loss_of = example(seed)
+    (hard,) = torch.autograd.grad(e.softmax(0) @ loss_of(memory), e)
+    (soft,) = torch.autograd.grad(loss_of(soft_read(e, memory)), e)
+    return torch.cosine_similarity(hard, soft, dim=0)
+
+
+# %%
+cosines = torch.stack([cosine(seed) for seed in range(100)])
+print("examples 0, 1, 2:", [round(c, 2) for c in cosines[:3].tolist()])
+print(f"of 100 examples: above one half {(cosines > 0.5).sum()}, negative {(cosines < 0).sum()}")
+assert cosines[0] < 0 and 0 < (cosines < 0).sum() < 10 and (cosines > 0.5).sum() > 75
 
 # %% [markdown]
-# Often, and not always: in example 0 a small step that helps the soft reader harms the hard one. A network
+# Mostly, and not always: example 0 is one of the rare ones where a small step that helps the soft reader harms the hard one. A network
 # trained softly and then used hard was trained for something else.
-#
+
+# %% [markdown]
 # ## Between the two: noise and a temperature
 #
-# Add *Gumbel noise* $g_n = -\log E_n$, with $E_n$ from the exponential distribution, to the scores. Then **the largest of $e_n +
-# g_n$ is a draw from
-# softmax(e)**. Check it with our weights, one half and two quarters:
+# Add *Gumbel noise* $g_n = -\log E_n$ to the scores, where each $E_n = -\log U_n$ comes from the exponential distribution and $U_n$ from the
+# uniform one. Then **the largest of $e_n + g_n$ is a draw from softmax(e)**. For $e_n + g_n = -\log (E_n / \exp e_n)$: think of a
+# clock at each place that rings after $E_n / \exp e_n$ seconds, hence at the rate $\exp e_n$. The first to ring has the largest sum, and
+# the chance to be first is the share of all rates, which is α. Check it with our weights, one half and two quarters:
 
 # %%
-noise = -torch.empty(10_000, 3).exponential_(generator=generator).log()
+noise = -(-torch.rand(10_000, 3, generator=generator).log()).log()
 share = (scores + noise).argmax(dim=1).bincount() / 10_000
-print("shares of the places:", [round(s, 2) for s in (share * 20).round().div(20).tolist()], "(to the nearest twentieth)")
+print(
+    "shares of the places:",
+    [round(s, 2) for s in (share * 20).round().div(20).tolist()],
+    "(to the nearest twentieth)",
+)
 assert (share - alpha).abs().max() < 0.02
 
 # %% [markdown]
@@ -261,7 +331,13 @@ assert (share - alpha).abs().max() < 0.02
 e3 = scores.clone().requires_grad_()
 nearly = gumbel_read(e3, values, temperature=0.5, generator=torch.Generator().manual_seed(5))
 exactly = straight_through_read(e3, values, temperature=0.5, generator=torch.Generator().manual_seed(5))
-print(f"Gumbel-softmax reads {nearly.item():.1f}, straight-through {exactly.item():.0f}")
+print(
+    "reads 0, 4 or 10:   Gumbel-softmax",
+    nearly.item() in (0, 4, 10),
+    "  straight-through",
+    exactly.item() in (0, 4, 10),
+)
+assert nearly.item() not in (0, 4, 10) and exactly.item() in (0, 4, 10)
 torch.testing.assert_close(torch.autograd.grad(nearly.sum(), e3), torch.autograd.grad(exactly.sum(), e3))
 
 # %% [markdown]
@@ -281,14 +357,14 @@ show_images(train.cells[0], ["real" if k == train.places[0] else "" for k in ran
 #
 # A searcher that is not quite sure: score 3 for the real cell, plus a random number for every cell. **Move τ, without noise and
 # with three draws of it.** Below the
-# bars lie the cells, at the right what is read.
+# bars lie the cells, at the right what is read: all cells, added up with the bars as weights.
 
 # %%
 row_cells = train.cells[0]
 row_scores = 3 * F.one_hot(train.places[0], 9) + torch.randn(9, generator=torch.Generator().manual_seed(1))
 row_noise = {"none": torch.zeros(9)}
-for k, seed in enumerate((1, 2, 4), start=1):
-    row_noise[f"draw {k}"] = -torch.empty(9).exponential_(generator=torch.Generator().manual_seed(seed)).log()
+for k, seed in enumerate((10, 3, 6), start=1):
+    row_noise[f"draw {k}"] = -(-torch.rand(9, generator=torch.Generator().manual_seed(seed)).log()).log()
 
 
 # %%
@@ -311,20 +387,20 @@ steer(
 )
 
 # %% tags=["static"]
-settings = [(0.1, "none"), (1, "none"), (10, "none"), (0.1, "draw 1"), (0.1, "draw 2")]
-figure = new_figure(7.0, 7.5)
-for panel, (temperature, noise) in zip(figure.subfigures(5, 1), settings):
+settings = [(0.1, "none"), (1, "none"), (10, "none"), (0.1, "draw 1"), (0.1, "draw 2"), (10, "draw 1")]
+figure = new_figure(7.0, 9.0)
+for panel, (temperature, noise) in zip(figure.subfigures(6, 1), settings):
     draw_read(panel, temperature, noise)
 figure
 
 # %% [markdown]
-# *Alt text:* five rows; each shows nine cells with a bar for the weight above each, and at the right the image that is read. Without noise: at
+# *Alt text:* six rows; each shows nine cells with a bar for the weight above each, and at the right the image that is read. Without noise: at
 # τ = 0.1 one bar reaches 1, and the digit is read; at τ = 1 the bar of the digit has 0.32 and the image is a grey blur; at τ = 10
 # all bars are about
-# 0.11. At τ = 0.1 draw 1 reads a scrambled cell, draw 2 the digit.
+# 0.11. At τ = 0.1 draw 1 reads a scrambled cell, draw 2 the digit. At τ = 10 the bars of draw 1 lie between 0.09 and 0.15.
 #
 # **Read it.** Without noise a small τ always reads the likeliest place. With noise it reads one place, *not always the same*: that is what hard
-# reading needs to find out which places pay. A large τ drowns the noise, too, and both become the plain average.
+# reading needs to find out which places pay. A large τ drowns the noise, too: with it or without, the read is nearly the plain average.
 
 # %% [markdown]
 # ## Bias and variance
@@ -369,9 +445,11 @@ measured = {name: bias_and_variance(estimate) for name, estimate in estimators.i
 # %%
 figure = new_figure(7.0, 2.8)
 axes = figure.subplots(1, 2, sharey=True)
-for panel, k, label in zip(axes, (0, 1), ("bias", "variance")):
+for panel, k, label in zip(axes, (0, 1), ("bias", "variance of one draw, logarithmic")):
     panel.barh(list(measured), [pair[k] for pair in measured.values()], color=COLOURS[k])
     panel.set(xlabel=label)
+marks = [(spread / MANY) ** 0.5 for _, spread in measured.values()]
+axes[0].plot(marks, range(len(measured)), "|", color="black", markersize=12)
 axes[1].set_xscale("symlog", linthresh=0.1)
 axes[0].invert_yaxis()
 figure
@@ -379,19 +457,28 @@ figure
 # %% [markdown]
 # *Alt text:* two bar charts with a bar for each of eight estimators; the variance has a logarithmic axis. The soft gradient has
 # the largest bias and no variance. With falling τ the bias
-# of Gumbel and straight-through shrinks and the variance grows more than tenfold. REINFORCE has almost no bias; the baseline cuts
-# its variance to about a fifth.
+# of Gumbel and straight-through shrinks and the variance grows more than tenfold. The bars of REINFORCE for the bias end near their
+# black marks; the baseline cuts its variance to about a fifth.
+#
+# **The black marks are the noise of the measurement**: a mean of 10 000 draws is off by about $\sqrt{\text{variance} / 10\,000}$ itself. A
+# bias that does not reach far beyond its mark may be zero.
 
 # %%
 bias, variance = ({name: pair[k] for name, pair in measured.items()} for k in (0, 1))
 assert bias["REINFORCE"] < 0.15 and bias["REINFORCE, baseline"] < 0.06, "no more than the noise of the measurement"
 assert bias["Gumbel τ = 0.1"] < bias["Gumbel τ = 0.5"] < bias["soft"]
+assert bias["straight-through τ = 0.1"] < bias["straight-through τ = 1.0"] < bias["soft"]
 assert variance["Gumbel τ = 0.1"] > 10 * variance["Gumbel τ = 2.0"] and variance["soft"] < 1e-6
-print("the baseline cuts the variance by more than half:", variance["REINFORCE, baseline"] < 0.5 * variance["REINFORCE"])
+assert variance["REINFORCE, baseline"] < variance["straight-through τ = 1.0"] < variance["REINFORCE"]
+print(
+    "the baseline cuts the variance by more than half:", variance["REINFORCE, baseline"] < 0.5 * variance["REINFORCE"]
+)
 
 # %% [markdown]
-# **Read it.** No estimator wins in both. And "straight-through at τ = 1 has less variance than REINFORCE" does not make it better: the gradient
-# that it estimates so well is another one. Which error hurts more must be tried.
+# **Read it.** Soft has no variance and the largest bias, REINFORCE no bias and, without a baseline, much variance. "Straight-through at τ = 1
+# has less variance than REINFORCE" does not make it better: the gradient that it estimates so well is another one. With its baseline REINFORCE
+# beats straight-through in *both* columns. Keep that in mind: it is a forecast, from one memory and one set of scores. Which error hurts
+# more must be tried.
 #
 # ## The experiment: find the digit
 #
@@ -435,7 +522,8 @@ def blended(read):
 
 # %% [markdown]
 # The three others pick. Two things learn at once: the *name*, from the loss of the answer as always, and the *scores*, from the surrogate. An
-# *entropy* term may reward weights that stay spread out, so that the search is not given up too early.
+# *entropy* term may reward weights that stay spread out, so that the search is not given up too early: $-\sum_n \alpha_n \log \alpha_n$ is 0
+# when one place has all the weight, and largest when all have the same.
 
 
 # %%
@@ -460,7 +548,7 @@ WAYS = {
     "straight-through": blended(straight_through_read),
     "baseline": picked(),
     "baseline, entropy": picked(entropy=0.3),
-    "neither": picked(),
+    "neither": picked(),  # `search` below keeps a baseline for the ways with that name
 }
 
 # %% [markdown]
@@ -487,9 +575,8 @@ def search(way, seed, updates=200):
 
 
 # %% [markdown]
-# *We predict*, from the bias and variance above: all six find the cell; soft is the first, REINFORCE without a baseline the last,
-# and the baseline saves part of the
-# difference. *What do you expect of the entropy term?*
+# *We predict* that all six find the cell. The variances above say: soft first, REINFORCE without a baseline last, and REINFORCE with a
+# baseline *before* straight-through. *What do you expect of the entropy term?*
 
 # %%
 results = {way: repeat(lambda seed, way=way: search(way, seed)) for way in WAYS}  # seeds 41
@@ -497,9 +584,12 @@ updates = list(range(5, 201, 5))
 figure = new_figure(height=3.0)
 left, right = figure.subplots(1, 2, sharey=True)
 curves = {way: runs[:, :-1].mean(0) for way, runs in results.items()}
-for axes, ways, title in ((left, list(WAYS)[:3], "a gradient through the read"), (right, list(WAYS)[3:], "REINFORCE with")):
+for axes, ways, title in (
+    (left, list(WAYS)[:3], "a gradient through the read"),
+    (right, list(WAYS)[3:], "REINFORCE with …"),
+):
     plot_lines(axes, updates, {way: curves[way] for way in ways}, xlabel="updates", ylabel="", title=title)
-    axes.legend(fontsize=8, frameon=False, loc=(0.38, 0.08) if axes is left else "upper left")
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
 left.set_ylabel("attention on the real cell")
 figure
 
@@ -511,40 +601,43 @@ figure
 
 # %%
 def updates_needed(curve):
-    """The first update at which nine tenths of the attention are on the real cell."""
-    return updates[int((curve > 0.9).float().argmax())]
+    """The first update at which nine tenths of the attention are on the real cell; 205 if there is none."""
+    return next((update for update, share in zip(updates, curve) if share > 0.9), 205)
 
 
 # %%
 needed = {way: torch.tensor([updates_needed(run[:-1]) for run in runs]).float() for way, runs in results.items()}
-print("in all three seeds within   75     105    200 updates")
+print("in all three seeds within   75     110 updates")
 for way, three in needed.items():
-    print(f"{way:27}", *(f"{bool((three <= limit).all())!s:6}" for limit in (75, 105, 200)))
+    print(f"{way:27}", *("yes   " if (three <= limit).all() else "no    " for limit in (75, 110)))
 
 # %%
-assert all((runs[:, -2] > 0.9).all() and (runs[:, -1] > 0.85).all() for runs in results.values()), "all find and name it"
+assert all((runs[:, -2:] > 0.8).all() for runs in results.values()), "all find it, and name it"
 assert needed["soft"].mean() <= needed["straight-through"].mean() < needed["baseline"].mean()
-assert (needed["baseline"] < needed["neither"]).all()
+assert needed["baseline"].mean() < needed["neither"].mean()
 assert (needed["baseline"] < needed["baseline, entropy"]).all()
-print("all six name more than 85 % of the digits by picking the likeliest cell; without attention fewer than 50 %")
+print("all six name more than 80 % of the digits by picking the likeliest cell; without attention fewer than 50 %")
 
 # %% [markdown]
 # **Read it.** The order is the order of how much each update hears: soft learns from nine cells at once, REINFORCE
-# only from the one that it drew. Straight-through reads one cell, too, but its (biased) gradient asks what each of the nine would
-# have changed, and it is nearly
-# as fast as soft. The baseline saves a good part of what REINFORCE loses.
+# only from the one that it drew. The baseline saves a good part of what REINFORCE loses.
 #
-# **What contradicts the story.** The entropy term, often recommended, only costs here: no run gave up the search, so there was
-# nothing to rescue, and it pulls away from
-# the answer. (With a weight of 0.02 instead of 0.3 we saw no difference to none.) And in the end all six are nearly equally good,
-# though the soft one was
-# trained for another goal and is tested here by picking: once α is nearly one-hot, the loss of the mean *is* the mean of the
-# losses. With nine places the choice decides about *patience*, not about the result. On a
-# harder task both may turn round.
+# **What contradicts the story.** Three things.
 #
+# - The forecast was wrong about straight-through: it reads one cell, too, and yet is nearly as fast as soft, twice as fast as REINFORCE with its
+#   baseline. Its biased gradient asks what each of the nine would have changed. Bias and variance at one point do not tell how long the way is.
+# - The entropy term, often recommended, only costs here: no run gave up the search, so there was nothing to rescue, and it pulls away from
+#   the answer. It is as slow as no baseline at all. (With a weight of 0.02 instead of 0.3 we saw no difference to none.)
+# - In the end all six are nearly equally good, though the soft one was trained for another goal and is tested here by picking: once α is
+#   nearly one-hot, the loss of the mean *is* the mean of the losses.
+#
+# So with nine places the choice decides about *patience*, not about the result. And about luck: we once ran 15 seeds, and REINFORCE without a
+# baseline needed 95 to 160 updates, one run more than 200; with a baseline 70 to 100.
+
+# %% [markdown]
 # ## A caption: look again before each word
 #
-# In *Show, Attend and Tell* (Xu et al.) a recurrent network looks at the image before each word, where the sentence so far sends it:
+# In *Show, Attend and Tell* (Xu et al.) a recurrent network looks at the image before each word t, where the sentence so far sends it:
 #
 # $$e_{tn} = u^\top \tanh(W_c a_n + W_d h_{t-1}) \qquad \alpha_t = \mathrm{softmax}(e_t) \qquad \hat z_t = \beta_t \sum_n \alpha_{tn} a_n \;\text{ or }\; \beta_t\, a_n,\; n \sim \alpha_t$$
 #
@@ -553,9 +646,11 @@ print("all six name more than 85 % of the digits by picking the likeliest cell; 
 # | $a$ | annotations | n D | what lies at each place: keys and values |
 # | $h_{t-1}$ | state | k | the sentence so far: the query of an additive score (lesson 01) |
 # | $\hat z_t$ | context | D | what is read before word t |
-# | $\beta_t$ | selector | 1 | $\sigma(w \cdot h_{t-1})$: how much the image counts for this word |
+# | $\beta_t$ | selector | 1 | $\sigma(w \cdot h_{t-1})$, between 0 and 1: how much the image counts for this word |
+# | $W_c, W_d, u, w$ | learned | D D, D k, D, k | the small networks that score a place, and set the selector |
 #
-# An LSTM then takes the word before and $\hat z_t$, and gives $h_t$. The first state comes from the mean annotation.
+# An LSTM (a recurrent cell, `nn.LSTMCell`) then takes the word before and $\hat z_t$, and gives $h_t$; a linear layer names the word from
+# $h_t$, $\hat z_t$ and the word before. The first state comes from the mean annotation.
 #
 # **Our images** are strips of four cells with two digits; the caption names them from left to right.
 
@@ -626,8 +721,24 @@ def learn_to_caption(read, seed, penalty=0.0, updates=300):
 
 
 # %% [markdown]
-# The paper adds a *doubly stochastic* penalty, $\sum_n (1 - \sum_t \alpha_{tn})^2$: over the whole caption each place should be looked at
-# equally much. We train with and without it. *Before running: two words, four places, two of them empty. What will the penalty do?*
+# The paper adds a *doubly stochastic* penalty, $\sum_n (1 - \sum_t \alpha_{tn})^2$: over the whole caption each place should get 1 in all.
+# *Before running: two words, four places. What is the penalty if each word looks at one place of its own, and what if both words look
+# everywhere equally?*
+
+# %%
+one_each = torch.eye(4)[None, :2]  # 1 t n: the places get 1, 1, 0, 0
+everywhere = torch.full((1, 2, 4), 0.25)  # the places get one half each
+print(
+    "one each",
+    doubly_stochastic_penalty(one_each).item(),
+    "  everywhere",
+    doubly_stochastic_penalty(everywhere).item(),
+)
+assert doubly_stochastic_penalty(one_each) == 2 and doubly_stochastic_penalty(everywhere) == 1
+
+# %% [markdown]
+# Two words have only 2 to share out, so four places cannot get 1 each. The penalty prefers to look everywhere, even where nothing is.
+# We train with and without it.
 
 # %%
 kinds = {"soft": ("soft", 0.0), "hard": ("hard", 0.0), "soft + penalty": ("soft", 1.0)}
@@ -663,11 +774,13 @@ for name, three in table.items():
 assert all((three[:, 0] > 0.9).all() for three in table.values())
 assert (table["soft"][:, 1] > 0.8).all() and (table["hard"][:, 1] > 0.8).all()
 assert (table["soft + penalty"][:, 1] < 0.6).all(), "the penalty spreads attention over empty cells"
+lost = table["soft"][:, 0].mean() - torch.stack([table[name][:, 0].mean() for name in ("hard", "soft + penalty")])
+assert (0 < lost).all() and (lost < 0.05).all(), "both cost words, but fewer than five in a hundred"
 
 # %% [markdown]
 # ## Look at the maps, word by word
 #
-# Three unseen strips. Each line is one word of one captioner, each square the weight of the cell above it.
+# Three unseen strips. Each line is one word of one captioner, each square the weight of the cell above it: violet is 0, yellow is 1.
 
 # %%
 looked = {name: read_captions(models[0]) for name, models in captioners.items()}
@@ -701,10 +814,11 @@ assert (totals - 0.5).abs().max() < 0.15
 # **Read it.** Soft and hard captioner look where we would, first at the left digit and then at the right one. The soft one was free to blend and
 # nearly picks. The penalty shares two words' attention out over four places, one half for each, whether there is a digit or not.
 #
-# **What contradicts the story:** the maps are spoilt, and the words hardly suffer. An empty cell is made of zeros; mixing it in
-# only dims the digit, and the
-# network reads dim digits. *A map shows what was weighed, not what was needed.*
-#
+# **What contradicts the story:** the maps are spoilt, and the words hardly suffer: a wrong one, as you may find above, is the exception. The
+# pixels of an empty cell are zeros; mixing it in only dims the digit, and the network reads dim digits. *A map shows what was weighed, not
+# what was needed.*
+
+# %% [markdown]
 # ## The bridge
 #
 # | lesson | query | key | value | weights | normaliser | cost |
@@ -714,16 +828,16 @@ assert (totals - 0.5).abs().max() < 0.15
 #
 # ## What to believe
 #
-# Xu et al. report hard a little ahead of soft in BLEU on COCO, without error bars. In our two experiments they end nearly equal,
-# and picking took more updates to get there. Their released code differs from the paper: it divides the reward term by ten, and
+# Xu et al. report hard a little ahead of soft in BLEU on COCO, without error bars. In our two experiments hard ends equal or a little
+# behind, and picking took more updates to get there. Their released code differs from the paper: it divides the reward term by ten, and
 # tosses one coin for a whole batch to decide
-# whether to draw or to blend. Our digits are small, our places few. With a memory of millions of places, or when each look costs a camera
-# movement, soft reading is not an option.
+# whether to draw or to blend. Our digits are small, our places few. Hard reading still scores every
+# place, and saves only the values: where each value costs a camera movement, or a network run on a patch, soft reading is not an option.
 #
 # ## Three things to keep
 #
 # 1. Soft lowers **the loss of the mean**, hard **the mean of the losses**: different goals, often nearly the same result.
-# 2. REINFORCE has no bias; a **baseline** that does not know the draw takes variance off at no price. For Gumbel and
+# 2. REINFORCE has no bias; a **baseline** near the mean reward, which does not know the draw, takes variance off at no price. For Gumbel and
 #    straight-through a small τ buys less bias with more variance.
 # 3. **Each update learns as much as it hears**: soft from all places, a draw from one.
 #

@@ -57,8 +57,12 @@ with exercise.check(1):
         f"½·0 + ¼·4 + ¼·12 is 4, and the mean of 3, 6, 9 is 6; not {z[:, 0].numpy().round(2)}"
     )
     sharper = soft_context(scores, annotations, temperature=0.5)[0, 0]
-    assert sharper < 4, "a small τ must bring the result nearer to the likeliest place: divide the scores by τ, before the softmax"
-    assert abs(sharper - 16 / 6) < 1e-5, f"τ = ½ squares the ratio 2 : 1 : 1 to 4 : 1 : 1, so z = 16/6 = 2.67, not {sharper:.2f}"
+    assert sharper < 4, (
+        "a small τ must bring the result nearer to the likeliest place: divide the scores by τ, before the softmax"
+    )
+    assert abs(sharper - 16 / 6) < 1e-5, (
+        f"τ = ½ squares the ratio 2 : 1 : 1 to 4 : 1 : 1, so z = 16/6 = 2.67, not {sharper:.2f}"
+    )
 
 # %% [markdown]
 # ## task_02_2 · Repair a REINFORCE loss
@@ -102,10 +106,14 @@ with exercise.check(2):
         torch.tensor(numbers, requires_grad=True) for numbers in ([-1.0, -3.0], [5.0, 2.0], [1.0, 4.0])
     )
     loss = surrogate(log_prob, reward, baseline)
-    assert loss.ndim == 0, f"the result is one number, the mean over the draws, not a tensor of shape {tuple(loss.shape)}"
+    assert loss.ndim == 0, (
+        f"the result is one number, the mean over the draws, not a tensor of shape {tuple(loss.shape)}"
+    )
     assert loss.requires_grad, "no gradient reaches the log-probabilities: detach the factor beside them, not them"
     of_log_prob, *others = torch.autograd.grad(loss, (log_prob, reward, baseline), allow_unused=True)
-    assert of_log_prob is not None, "no gradient reaches the log-probabilities: detach the factor beside them, not them"
+    assert of_log_prob is not None, (
+        "no gradient reaches the log-probabilities: detach the factor beside them, not them"
+    )
     assert of_log_prob[0] < 0, (
         "the first draw earned 5, more than its baseline of 1: going down the gradient must make it more likely"
     )
@@ -123,7 +131,8 @@ with exercise.check(2):
 # Return weights that *pick*: a one-hot of the largest entry of `scores` + `noise`, whose gradient with respect to the scores is that of
 # $y = \mathrm{softmax}((e + g)/\tau)$.
 #
-# Shapes: `scores` … n, `noise` … n (Gumbel noise, given); result … n. Do not use `F.gumbel_softmax`, which draws its own noise.
+# Shapes: `scores` … n, `noise` … n (Gumbel noise, given); result … n, where … stands for any axes, or none.
+# Do not use `F.gumbel_softmax`, which draws its own noise.
 #
 # <details><summary>Hint 1: add a zero</summary>
 #
@@ -158,6 +167,8 @@ with exercise.check(3):
         f"scores + noise are largest at places 1 and 2; you picked {picked.argmax(-1).tolist()}: is the noise added?"
     )
     assert picked.requires_grad, "the one-hot alone has no gradient: add a zero that has one"
+    alone = straight_through(scores[0].detach(), noise[0], 0.5)  # one row, no axis before n
+    assert alone.tolist() == [0, 1, 0], f"a row alone, of shape (3,), must give [0, 1, 0], not {alone.tolist()}"
     values = torch.tensor([1.0, 0.0, 0.0])
     (gradient,) = torch.autograd.grad((picked * values).sum(), scores)
     y = torch.tensor([4.0, 6.0, 3.0]).softmax(0)  # row 0, (e + g)/τ
@@ -231,8 +242,10 @@ with exercise.check(4):
 # ## task_02_5 · The best baseline
 # difficulty 4/5 · importance 3/5 · 13 minutes
 #
-# One place is drawn from $\alpha = \mathrm{softmax}(e)$, and the estimate of the gradient is $(L_n - b)\, \partial \log \alpha_n / \partial e$. Derive the number b for which its
-# variance, summed over the entries of e, is smallest.
+# One place is drawn from $\alpha = \mathrm{softmax}(e)$, and the estimate of the gradient is $(L_n - b)\, \partial \log \alpha_n / \partial e$: the loss of that place minus b,
+# times its *direction*, the gradient of its log-probability. Derive the number b for which the variance of the estimate, summed
+# over the entries of e, is smallest. (Here b is taken off the loss. The lesson takes its baseline off the reward, which is minus
+# the loss: the two have opposite signs.)
 #
 # Shapes: `scores` n, `losses` n; result a number.
 #
@@ -267,7 +280,9 @@ def best_baseline(scores, losses):
 with exercise.check(5):
     even, losses = torch.zeros(4), torch.tensor([1.0, 2.0, 3.0, 10.0])
     b = float(best_baseline(even, losses))
-    assert abs(b - 4) < 1e-4, f"with four equal weights every direction has the same length: b is the mean loss, 4, not {b:.2f}"
+    assert abs(b - 4) < 1e-4, (
+        f"with four equal weights every direction has the same length: b is the mean loss, 4, not {b:.2f}"
+    )
     same = float(best_baseline(torch.tensor([1.0, -1.0, 0.5]), torch.full((3,), 7.0)))
     assert abs(same - 7) < 1e-4, f"if every loss is 7 the best baseline is 7, not {same:.2f}: it is a weighted mean"
     scores = torch.tensor([4.0, 1.0, 1.0]).log()  # weights 4/6, 1/6, 1/6
@@ -283,4 +298,6 @@ with exercise.check(5):
     )
     nearby = {step: mean_square(b + step) - mean_square(b) for step in (-0.1, 0.1)}
     better = min(nearby, key=nearby.get)
-    assert nearby[better] > 0, f"at your b = {b:.2f} a {'smaller' if better < 0 else 'larger'} b still lowers the variance: how much does each loss count?"
+    assert nearby[better] > 0, (
+        f"at your b = {b:.2f} a {'smaller' if better < 0 else 'larger'} b still lowers the variance: how much does each loss count?"
+    )
