@@ -13,7 +13,8 @@ import struct
 import sys
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy
 import torch
@@ -84,7 +85,7 @@ class Worker:
         arguments = self.resolve(request["args"], inputs)
         named = self.resolve(request["kwargs"], inputs)
         before = [tensor.detach().clone() for tensor in inputs]
-        with torch.set_grad_enabled(request["grad"]):
+        with torch.set_grad_enabled(request["grad"]), precision_of(inputs):
             result = function(*arguments, **named)
         outputs: list[Tensor] = []
         reply = {"value": self.refer(result, outputs)}
@@ -159,6 +160,17 @@ class Worker:
         self.count += 1
         self.kept[self.count] = value
         return self.count
+
+
+@contextmanager
+def precision_of(inputs: list[Tensor]) -> Iterator[None]:
+    """``torch.zeros(n)`` in an answer is as precise as its arguments, as where the student tried it."""
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(next((x.dtype for x in inputs if x.is_floating_point()), usual))
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(usual)
 
 
 def same(now: Tensor, before: Tensor) -> bool:

@@ -27,6 +27,8 @@ def poke(x): x.data.mul_(3); return x + 0
 def detached(x): return x.detach()
 def noise(n): return torch.randn(n)
 def fail(kind): raise {"value": ValueError, "own": Own, "zero": ZeroDivisionError}[kind]("no such thing")
+def collect(x): out = torch.zeros(len(x)); out[:] = x; return out
+def ones(n): return torch.ones(n)
 def keyword(x, *, scale): return x * scale
 def with_module(module, x): return module(x) * 2
 def make_adder(n): return lambda x: x + n
@@ -83,6 +85,13 @@ def test_functions_take_and_give_plain_data(student):
 
 def test_chance_is_the_same_each_time(student):
     assert torch.equal(student.noise(3), torch.randn(3, generator=torch.Generator().manual_seed(1)))
+
+
+def test_what_an_answer_collects_in_is_as_precise_as_its_arguments(student):
+    for dtype in (torch.float64, torch.float32, torch.float64):
+        x = torch.rand(3, dtype=dtype)
+        assert torch.equal(student.collect(x), x) and student.collect(x).dtype == dtype
+    assert student.ones(2).dtype == torch.float32
 
 
 def test_gradients_cross(student):
