@@ -33,7 +33,9 @@ def sample_by_loops(images, grid, outside=0.0):
     for k, i, j in product(range(b), range(p), range(q)):
         x, y = ((grid[k, i, j, 0].item() + 1) * w - 1) / 2, ((grid[k, i, j, 1].item() + 1) * h - 1) / 2
         for m, n in product((math.floor(x), math.floor(x) + 1), (math.floor(y), math.floor(y) + 1)):
-            pixel = images[k, :, n, m] if 0 <= n < h and 0 <= m < w else torch.full((c,), outside).double()
+            pixel = (
+                images[k, :, n, m] if 0 <= n < h and 0 <= m < w else torch.full((c,), outside, dtype=torch.float64)
+            )
             out[k, :, i, j] += pixel * (1 - abs(x - m)) * (1 - abs(y - n))
     return out
 
@@ -421,7 +423,8 @@ def repaired(student, draw):
     c, h, w, p, q = draw.primes(5, high=13)
     background = draw.number(0.3, 0.9)
     module = student.Transformer(c * h * w, [p, q], background).double()
-    state = {"last.weight": 0.3 * draw.normal(6, c * h * w) / math.sqrt(c * h * w), "last.bias": 1.2 * draw.normal(6)}
+    bias = thetas(draw, 1).flatten()
+    state = {"last.weight": 0.3 * draw.normal(6, c * h * w) / math.sqrt(c * h * w), "last.bias": bias}
     module.load_state_dict(state)
     return module, state, draw.normal(2, c, h, w), (p, q), background
 
