@@ -53,8 +53,14 @@ def show_image(axes: Axes, image: Tensor, *, title: str = "") -> None:
     """A grey (h w) or colour (3 h w) image with values in [0, 1], each pixel as a square."""
     pixels = image.permute(1, 2, 0) if image.ndim == 3 else image  # c h w -> h w c
     axes.imshow(pixels.detach().clamp(0, 1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    frameless(axes, title)
+
+
+def frameless(axes: Axes, title: str) -> None:
+    """A title, and no frame."""
     axes.set_title(title, fontsize=9)
     axes.set_axis_off()
+    axes.set(xticks=[], yticks=[])  # ticks take half of the time to draw, hidden or not
 
 
 def show_images(images: Sequence[Tensor], titles: Sequence[str] = (), *, width: float = 7.0) -> Figure:
@@ -78,8 +84,7 @@ def show_weights(axes: Axes, weights: Tensor, *, title: str = "", top: float | N
     """Weights (h w) as colours from 0 to ``top``, or to their largest value."""
     weights = weights.detach().numpy()
     axes.imshow(weights, cmap=WEIGHTS, vmin=0, vmax=top or weights.max(), interpolation="nearest")
-    axes.set_title(title, fontsize=9)
-    axes.set_axis_off()
+    frameless(axes, title)
 
 
 def show_overlay(axes: Axes, image: Tensor, weights: Tensor, *, title: str = "") -> None:
