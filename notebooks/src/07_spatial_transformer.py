@@ -750,8 +750,8 @@ figure
 # all orientations.
 
 # %% [markdown]
-# **Read it.** It still finds and enlarges the digits, and most answers are right; but it hardly turns them. The gradient is local: at 90° a digit overlaps its upright self so little that no small turn lowers the loss,
-# and the head learns the orientations by heart. *Right answers do not prove that the warp does what its name says.* That holds in general: a transformer does not make a network invariant,
+# **Read it.** It still finds and enlarges the digits, and most answers are right; but it hardly turns them. Our guess: the gradient is local, and at 90° a digit overlaps its upright self so little that no small turn lowers the loss;
+# the head learns the orientations by heart instead. *Right answers do not prove that the warp does what its name says.* That holds in general: a transformer does not make a network invariant,
 # it learns to undo what pays (Finnveden et al., 2020, arXiv 2004.11678).
 #
 # ## The bridge
@@ -766,7 +766,7 @@ figure
 #
 # On turned, scaled and shifted MNIST the paper reports errors of 0.8 % for its convolutional network and 0.5 % with a transformer in front: there too the gain over a
 # *convolutional* network is small. Over a fully connected one it is large: 5.2 % against 0.8 %. Our digits, sizes and angles are others, so compare only
-# the order. The fact that a window finds the digit is robust: every seed did. That it *turns* is not: it needed a weak head and at most 60°. With a convolutional head, in trials beside this notebook, it often did not turn at all.
+# the order. The fact that a window finds the digit is robust: every seed did. That it *turns* is not: we chose head, localisation, canvas, rate and steps after trying, and it needed a weak head and at most 60°. With a convolutional head, in trials beside this notebook, it often did not turn at all.
 #
 # ## Three things to keep
 #
