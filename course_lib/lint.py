@@ -27,7 +27,7 @@ RANDOM = {  # what draws numbers, by the module that it is imported from
     "numpy.random": "rand randn randint random normal uniform choice permutation shuffle",
     "random": "random randint choice choices shuffle sample uniform gauss",
 }
-DRAWING_METHODS = ("normal_", "uniform_", "random_", "bernoulli_", "exponential_", "sample", "rsample")
+DRAWING_ENDINGS = ("normal_", "uniform_", "random_", "bernoulli_", "exponential_")  # kaiming_normal_ is one, too
 SEEDS = {"numpy.random": "numpy.random.seed", "random": "random.seed"}  # of all others torch.manual_seed
 IDENTIFIER = re.compile(r"arXiv[: ]\d{4}\.\d{4,5}|\b10\.\d{4,}/\S+")
 RATINGS = re.compile(r"^difficulty [1-5]/5 · importance [1-5]/5 · \d+ minutes$", re.M)
@@ -267,8 +267,10 @@ def draws(name: str, call: ast.Call) -> bool:
     module, _, function = name.rpartition(".")
     if function == "default_rng":
         return not call.args and not call.keywords
-    known = function in RANDOM.get(module, "").split() or function.endswith(DRAWING_METHODS)
-    return known and not any(keyword.arg == "generator" for keyword in call.keywords)
+    known = [*RANDOM.get(module, "").split(), "sample", "rsample"]
+    if function not in known and not function.endswith(DRAWING_ENDINGS):
+        return False
+    return not any(keyword.arg == "generator" for keyword in call.keywords)
 
 
 def imported(tree: ast.Module) -> dict[str, str]:

@@ -139,6 +139,11 @@ def test_a_seed_or_a_generator_is_enough(course, monkeypatch):
     assert found_after(course, monkeypatch, cell(code)) == []
 
 
+def test_a_sampler_of_images_draws_no_numbers(course, monkeypatch):
+    code = "from torch.nn import functional as F\n\n(lambda image, grid: F.grid_sample(image, grid))"
+    assert found_after(course, monkeypatch, cell(code)) == []
+
+
 def test_needs_that_go_round_are_found_from_each_lesson(course, monkeypatch):
     found_after(course, monkeypatch, (LESSON, "*Needs:* —", "*Needs:* 02"))
     second = parts("02_more", course)[LESSON]

@@ -91,7 +91,7 @@ class SpatialTransformer(nn.Module):
         θ = f_loc(U)        (x_s, y_s)ᵀ = A_θ (x_t, y_t, 1)ᵀ        V(x_t, y_t) = bilinear(U, x_s, y_s)
 
     f_loc is ``localisation``; the loss of what follows trains it through the sampler. Its last layer is set so
-    that the module starts as the identity; a random start loses the image before anything is learned. θ is a
+    that the module starts as the identity; a random start would show a random part of the image first. θ is a
     free affine map (six numbers), or the paper's attention (equation 2) with three: scale and translation,
     A = [[s, 0, t_x], [0, s, t_y]]. Projective and thin-plate maps are left out.
 
