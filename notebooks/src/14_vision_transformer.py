@@ -43,7 +43,7 @@ from course_lib.training import accuracy, fit
 # %%
 def patchify(image, size):
     """Cut the image into squares, and lay each out as one row of numbers: b c h w -> b n (c p p)."""
-    parts = image.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # b c i y j x
+    parts = image.unflatten(3, (-1, size)).unflatten(2, (-1, size))  # b c i y j x: patch i j, in it y x
     return parts.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # b i j c y x -> b (i j) (c y x)
 
 
@@ -68,8 +68,8 @@ show_images([cat, tiles.permute(2, 0, 3, 1, 4).reshape(3, 72, 108)], ["64 × 96 
 # a bit of fur, an eye or the nose.
 
 # %% [markdown]
-# **Each word becomes a vector by one linear layer**, the same for all patches: $x_p E + e$. That is a convolution whose stride is
-# its size: it reads every patch once. *Before running: E is d × 768; which shape has the convolution's weight?*
+# **Each word becomes a vector by one linear layer**, the same for all patches: $x_p E + e$, with a bias e. That is a convolution whose
+# stride is its size: it reads every patch once. *Before running: E is 768 × d; which shape has the convolution's weight?*
 
 # %%
 torch.manual_seed(0)
@@ -97,7 +97,7 @@ print("reshape = convolution = course_lib:", list(as_reshape.shape))
 # | symbol | what it is | shape |
 # |---|---|---|
 # | $x_p^i$ | patch i, flattened | c·p·p |
-# | $E$ | patch embedding | c·p·p d |
+# | $E$ | patch embedding (its bias is left out here) | c·p·p d |
 # | $x_\text{class}$ | class token: a learned word that stands for no patch | d |
 # | $E_\text{pos}$ | positions: a learned vector for each place in the sentence | N+1 d |
 # | $z_l$ | the sentence after l blocks | b N+1 d |
@@ -151,10 +151,8 @@ print("loops = matrices = course_lib; the map:", list(block.attention(x).shape))
 
 # %%
 torch.manual_seed(0)
-vit, image = (
-    VisionTransformer((8, 12), 4, 3, embed_dim=12, depth=2, num_heads=3, num_classes=5),
-    torch.rand(2, 3, 8, 12),
-)
+vit = VisionTransformer((8, 12), 4, 3, embed_dim=12, depth=2, num_heads=3, num_classes=5)
+image = torch.rand(2, 3, 8, 12)
 z = torch.cat([vit.class_token.expand(2, -1, -1), vit.patches(image)], dim=1) + vit.positions
 for block in vit.blocks:
     z = block(z)
@@ -197,15 +195,13 @@ blind = copy.deepcopy(vit)
 nn.init.zeros_(blind.positions)
 torch.testing.assert_close(blind(shuffled), blind(image))
 assert not torch.allclose(vit(shuffled), vit(image), atol=1e-3)
-
-# %%
 moved = copy.deepcopy(vit)
 moved.positions.data = torch.cat([vit.positions[:, :1], vit.positions[:, 1:][:, order]], dim=1)
 torch.testing.assert_close(moved(shuffled), vit(image))
 print("zero positions: nothing changes; shuffled along: nothing changes; only patches shuffled: it does")
 
 # %% [markdown]
-# The last line has a surprising consequence. A fresh table of positions is random, so a shuffled one is just as good a start: *a ViT learns images whose patches
+# That the network does not notice when the table is shuffled along has a surprising consequence. A fresh table of positions is random, so a shuffled one is just as good a start: *a ViT learns images whose patches
 # are all shuffled in the same way exactly as well as the originals.* It does not know that patches 1 and 2 are neighbours. A convolution does, before it
 # has seen a single image.
 #
@@ -298,7 +294,7 @@ axes.invert_yaxis()
 figure
 
 # %% [markdown]
-# *Alt text:* five rows of three points. The ViT lies near 0.87, without positions between 0.6 and 0.7. The CNN lies at 0.99, on images
+# *Alt text:* five rows of three points. The ViT lies near 0.87, without positions near 0.65. The CNN lies at 0.99, on images
 # shuffled alike at 0.98, and on images shuffled each in its own way near 0.3. A dotted line marks guessing at 0.1.
 
 # %%
@@ -310,12 +306,13 @@ assert (cnn > with_places + 0.05).all() and (with_places > bag + 0.1).all()
 assert (cnn_alike > with_places + 0.02).all() and (cnn_each < bag - 0.1).all()
 
 # %% [markdown]
-# **Read it.** Two predictions hold: the CNN wins clearly, and a ViT without positions loses 20 points more. *The third was wrong*: images shuffled
-# alike cost the CNN almost nothing. A few layers of 3 × 3 see all of an 8 × 8 image, so its five convolutions can learn any fixed
-# arrangement. Its real advantage at this size must be another one. It may be that its weights are *shared* over places, or just that it is
-# easier to optimise: the ViT given five times as many steps reaches 95 % (measured while making this lesson).
+# **Read it.** Two predictions hold: the CNN wins clearly, and a ViT without positions answers some 20 points fewer. *The third was wrong*: images shuffled
+# alike cost the CNN almost nothing. A few layers of 3 × 3 see all of an 8 × 8 image, so its five convolutions can learn a fixed
+# arrangement, too. Its real advantage at this size must be another one. It may be that its weights are *shared* over places, or just that it is
+# easier to optimise: the ViT given five times as many steps reaches 94 to 95 % (three seeds, measured while making this lesson).
 #
-# And in the last row the CNN, which *needs* places, does worse than the bag of patches, which does not.
+# And in the last row the CNN, which *needs* places, does worse than the bag of patches, which does not. (On these images the ViT without positions is as good as before: shuffling
+# does not change its answers.)
 #
 # **One more test, without training: move the test images by one pixel.** *Before running: who minds more?*
 
@@ -352,9 +349,11 @@ assert share_right > 0.8
 #
 # The map of the last layer shows one step: whom the class token asks at the end. But the patches it asks have asked others before.
 #
-# **Attention rollout follows all steps.** Each layer hands on half of a token by its shortcut and half by attention, averaged over heads; the layers are multiplied:
+# **Attention rollout follows all steps.** Each layer hands on half of a token by its shortcut and half by attention; the layers are multiplied:
 #
 # $$R = \hat A_L \cdots \hat A_2 \hat A_1 \qquad \hat A_l = \tfrac12 (\bar A_l + I)$$
+#
+# with $\bar A_l$ the map of layer l averaged over heads, and I the shortcut. $R_{ij}$: how much of *first* token j is in *last* token i.
 #
 # **By hand, three tokens.** In layer 1 patch 1 reads patch 2; in layer 2 the class token reads patch 1; all others read themselves. *Before running: how much of patch 2 has
 # reached the class token?*
@@ -362,7 +361,7 @@ assert share_right > 0.8
 # %%
 eye = torch.eye(3)
 layer_1, layer_2 = eye[[0, 2, 2]], eye[[1, 1, 2]]  # row i is what token i reads
-total = (layer_2 + eye) / 2 @ (layer_1 + eye) / 2
+total = ((layer_2 + eye) / 2) @ ((layer_1 + eye) / 2)
 print("last layer:", layer_2[0].tolist(), " rollout:", total[0].tolist())
 torch.testing.assert_close(rollout([layer_1[None, None], layer_2[None, None]])[0], total)
 assert total[0].tolist() == [0.5, 0.25, 0.25]
@@ -375,8 +374,6 @@ with torch.no_grad():
     maps = reader.attention(pictures.images)  # four of b s n n
     answers = reader(pictures.images).argmax(dim=1)
 last, rolled = maps[-1].mean(dim=1)[:, 0, 1:], rollout(maps)[:, 0, 1:]  # b 64
-
-# %%
 figure = new_figure(7.0, 3.7)
 for k, column in enumerate(figure.subplots(3, 6).T):
     show_image(column[0], pictures.images[k], title=f"a {pictures.labels[k]}, it says {answers[k]}")
@@ -414,17 +411,14 @@ shares = {
 } | {f"layer {k}": inside(m.mean(dim=1)[:, 0, 1:]) for k, m in enumerate(maps, start=1)}
 for name, share in shares.items():
     print(f"{name:24} {100 * share:3.0f} % inside")
+assert abs(shares["rollout, random weights"] - shares["area of the square"]) < 0.03
+assert shares["rollout"] > shares["last layer"] + 0.1 and shares["rollout"] > 2 * shares["area of the square"]
+assert shares["layer 1"] > 0.75 > 0.55 > max(shares[f"layer {k}"] for k in (2, 3, 4))
 
 # %% [markdown]
-# **Read it.** Random weights know nothing: exactly the share of the area. The last layer alone puts little more than a third into the square. Rollout puts more than half
-# there. And the reason is a surprise: the class token finds the digit *in the first layer* (80 %), and later layers look almost everywhere. By then a token need not stand for
+# **Read it.** Random weights know nothing: just the share of the area. The last layer alone puts little more than a third into the square. Rollout puts more than half
+# there. And the reason is a surprise: the class token finds the digit *in the first layer* (80 %); the last two put little more there than the area. By then a token need not stand for
 # its patch any more: it carries what it has read before.
-
-# %%
-assert abs(shares["rollout, random weights"] - shares["area of the square"]) < 0.03
-assert shares["rollout"] > shares["last layer"] + 0.1 and shares["rollout"] > 1.5 * shares["area of the square"]
-assert shares["layer 1"] > shares["layer 4"]
-print("rollout beats the last layer by more than 10 points, and area by more than half")
 
 # %% [markdown]
 # **Does the network need what the map shows?** A map inside the square only proves that it agrees with *us*. So cover the eight patches (of 64) that a map ranks
@@ -444,8 +438,6 @@ random_ranks, first = torch.rand(300, 64, generator=torch.Generator().manual_see
 ranks = {"by rollout": rolled, "by the first layer": first, "by the last layer": last}
 ranks |= {"at random": random_ranks, "least rollout": -rolled}
 covered = {name: accuracy(reader, cover(rank), pictures.labels) for name, rank in ranks.items()}
-
-# %%
 for name, share in covered.items():
     print(f"covered {name:18} about {5 * round(20 * (share_right - share)):2} points lost")
 assert share_right - covered["by rollout"] > 2 * (share_right - covered["at random"])
@@ -453,9 +445,9 @@ assert covered["by rollout"] < covered["by the last layer"] - 0.05
 assert share_right - covered["least rollout"] < 0.1 and covered["by the first layer"] < covered["by rollout"]
 
 # %% [markdown]
-# **Read it.** Eight patches of 64, chosen by rollout, cost four times as many answers as eight at random; the eight it ranks lowest cost nothing. So the map shows what is
+# **Read it.** Eight patches of 64, chosen by rollout, cost four times as many answers as eight at random; the eight it ranks lowest cost next to nothing. So the map shows what is
 # needed, not only what we like to see. *But the first layer alone is better still.* Rollout mixes it with later layers, whose tokens no longer speak of one place. It beats the last
-# layer, which most tools show; it is not the best that can be had.
+# layer; it is not the best that can be had.
 #
 # *Does it also tell when the network errs?* We compare how much of the rollout lies inside the square, for right and for wrong answers.
 
@@ -468,8 +460,7 @@ assert abs(inside_right - inside_wrong) < 0.06
 
 # %% [markdown]
 # It does not. The network looks at the digit and misreads it. **A good map is no sign of a good answer.**
-
-# %% [markdown]
+#
 # ## Layer by layer, head by head
 #
 # **Choose layer, head and token** (marked in the picture; the class token has no place). *Before moving: does a patch of the background ask the digit, too? Do the heads
@@ -517,12 +508,12 @@ for panel, (layer, head, token) in zip(figure.subfigures(4, 1), choices):
 figure
 
 # %% [markdown]
-# *Alt text:* four rows: the picture with the asking patch marked, its map, the picture darkened. The class token in layer 1: four bright cells on
-# the upper and lower part of the 6. In layer 4: one bright cell beside the 6, and many weak ones all over the picture. The upper left corner,
+# *Alt text:* four rows: the picture with the asking patch marked, its map, the picture darkened. The class token in layer 1: bright cells on
+# the middle and the lower part of the 6. In layer 4: one bright cell at the right edge of the 6, and many weak ones all over the picture. The upper left corner,
 # in layer 2: with head 1 one bright cell below the 6, with head 2 one bright cell on its middle.
 
 # %% [markdown]
-# **Read it.** Heads of one layer look at different parts, here the lower edge and the middle of the digit. But step through the tokens in layer 1: *they all ask nearly the same*. The
+# **Read it.** Heads of one layer look at different places, here just below the digit and at its middle. But step through the tokens in layer 1: *all patches ask nearly the same*. The
 # corner, which shows no stroke, asks the digit as much as the class token does.
 
 # %%
@@ -535,8 +526,7 @@ assert background > 0.65
 
 # %% [markdown]
 # That is no property of the picture but of the task: only the digit matters, whoever asks. Whether tokens ever ask *different* questions is what lesson 10 is about.
-
-# %% [markdown]
+#
 # ## What it says when there is nothing to say
 #
 # **Photographs without any digit.** *Before running: what will the network answer, how sure will it be, and what will the map show?*
@@ -548,8 +538,6 @@ with torch.no_grad():
     plain_map = rollout(reader.attention(plain[None]))[0, 0, 1:].view(8, 8)
     sure, said = reader(empty).softmax(dim=1).max(dim=1)
     empty_maps = rollout(reader.attention(empty))[:, 0, 1:]
-
-# %%
 figure = new_figure(5.0, 2.6)
 left, right_axes = figure.subplots(1, 2)
 show_image(left, plain, title="no digit"), show_weights(right_axes, plain_map, title="rollout")
@@ -557,7 +545,7 @@ figure
 
 # %% [markdown]
 # *Alt text:* a dark photograph of a cat's face without any digit; beside it a rollout in which nearly all cells are of the same middle
-# brightness, a few between the eyes and at the lower edge a little brighter.
+# brightness, two between the eyes and one at the lower edge brighter.
 
 # %% [markdown]
 # **Read it.** The map lights up all over. We count the *effective number of patches* (lesson 01) that a rollout spreads over, and how sure the network is:
@@ -577,8 +565,7 @@ assert effective(empty_maps) > 45 > 35 > effective(rolled) and (sure > 0.5).floa
 # %% [markdown]
 # The map is honest here: nothing found, look everywhere. The answer is not. There is no "no digit" among its ten classes, so it says something, often a 2, and in about half of the
 # photographs it is more than 50 % sure. A softmax must give its 1 away, in the head as in a map.
-
-# %% [markdown]
+#
 # ## What positions look like
 #
 # **How alike are the position vectors of two places?** Each small square below is one place, and shows the cosine of its vector with those of all 64 places. (Their common mean
@@ -588,29 +575,32 @@ assert effective(empty_maps) > 45 > 35 > effective(rolled) and (sure > 0.5).floa
 places = reader.positions[0, 1:].detach()
 places = places - places.mean(dim=0)
 cosine = F.cosine_similarity(places[:, None], places[None], dim=2)  # 64 64
-
-# %%
 tiles = F.pad(cosine.view(8, 8, 8, 8), (1, 1, 1, 1))  # row column y x
-figure = new_figure(4.2, 4.2)
+figure = new_figure(5.0, 4.2)
 axes = figure.subplots()
-axes.imshow(tiles.permute(0, 2, 1, 3).reshape(80, 80), cmap="PuOr_r", vmin=-1, vmax=1)
+drawn = axes.imshow(tiles.permute(0, 2, 1, 3).reshape(80, 80), cmap="PuOr_r", vmin=-1, vmax=1)
 axes.set_axis_off()
+figure.colorbar(drawn, shrink=0.7, label="cosine")
 figure
 
 # %% [markdown]
 # *Alt text:* eight rows of eight small squares of 8 × 8 cells. Those of places in the middle are brown, that is alike, in a blob around their own place and
-# violet along the border. Those of the first and last columns are the other way round: brown along the border and violet in the middle.
+# violet along the border. Those of the two left columns and of the right one are the other way round: brown at the left and right border and violet in the middle.
+# Those of the top row are palest. A bar beside them shows the colours of cosines from -1, violet, to 1, brown.
 
 # %%
 spot = torch.cartesian_prod(torch.arange(8.0), torch.arange(8.0))
 distance = torch.cdist(spot, spot)
 near, far = cosine[distance == 1].mean(), cosine[distance > 4].mean()
 print(f"neighbours {near:.1f}, more than four patches apart {far:.1f}")
-assert near > far + 0.2
+columns = cosine.view(8, 8, 8, 8).mean(dim=(0, 2))  # how alike two columns are
+print(f"columns 1 and 7: {columns[1, 7]:.1f}, columns 1 and 4: {columns[1, 4]:.1f}")
+assert near > far + 0.2 and columns[1, 7] > columns[1, 4] + 0.2
 
 # %% [markdown]
-# **Read it.** The table was random at the start, 65 unordered vectors. Training has sorted it: neighbours are alike. What it encodes most clearly is not row or column but the *distance
-# to the border*: middle against edge. Perhaps because a digit always lies wholly inside the picture, and a stroke at the border is likely to be a piece.
+# **Read it.** The table was random at the start, 65 unordered vectors. Training has sorted it: neighbours are alike. But it is no map. Columns 1 and 7, counted
+# from 0, lie far apart and are alike; the middle between them is not. Perhaps because a digit always lies wholly inside the picture, and a stroke at either side
+# is likely to be a piece.
 #
 # *Before running: put the same average vector at all places. How many answers are lost?*
 
@@ -624,8 +614,7 @@ assert lost < 0.1
 # %% [markdown]
 # **Hardly any.** That is not what the digits' ViT did. We think that the stem is the reason: its tokens see 15 × 15 pixels each and overlap, so a bag of them can be pieced together like
 # a jigsaw, while the patches of the first ViT shared nothing. Whatever the reason: *a pretty picture of positions does not mean that the network needs them.*
-
-# %% [markdown]
+#
 # ## Larger pictures
 #
 # A ViT takes sentences of any length; only its table of positions has a size. **Stretch the table like a picture, and the same weights read 64 × 128 pixels.** The class token's row has no place and stays.
@@ -643,7 +632,6 @@ def at_size(height, width, method="bicubic"):
     return model.eval()
 
 
-# %%
 torch.testing.assert_close(at_size(64, 64).positions, reader.positions)
 print("table:", list(reader.positions.shape), "→", list(at_size(64, 128).positions.shape))
 
@@ -656,7 +644,7 @@ wide = at_size(64, 128)
 with torch.no_grad():
     named = wide(pairs[:150]).argmax(dim=1)
 one_of_both = ((named == pictures.labels[:150]) | (named == pictures.labels[150:])).float().mean()
-print(f"it names one of the two in more than 70 % of the pairs: {bool(one_of_both > 0.7)}")
+print(f"it names one of the two in more than 70 % of the pairs (guessing: 19 %): {bool(one_of_both > 0.7)}")
 assert one_of_both > 0.7
 
 # %%
@@ -672,7 +660,7 @@ figure
 
 # %% [markdown]
 # *Alt text:* three wide pictures, each made of two with a digit in either half, and their rollouts. In the first two both digits are bright, the
-# right one more, and the answer is the right one. In the third, a 2 and a 7, three places are bright and the answer is 4.
+# digit on the right more, and it is the answer. In the third, a 2 and a 7, three places are bright and the answer is 4.
 
 # %% [markdown]
 # **But more pixels are not the same as more picture.** Larger canvases with digits of the usual size, against the same pictures enlarged:
@@ -683,27 +671,33 @@ for side in (96, 128):
     enlarged = F.interpolate(pictures.images[:150], (side, side), mode="bilinear", align_corners=False)
     model = at_size(side, side)
     usual, big = accuracy(model, more.images, more.labels), accuracy(model, enlarged, pictures.labels[:150])
-    print(f"{side} × {side}: enlarged pictures lose more than 10 points against more picture: {big < usual - 0.1}")
-    assert big < usual - 0.1
+    print(
+        f"{side} × {side}: enlarged pictures lose more than 10 points, more picture does not: {big < share_right - 0.1 < usual}"
+    )
+    assert big < share_right - 0.1 < usual
 
 # %% [markdown]
-# More picture is no problem: the words are the old ones, only more. Enlarged pictures have new words, strokes up to twice as wide, and accuracy falls. Interpolating positions
+# More picture costs next to nothing: the words are the old ones, only more. Enlarged pictures have new words, strokes up to twice as wide, and accuracy falls. Interpolating positions
 # does not help with that, which is why the paper *fine-tunes* at the new size. And code bases interpolate differently (`method=`): bicubic, with or without antialiasing, or
 # bilinear with aligned corners. Use the one that the weights were trained with.
-
-# %% [markdown]
+#
 # ## Published weights
 #
-# Every code base has its own names for the same tensors. `load_published` translates those of timm, torchvision, Hugging Face and of the paper's own files. To
-# show it without a network, we write a small ViT to files as the others would. **timm stacks query, key and value in one layer; Hugging Face does not.**
+# Every code base has its own names for the same tensors. `load_published` translates those of timm, torchvision, Hugging Face and of the paper's own files. The
+# paper's come from JAX and have their axes in another order as well: inputs first, heads in an axis of their own
+# (a test of the library reads such a file). *Before running: what may the first block's query be called?*
 
 # %%
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from course_lib.spatial.vision_transformer import HUGGING_FACE, ORIGINAL, TIMM, load_published
+
+for name, table in {"timm": TIMM, "Hugging Face": HUGGING_FACE, "the paper": ORIGINAL}.items():
+    print(f"{name:13}", next(theirs for theirs, ours in table.items() if "query" in ours).format(0))
+
+# %% [markdown]
+# **timm stacks query, key and value in one layer; Hugging Face does not.** To show it without a network, we write a small ViT to two files, as these would.
 
 
 # %%
@@ -719,50 +713,21 @@ def rename(state, table):
     return renamed
 
 
-# %% [markdown]
-# **The paper's files come from JAX:** inputs first, heads in an axis of their own, "kernel" and "scale" for weights.
-
-
-# %%
-def as_jax(name, tensor, heads):
-    """One tensor as the paper's files hold it."""
-    part, _, leaf = name.rpartition(".")
-    if part.endswith(("query", "key", "value")):
-        tensor = tensor.unflatten(0, (heads, -1))  # (s e) d -> s e d
-        return f"{part}/{'kernel' if leaf == 'weight' else leaf}", tensor.permute(
-            2, 0, 1
-        ) if leaf == "weight" else tensor
-    if tensor.ndim == 4:
-        return f"{part}/kernel", tensor.permute(2, 3, 1, 0)  # d c y x -> y x c d
-    if tensor.ndim == 2:
-        return f"{part}/kernel", tensor.mT.unflatten(0, (heads, -1)) if part.endswith("out") else tensor.mT
-    if leaf in ("weight", "bias"):
-        return f"{part}/{'scale' if leaf == 'weight' else leaf}", tensor
-    return name, tensor
-
-
-# %% [markdown]
-# *Before running: after each file has been read back, which logits differ?*
-
 # %%
 torch.manual_seed(0)
 source, image = VisionTransformer(32, 8, embed_dim=12, depth=2, num_heads=3, num_classes=5), torch.rand(2, 3, 32, 32)
-jax = dict(as_jax(name, tensor, 3) for name, tensor in rename(source.state_dict(), ORIGINAL).items())
-
-# %%
+files = {}
 with tempfile.TemporaryDirectory() as folder:
-    torch.save(rename(source.state_dict(), TIMM), Path(folder, "timm.pth"))
-    torch.save(rename(source.state_dict(), HUGGING_FACE), Path(folder, "hugging_face.pth"))
-    np.savez(Path(folder, "paper.npz"), **{name: tensor.numpy() for name, tensor in jax.items()})
-    files = {name: torch.load(Path(folder, f"{name}.pth"), weights_only=True) for name in ("timm", "hugging_face")}
-    files["paper"] = dict(np.load(Path(folder, "paper.npz")))
+    for name, table in {"timm": TIMM, "Hugging Face": HUGGING_FACE}.items():
+        torch.save(rename(source.state_dict(), table), Path(folder, "vit.pth"))
+        files[name] = torch.load(Path(folder, "vit.pth"), weights_only=True)
 
 # %%
 for name, weights in files.items():
     reading = VisionTransformer(32, 8, embed_dim=12, depth=2, num_heads=3, num_classes=5)
     reading.load_state_dict(load_published(weights))
     torch.testing.assert_close(reading(image), source(image))
-    print(f"{name:13} {len(weights)} tensors, the first block's: {next(key for key in weights if '0' in key)}")
+    print(f"{name:13} {len(weights)} tensors, the same logits")
 
 # %% [markdown]
 # A file says nothing of the number of heads, of the ε of the norms (1e-12 in Hugging Face), or of which GELU (the paper's code uses an approximation). *Build the model

@@ -142,6 +142,9 @@ with exercise.check(2):
     silent = EncoderBlock(12, 3)
     for last in (silent.project, silent.contract):
         nn.init.zeros_(last.weight), nn.init.zeros_(last.bias)
+    before = x.clone()
+    block(x)
+    assert torch.equal(x, before), "forward changed its input; write x = x + …, for x += … adds in place"
     assert torch.equal(silent(x), x), (
         "with `project` and `contract` at zero both branches are silent, so x must pass untouched: "
         "the norms stand on the branches, and x itself is added, twice"
@@ -282,14 +285,17 @@ def interpolate_positions(positions, grid, new_grid):
 # %% tags=["check_14_4"]
 with exercise.check(4):
     row, column = torch.arange(2.0)[:, None].expand(2, 3), torch.arange(3.0).expand(2, 3)
-    table = torch.cat([torch.tensor([[9.0, 9.0]]), torch.stack([row, column], dim=2).flatten(0, 1)])[None]  # 1 7 2
+    places = torch.stack([row, column, torch.full((2, 3), 5.0)], dim=2).flatten(0, 1)
+    table = torch.cat([torch.full((1, 3), 9.0), places])[None]  # 1 7 3
     same = interpolate_positions(table, (2, 3), (2, 3))
-    assert torch.allclose(same, table, atol=1e-5), "the same grid again must leave the table as it is"
+    assert torch.allclose(same, table, atol=1e-5), (
+        "the same grid again must leave the table as it is; what you exchange before, exchange back after"
+    )
     wide = interpolate_positions(table, (2, 3), (2, 6))
-    assert wide.shape == (1, 13, 2), f"2 × 6 patches and the class token: (1, 13, 2), not {tuple(wide.shape)}"
+    assert wide.shape == (1, 13, 3), f"2 × 6 patches and the class token: (1, 13, 3), not {tuple(wide.shape)}"
     assert torch.equal(wide[0, 0], table[0, 0]), "the class token has no place: its row must not change"
     assert torch.allclose(wide[0, 1:, 0].view(2, 6), row[:, :1].expand(2, 6), atol=1e-5), (
-        "each patch's vector is here (row, column); stretching the columns must leave all row numbers 0 and 1: "
+        "each patch's vector is here (row, column, 5); stretching the columns must leave all row numbers 0 and 1: "
         "exchange the axes n and d instead of reshaping, and unfold n into (rows, columns)"
     )
     numbers = wide[0, 1:7, 1]
@@ -324,6 +330,11 @@ with exercise.check(4):
 # <details><summary>Hint 2: outside the blocks</summary>
 #
 # c·P²·D + D, then D, then (N + 1)·D with N = (h/P)·(w/P); 2D; D·K + K.
+# </details>
+#
+# <details><summary>Hint 3: the heads</summary>
+#
+# Heads share the D numbers of each query, key and value: whatever their number, there are four D × D layers.
 # </details>
 
 

@@ -295,6 +295,16 @@ class EncoderBlock__heads_interleaved(_EncoderBlock):
 
 
 @wrong("task_14_2")
+class EncoderBlock__added_in_place(_EncoderBlock):
+    """`x += …` overwrites the input, which is not yours; write `x = x + …`."""
+
+    def forward(self, x):
+        x += self.mix(self.attention_norm(x))
+        x += self.think(self.mlp_norm(x))
+        return x
+
+
+@wrong("task_14_2")
 class EncoderBlock__relu(_EncoderBlock):
     """The MLP uses ReLU; a ViT uses GELU."""
 
