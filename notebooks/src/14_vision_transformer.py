@@ -201,9 +201,8 @@ torch.testing.assert_close(moved(shuffled), vit(image))
 print("zero positions: nothing changes; shuffled along: nothing changes; only patches shuffled: it does")
 
 # %% [markdown]
-# That the network does not notice when the table is shuffled along has a surprising consequence. A fresh table of positions is random, so a shuffled one is just as good a start: *a ViT learns images whose patches
-# are all shuffled in the same way exactly as well as the originals.* It does not know that patches 1 and 2 are neighbours. A convolution does, before it
-# has seen a single image.
+# Patches and table shuffled alike change nothing: that has a surprising consequence. A fresh table is random, so a shuffled one is just as good a start: *a ViT learns images whose patches
+# are all shuffled in the same way exactly as well as the originals.* It does not know that patches 1 and 2 are neighbours. A convolution does, from the start.
 #
 # ## The experiment: a ViT against a CNN of equal size
 #
@@ -256,7 +255,7 @@ def no_positions():
 
 
 # %% [markdown]
-# **Five settings, three seeds, 160 steps each.** This takes about half a minute. (The ViT on images shuffled alike is left out: by what we just proved, its row would be the first.)
+# **Five settings, three seeds, 160 steps each.** This takes about half a minute. (The ViT on images shuffled alike is left out: we just proved that its row is the first, up to chance.)
 
 # %%
 alike, alike_test = shuffle(images, 0, alike=True), shuffle(test, 0, alike=True)
@@ -311,8 +310,7 @@ assert (cnn_alike > with_places + 0.02).all() and (cnn_each < bag - 0.1).all()
 # arrangement, too. Its real advantage at this size must be another one. It may be that its weights are *shared* over places, or just that it is
 # easier to optimise: the ViT given five times as many steps reaches 94 to 95 % (three seeds, measured while making this lesson).
 #
-# And in the last row the CNN, which *needs* places, does worse than the bag of patches, which does not. (On these images the ViT without positions is as good as before: shuffling
-# does not change its answers.)
+# And in the last row the CNN, which *needs* places, does worse than the bag of patches, which does not. (Shuffling does not change its answers, so its row holds for these images too.)
 #
 # **One more test, without training: move the test images by one pixel.** *Before running: who minds more?*
 
@@ -525,7 +523,7 @@ print(f"layer 1: patches of the background put {100 * background:.0f} % of their
 assert background > 0.65
 
 # %% [markdown]
-# That is no property of the picture but of the task: only the digit matters, whoever asks. Whether tokens ever ask *different* questions is what lesson 10 is about.
+# The task explains it: only the digit matters, whoever asks. Whether tokens ever ask *different* questions is what lesson 10 is about.
 #
 # ## What it says when there is nothing to say
 #
@@ -598,7 +596,7 @@ print(f"columns 1 and 7: {columns[1, 7]:.1f}, columns 1 and 4: {columns[1, 4]:.1
 assert near > far + 0.2 and columns[1, 7] > columns[1, 4] + 0.2
 
 # %% [markdown]
-# **Read it.** The table was random at the start, 65 unordered vectors. Training has sorted it: neighbours are alike. But it is no map. Columns 1 and 7, counted
+# **Read it.** Training has sorted a random table: neighbours are alike. But it is no map. Columns 1 and 7, counted
 # from 0, lie far apart and are alike; the middle between them is not. Perhaps because a digit always lies wholly inside the picture, and a stroke at either side
 # is likely to be a piece.
 #
@@ -612,8 +610,8 @@ print(f"all places alike: fewer than 10 points lost: {lost < 0.1}")
 assert lost < 0.1
 
 # %% [markdown]
-# **Hardly any.** That is not what the digits' ViT did. We think that the stem is the reason: its tokens see 15 × 15 pixels each and overlap, so a bag of them can be pieced together like
-# a jigsaw, while the patches of the first ViT shared nothing. Whatever the reason: *a pretty picture of positions does not mean that the network needs them.*
+# **Hardly any**; the digits' ViT lost many. We think that the stem is the reason: its tokens see 15 × 15 pixels each and overlap, so a bag of them can be pieced together like
+# a jigsaw. Whatever the reason: *a pretty picture of positions does not mean that the network needs them.*
 #
 # ## Larger pictures
 #
@@ -678,7 +676,7 @@ for side in (96, 128):
 
 # %% [markdown]
 # More picture costs next to nothing: the words are the old ones, only more. Enlarged pictures have new words, strokes up to twice as wide, and accuracy falls. Interpolating positions
-# does not help with that, which is why the paper *fine-tunes* at the new size. And code bases interpolate differently (`method=`): bicubic, with or without antialiasing, or
+# does not help with that; the paper *fine-tunes* at the new size. And code bases interpolate differently (`method=`): bicubic, with or without antialiasing, or
 # bilinear with aligned corners. Use the one that the weights were trained with.
 #
 # ## Published weights
@@ -770,8 +768,8 @@ if DOWNLOAD:
 # ## What to believe
 #
 # The paper's best ViT reaches 88.55 % on ImageNet after pre-training on 300 million private images; trained on ImageNet alone its ViTs stay *below* ResNets of the same size, and
-# later recipes (DeiT) closed the gap with augmentation. So a number "of ViT" says little without its data and recipe. Our CNN won with 1300 images, as the paper's argument
-# predicts, but 8 × 8 digits say nothing about large scale. Rollout ignores values, projections and MLPs, and it is the same for every class: it says where information *could* have come from.
+# later recipes (DeiT) closed the gap with augmentation. So a number "of ViT" says little without its data and recipe. Our CNN won with 1300 images, as the paper would
+# predict; 8 × 8 digits say nothing about large scale. Rollout ignores values, projections and MLPs, and it is the same for every class: it says where information *could* have come from.
 #
 # ## Three things to keep
 #
