@@ -83,13 +83,23 @@ with exercise.check(1):
     assert both.shape == (1, 2, 2, 2), f"two scales of one channel are 1 2 2 2, not {tuple(both.shape)}"
     assert both[0, 0].flatten().tolist() == [5, 6, 9, 10], "the sharpest patch comes first"
     coarse = both[0, 1].flatten().tolist()
-    assert coarse == [2.5, 4.5, 10.5, 12.5], f"the coarse patch averages each quarter: 2.5, 4.5, 10.5, 12.5, not {coarse}"
-    beyond = retina(torch.ones(1, 1, 4, 4), torch.ones(1, 2), 2, 2)[0]
-    assert beyond[0].tolist() == [[1, 0], [0, 0]], "at (1, 1) only one pixel lies inside the image; beyond it, zeros"
-    assert beyond[1].tolist() == [[1, 0], [0, 0]], "zeros beyond the border count in the averages as well"
+    assert coarse == [2.5, 4.5, 10.5, 12.5], (
+        f"the coarse patch averages each quarter: 2.5, 4.5, 10.5, 12.5, not {coarse}"
+    )
+    ones = torch.ones(1, 1, 4, 4)
+    beyond = retina(ones, torch.ones(1, 2), 2, 1)[0, 0].tolist()
+    assert beyond == [[1, 0], [0, 0]], "at (1, 1) only one pixel lies inside the image; beyond it, zeros"
+    before = retina(ones, -torch.ones(1, 2), 2, 1)[0, 0].tolist()
+    assert before == [[0, 0], [0, 1]], f"at (−1, −1) the square begins at ⌊−½⌋ = −1: [[0, 0], [0, 1]], not {before}"
+    edge = retina(ones, torch.ones(1, 2), 1, 2)[0, 1].item()
+    assert edge == 0.25, (
+        f"zeros beyond the border count: a block with one pixel of four inside averages to ¼, not {edge}"
+    )
     pair = torch.cat([image, image + 100])
     two = retina(pair, torch.tensor([[0.0, 0.0], [0.5, 0.0]]), 2, 1)[1, 0].flatten().tolist()
-    assert two == [106, 107, 110, 111], f"each image has its own place: the second shows 106, 107, 110, 111, not {two}"
+    assert two == [106, 107, 110, 111], (
+        f"each image has its own place: the second shows 106, 107, 110, 111, not {two}"
+    )
 
 # %% [markdown]
 # ## task_06_2 · Draw a place
@@ -133,7 +143,9 @@ with exercise.check(2):
     noise = torch.tensor([[1.0, -1.0], [2.0, 0.5]])
     place, log_prob = draw_place(mean, noise, 0.2)
     assert place.shape == (2, 2), f"one place (x, y) for each image: (2, 2), not {tuple(place.shape)}"
-    assert log_prob.shape == (2,), f"one number for each image, summed over x and y: (2,), not {tuple(log_prob.shape)}"
+    assert log_prob.shape == (2,), (
+        f"one number for each image, summed over x and y: (2,), not {tuple(log_prob.shape)}"
+    )
     assert torch.allclose(place[0], torch.tensor([0.4, -0.6])), "the draw is mean + std · noise: (0.4, −0.6)"
     assert torch.allclose(place[1], torch.tensor([1.0, 0.2])), "the retina gets the draw clipped to [−1, 1]: (1, 0.2)"
     assert not place.requires_grad, "a gradient still passes through the place: detach the draw"
@@ -188,7 +200,7 @@ def hybrid_loss(logits, labels, log_prob, baseline):
 # %% tags=["check_06_3"]
 with exercise.check(3):
     logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]], requires_grad=True)
-    log_prob = torch.tensor([[-1.0, -2.0], [-3.0, -0.5]], requires_grad=True)
+    log_prob = torch.tensor([[-1.0, -2.0], [-3.0, -2.5]], requires_grad=True)
     baseline = torch.tensor([[0.5, 0.25], [0.5, 1.0]], requires_grad=True)
     labels = torch.tensor([0, 2])  # the first image is right, the second is not
     losses = hybrid_loss(logits, labels, log_prob, baseline)
@@ -199,17 +211,22 @@ with exercise.check(3):
         f"the advantages are ½, ¾ and −½, −1; the mean of their squares is 0.516, not {squared:.3f}"
     )
     value = policy.item()
-    assert abs(value + 0.0) < 1e-5, f"−(−1·½ − 2·¾) is 2 and −(3·½ + ½·1) is −2; their mean is 0, not {value:.2f}"
-    by_choice = torch.autograd.grad(policy, log_prob, retain_graph=True)[0]
+    assert abs(value + 1) < 1e-5, f"−(−1·½ − 2·¾) is 2 and −(3·½ + 2½·1) is −4; their mean is −1, not {value:.2f}"
+    assert policy.requires_grad, "the policy's loss has no gradient: the log-probabilities must keep theirs"
+    by_choice = torch.autograd.grad(policy, log_prob, retain_graph=True, allow_unused=True)[0]
     assert by_choice is not None and torch.allclose(by_choice, torch.tensor([[-0.25, -0.375], [0.25, 0.5]])), (
         "the policy's gradient for each choice is minus its advantage over the number of images: a step down must make "
         "rewarded choices likelier"
     )
     leak = torch.autograd.grad(policy, (baseline, logits), retain_graph=True, allow_unused=True)
     assert all(g is None or g.abs().sum() == 0 for g in leak), "the policy's loss may not bend baseline or answer"
-    by_baseline = torch.autograd.grad(squared, (baseline, logits), allow_unused=True) if squared.requires_grad else [None]
+    by_baseline = (
+        torch.autograd.grad(squared, (baseline, logits), allow_unused=True) if squared.requires_grad else [None]
+    )
     assert by_baseline[0] is not None, "the baseline learns nothing: its own loss must reach it"
-    assert torch.allclose(by_baseline[0], torch.tensor([[-0.25, -0.375], [0.25, 0.5]])), "baseline: ∂/∂b = −2A / (b t)"
+    assert torch.allclose(by_baseline[0], torch.tensor([[-0.25, -0.375], [0.25, 0.5]])), (
+        "baseline: ∂/∂b = −2A / (b t)"
+    )
 
 # %% [markdown]
 # ## task_06_4 · How noisy is the gradient?
@@ -276,7 +293,9 @@ with exercise.check(4):
     for d, std, b in ((0.5, 0.3, 0.0), (0.5, 0.3, -0.25), (-0.4, 0.6, 0.7)):
         mean, variance = simulated(d, std, b)
         said = float(gradient_mean(d, std, b))
-        assert abs(said - mean) < 0.03, f"d = {d}, σ = {std}, b = {b}: the mean of 400 000 draws is {mean:.2f}, not {said:.2f}"
+        assert abs(said - mean) < 0.03, (
+            f"d = {d}, σ = {std}, b = {b}: the mean of 400 000 draws is {mean:.2f}, not {said:.2f}"
+        )
         said = float(gradient_variance(d, std, b))
         assert abs(said - variance) < 0.03 * variance, (
             f"d = {d}, σ = {std}, b = {b}: the variance of 400 000 draws is {variance:.2f}, not {said:.2f}"
@@ -315,7 +334,8 @@ with exercise.check(4):
 #
 # <details><summary>Hint 1: find the leaks first</summary>
 #
-# For each loss alone: `backward()`, then print for each parameter whether its `grad` is zero. Which of the three rows of the table above are wrong?
+# For each loss alone: `backward()`, then print for each parameter whether its `grad` is zero. Which loss reaches a part
+# that it must not train?
 # </details>
 #
 # <details><summary>Hint 2: how many cuts?</summary>
@@ -378,7 +398,9 @@ with exercise.check(5):
     trained_by = {"classification": {"see", "core", "classify"}, "baseline": {"expect"}, "policy": {"locate"}}
     for i, (loss, wanted) in enumerate(trained_by.items()):
         agent.zero_grad()
-        agent(images, noise, labels)[i].backward()
+        value = agent(images, noise, labels)[i]
+        assert value.requires_grad, f"the {loss} loss has no gradient at all: something is cut that must stay"
+        value.backward()
         reached = {name.split(".")[0] for name, p in agent.named_parameters() if p.grad is not None and p.grad.any()}
         leaks, missing = ", ".join(sorted(reached - wanted)), ", ".join(sorted(wanted - reached))
         assert not leaks, f"the {loss} loss leaks into {leaks}; it must train {', '.join(sorted(wanted))} only"
@@ -391,7 +413,9 @@ with exercise.check(5):
     expected.append(-(normal_log_prob(mean + 0.3 * noise, mean, 0.3) * advantage).mean())
     actual = agent(images, noise, labels)
     for loss, one, other in zip(trained_by, actual, expected, strict=True):
-        assert torch.allclose(one, other, atol=1e-5), f"the value of the {loss} loss changed: cut gradients, not values"
+        assert torch.allclose(one, other, atol=1e-5), (
+            f"the value of the {loss} loss changed: cut gradients, not values"
+        )
     whole = torch.autograd.grad(actual[0], agent.see.weight)[0]
     cut = F.cross_entropy(agent.classify(agent.look(images, (mean + 0.3 * noise).detach(), state)), labels)
     assert torch.allclose(whole, torch.autograd.grad(cut, agent.see.weight)[0], atol=1e-6), (

@@ -108,6 +108,16 @@ def retina__half_a_side_too_far(images, location, size, scales):
 
 
 @wrong("task_06_1")
+def retina__cut_off_instead_of_floor(images, location, size, scales):
+    """Decimals are cut off, as int and long do; below zero that is not the floor, so squares begin a pixel late."""
+
+    def towards_zero(location, h, w, side):
+        return ((location + 1) * location.new_tensor([w, h]) / 2 - (side - 1) / 2).long().unbind(1)
+
+    return _retina(images, location, size, scales, towards_zero)
+
+
+@wrong("task_06_1")
 def retina__every_second_pixel(images, location, size, scales):
     """The coarse squares are thinned out; each value must be the average of its block."""
     return _retina(images, location, size, scales, shrink=lambda cut, block: cut[:, :, ::block, ::block])
@@ -288,12 +298,21 @@ def test_values_equal_the_loops(student, draw):
         assert_same(loss.detach(), torch.tensor(expected, dtype=torch.float64))
 
 
-@task("task_06_3", hint="The policy's loss reaches the log-probabilities, and neither the baseline nor the logits.")
-def test_policy_trains_choices_alone(student, draw):
+@task(
+    "task_06_3",
+    hint="The policy's gradient for a log-probability: minus the advantage, over the number of images.",
+)
+def test_policy_trains_choices(student, draw):
     logits, labels, log_prob, baseline = episode(draw)
     policy = student.hybrid_loss(logits, labels, log_prob, baseline)[2]
     reward = (logits.argmax(1) == labels).double()
     assert_same(gradient_or_zero(policy, log_prob), (baseline.detach() - reward[:, None]) / len(labels))
+
+
+@task("task_06_3", hint="The policy's loss reaches the log-probabilities, and neither the baseline nor the logits.")
+def test_policy_trains_nothing_else(student, draw):
+    logits, labels, log_prob, baseline = episode(draw)
+    policy = student.hybrid_loss(logits, labels, log_prob, baseline)[2]
     assert gradient_or_zero(policy, baseline).abs().max() == 0 == gradient_or_zero(policy, logits).abs().max()
 
 
@@ -449,6 +468,20 @@ def gradient_variance__without_the_baseline(d, std, baseline):
 
 
 @wrong("task_06_4")
+def gradient_variance__sign_of_the_cross_term(d, std, baseline):
+    """The cross term is −6a, and a = −(d² + b): where a is negative, it adds to the variance."""
+    a = -(d**2 + baseline)
+    return (a**2 + 6 * a * std**2 + 15 * std**4) / std**2 + 8 * d**2
+
+
+@wrong("task_06_4")
+def gradient_variance__baseline_added(d, std, baseline):
+    """The baseline is taken off the reward, so a = −(d² + b); here it was added."""
+    a = -(d**2 - baseline)
+    return (a**2 - 6 * a * std**2 + 15 * std**4) / std**2 + 8 * d**2
+
+
+@wrong("task_06_4")
 def gradient_variance__score_and_reward_independent(d, std, baseline):
     """The variances of reward and score are not simply multiplied: both depend on the same draw."""
     reward_variance = 2 * std**4 + 4 * d**2 * std**2
@@ -550,29 +583,44 @@ def test_the_values_stay(student, draw):
         assert_same(mine.detach(), expected.detach())
 
 
-def same_gradients(student, draw, which):
+def same_gradients(student, draw, which, *parts):
+    """The gradient of one loss for these parts; each part apart, so that leaks can be told from one another."""
     yours, right, data = agents(student, draw)
     expected_loss, loss = right(*data)[which], yours(*data)[which]
     parameters = dict(yours.named_parameters())
     for name, parameter in right.named_parameters():
-        assert_same(gradient_or_zero(loss, parameters[name]), gradient_or_zero(expected_loss, parameter))
+        if name.split(".")[0] in parts:
+            assert_same(gradient_or_zero(loss, parameters[name]), gradient_or_zero(expected_loss, parameter))
 
 
-@task(
-    "task_06_5", hint="Classification trains see, core and classify, through both looks, and not through the place."
-)
-def test_gradients_of_classification(student, draw):
-    same_gradients(student, draw, 0)
+@task("task_06_5", hint="Classification trains see, core and classify, through both looks.")
+def test_classification_trains_its_parts(student, draw):
+    same_gradients(student, draw, 0, "see", "core", "classify")
+
+
+@task("task_06_5", hint="Classification trains neither locate nor expect: no gradient passes through the place.")
+def test_classification_leaves_the_heads(student, draw):
+    same_gradients(student, draw, 0, "locate", "expect")
 
 
 @task("task_06_5", hint="The baseline's loss trains expect and nothing else.")
 def test_gradients_of_the_baseline(student, draw):
-    same_gradients(student, draw, 1)
+    same_gradients(student, draw, 1, "see", "core", "classify", "locate", "expect")
 
 
-@task("task_06_5", hint="The policy's loss trains locate and nothing else, by (l − mean)/std² times the advantage.")
-def test_gradients_of_the_policy(student, draw):
-    same_gradients(student, draw, 2)
+@task("task_06_5", hint="The policy's loss trains locate, by (l − mean)/std² times the advantage.")
+def test_policy_trains_locate(student, draw):
+    same_gradients(student, draw, 2, "locate")
+
+
+@task("task_06_5", hint="The policy's loss does not train expect.")
+def test_policy_leaves_the_baseline(student, draw):
+    same_gradients(student, draw, 2, "expect")
+
+
+@task("task_06_5", hint="The policy's loss trains neither see, nor core, nor classify.")
+def test_policy_leaves_the_memory(student, draw):
+    same_gradients(student, draw, 2, "see", "core", "classify")
 
 
 @wrong("task_06_5")
