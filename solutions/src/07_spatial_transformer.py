@@ -75,7 +75,9 @@ def bilinear_sample(images, grid):
 # %% tags=["check_07_1"]
 with exercise.check(1):
     grid = affine_grid(torch.eye(2, 3)[None], 2, 4)
-    assert grid.shape == (1, 2, 4, 2), f"2 × 4 output pixels need a grid of shape (1, 2, 4, 2), not {tuple(grid.shape)}"
+    assert grid.shape == (1, 2, 4, 2), (
+        f"2 × 4 output pixels need a grid of shape (1, 2, 4, 2), not {tuple(grid.shape)}"
+    )
     assert torch.allclose(grid[0, 0, 1], torch.tensor([-0.25, -0.5])), (
         f"row 0, column 1 of 2 × 4 has its middle at x = −0.25, y = −0.5, not {grid[0, 0, 1].tolist()}: x first, edges at ±1"
     )
@@ -86,7 +88,7 @@ with exercise.check(1):
     )
     image = torch.tensor([[[[0.0, 1.0, 2.0, 3.0], [10.0, 11.0, 12.0, 13.0]]]])  # 10·row + column
     for (x, y), value, advice in [
-        ((-0.25, 0.5), 11.0, "the middle of row 1, column 1; the width belongs to x"),
+        ((-0.25, 0.5), 11.0, "x is across, y down, edges at ±1: the middle of row 1, column 1; all others weigh 0"),
         ((0.125, 0.0), 6.75, "x is column 1.75, y half way between the rows: mix four pixels by their distance"),
         ((1.0, 0.5), 6.5, "the right edge: half of the 13, and half of the zeros outside"),
         ((4.0, 0.5), 0.0, "far outside: zero"),
@@ -149,7 +151,8 @@ with exercise.check(2):
     assert gradient.shape == (2, 3), f"six numbers, as 2 × 3, not {tuple(gradient.shape)}"
     assert abs(gradient[1]).max() < 1e-5, "brightness changes only across, so the second row (y) must be zero"
     assert abs(gradient[0, 2] - 3) < 1e-5, (
-        f"one unit of x is w / 2 = 3 pixels, each 1 brighter: 3, not {gradient[0, 2]:.2f} (right minus left, times w / 2)"
+        f"one unit of x is w / 2 = 3 pixels, each 1 brighter: 3, not {gradient[0, 2]:.2f}: "
+        "right minus left, each row by its nearness, times w / 2, summed over the outputs"
     )
     assert torch.allclose(gradient[0], torch.tensor([2.0, -1.5, 3.0])), (
         f"θ₁₁ and θ₁₂ are multiplied by the output's own x and y: 3 · 2/3 and 3 · (−1/2), not {gradient[0, :2].tolist()}"
@@ -160,7 +163,8 @@ with exercise.check(2):
     )
     assert torch.allclose(theta_gradient(ramp, half, -2 * up), -2 * gradient), "multiply by the upstream gradient"
     torch.manual_seed(0)
-    image, theta, up = torch.randn(5, 7), torch.tensor([[0.6, 0.1, 0.04], [-0.2, 0.7, 0.13]]).requires_grad_(), torch.randn(3, 4)
+    image, up = torch.randn(5, 7), torch.randn(3, 4)
+    theta = torch.tensor([[0.6, 0.1, 0.04], [-0.2, 0.7, 0.13]]).requires_grad_()
     grid = F.affine_grid(theta[None], [1, 1, 3, 4], align_corners=False)
     (F.grid_sample(image[None, None], grid, align_corners=False)[0, 0] * up).sum().backward()
     assert torch.allclose(theta_gradient(image, theta.detach(), up), theta.grad, atol=1e-4), (
@@ -200,13 +204,15 @@ with exercise.check(3):
     assert abs(new_column(3, 8, 8, 1.0, 0.0) - 3) < 1e-9, "the identity leaves column 3 where it is"
     moved = new_column(3, 8, 8, 1.0, 0.5)
     assert abs(moved - 1) < 1e-9, (
-        f"a shift of +0.5 moves the window right by 2 of 8 pixels, so the mark moves left, to column 1, not {moved:.2f}"
+        f"a shift of +0.5 moves the window right by 2 of 8 pixels, so the mark moves left, to column 1, not {moved:.2f} (edges at ±1)"
     )
     assert abs(new_column(0, 4, 8, 1.0, 0.0) - 0.5) < 1e-9, (
         "twice as many output pixels: the middle of pixel 0 of 4 lies between pixels 0 and 1 of 8, at 0.5"
     )
     zoomed = new_column(5, 8, 8, 0.5, 0.0)
-    assert abs(zoomed - 6.5) < 1e-9, f"column 5 lies 1.5 right of the middle; zoomed in twice, 3 right of it: 6.5, not {zoomed:.2f}"
+    assert abs(zoomed - 6.5) < 1e-9, (
+        f"column 5 lies 1.5 right of the middle; zoomed in twice, 3 right of it: 6.5, not {zoomed:.2f}"
+    )
     both = new_column(5, 8, 8, 0.5, 0.25)
     assert abs(both - 4.5) < 1e-9, (
         f"shift 0.25 = 1 pixel: column 5 lies 0.5 right of the window's middle, zoomed in 1 right: 4.5, not {both:.2f}"
@@ -258,7 +264,8 @@ def chain(first, second):
 
 # %% tags=["check_07_4"]
 with exercise.check(4):
-    zoom, turn = torch.tensor([[[0.5, 0.0, 0.2], [0.0, 0.5, 0.0]]]), torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.4]]])
+    zoom = torch.tensor([[[0.5, 0.0, 0.2], [0.0, 0.5, 0.0]]])
+    turn = torch.tensor([[[0.0, -1.0, 0.0], [1.0, 0.0, 0.4]]])
     back = inverse(zoom)
     assert back.shape == (1, 2, 3), f"the inverse is a warp of the same shape, not {tuple(back.shape)}"
     assert torch.allclose(back[0, :, :2], 2 * torch.eye(2)), "the inverse of scale ½ is scale 2"
@@ -298,8 +305,8 @@ with exercise.check(4):
 #         return F.grid_sample(images, grid)
 # ```
 #
-# Repair it: it starts as the identity for every image; grid and sampler agree that −1 and 1 are the edges; and outside the image stands `background`, also as the partner of a pixel
-# at the border. `F.affine_grid` and `F.grid_sample` are allowed.
+# Repair it: it starts as the identity for every image; grid and sampler agree that −1 and 1 are the edges; and outside the image stands `background`, also where a border pixel is
+# mixed with what lies beyond it. `F.affine_grid` and `F.grid_sample` are allowed.
 #
 # Shapes: `images` b c h w with features = c · h · w; result b c height width, of `size`; `background` a number.
 #
@@ -352,16 +359,24 @@ def with_bias(numbers):
 with exercise.check(5):
     images = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
     fresh = Transformer(16, [4, 4], 0.0)
+    kept = images.clone()
     state = {name: tensor.tolist() for name, tensor in fresh.state_dict().items()}
-    assert state["last.bias"] == [1, 0, 0, 0, 1, 0], f"the bias must start as the identity (1, 0, 0, 0, 1, 0), not {state['last.bias']}"
+    assert state["last.bias"] == [1, 0, 0, 0, 1, 0], (
+        f"the bias must start as the identity (1, 0, 0, 0, 1, 0), not {state['last.bias']}"
+    )
     assert not fresh.last.weight.any(), "the weight must start at zero, or every image starts with another warp"
     assert torch.allclose(fresh(images), images, atol=1e-5), (
         "θ is the identity, but the image changed: grid and sampler need the same align_corners"
     )
     out = with_bias([2.0, 0.0, 0.0, 0.0, 2.0, 0.0])(images)  # from twice as far away
-    assert torch.allclose(out[:, :, 0, 0], torch.tensor(0.8)), f"outside stands the background, 0.8, not {out[0, 0, 0, 0]:.2f}"
+    assert torch.allclose(out[:, :, 0, 0], torch.tensor(0.8)), (
+        f"outside stands the background, 0.8, not {out[0, 0, 0, 0]:.2f}"
+    )
+    assert torch.equal(images, kept), "the caller's images were changed: write a − b, not a −= b"
     flat = with_bias([1.3, 0.2, 0.4, -0.1, 0.9, 0.3])(torch.full((1, 1, 4, 4), 0.8))
-    assert torch.allclose(flat, torch.tensor(0.8)), "an image of background only must stay so, without a frame, border pixels too"
+    assert torch.allclose(flat, torch.tensor(0.8)), (
+        "an image of background only must stay so, without a frame, border pixels too"
+    )
     edge = with_bias([1.0, 0.0, 0.25, 0.0, 1.0, 0.0])(images)  # half a pixel to the right
     expected = (images[..., -1] + 0.8) / 2
     assert torch.allclose(edge[..., -1], expected, atol=1e-5), (

@@ -163,6 +163,19 @@ def bilinear_sample__one_grid_for_all(images, grid):
     return _read(images, *_pixels(images, grid[:1].expand_as(grid)))
 
 
+@wrong("task_07_1")
+def bilinear_sample__width_and_height_exchanged(images, grid):
+    """x was scaled by the height and y by the width; the width belongs to x."""
+    h, w = images.shape[-2:]
+    return _read(images, ((grid[..., 0] + 1) * h - 1) / 2, ((grid[..., 1] + 1) * w - 1) / 2)
+
+
+@wrong("task_07_1")
+def bilinear_sample__weights_below_zero(images, grid):
+    """1 − |x − m| is negative beyond one pixel, where the weight must be 0: clamp it."""
+    return _read(images, *_pixels(images, grid), lambda distance: 1 - distance)
+
+
 # --- task 2: the gradient by θ ---
 
 
@@ -266,6 +279,12 @@ def theta_gradient__other_axis_not_weighted(image, theta, upstream):
 def theta_gradient__upstream_forgotten(image, theta, upstream):
     """This is the gradient of the sum of all outputs; each output counts by its upstream gradient."""
     return _gradient(image, theta, torch.ones_like(upstream))
+
+
+@wrong("task_07_2")
+def theta_gradient__averaged(image, theta, upstream):
+    """This is the mean over the outputs; each output adds its part, so sum."""
+    return _gradient(image, theta, upstream / upstream.numel())
 
 
 # --- task 3: which way ---
