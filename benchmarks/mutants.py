@@ -513,7 +513,7 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("return gate * self.spatial(gate * x)", "return gate * self.spatial(x)"),
         (".flip(1)", ".flip(2)"),
         ("self.squeeze.bias, self.excite.bias, self.norm.weight)", "self.squeeze.bias, self.excite.bias)"),
-        ("if source == 1:\n        target", "if source == 0:\n        target"),
+        ("if source == 1:\n        ours", "if source == 0:\n        ours"),
     ],
     "channel_spatial/dual": [
         ("(-energy if self.released else energy)", "(-energy)"),

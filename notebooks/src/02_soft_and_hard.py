@@ -362,32 +362,32 @@ show_images(train.cells[0], ["real" if k == train.places[0] else "" for k in ran
 # %%
 row_cells = train.cells[0]
 row_scores = 3 * F.one_hot(train.places[0], 9) + torch.randn(9, generator=torch.Generator().manual_seed(1))
-row_noise = {"none": torch.zeros(9)}
+row_noise = {"no noise": torch.zeros(9)}
 for k, seed in enumerate((10, 3, 6), start=1):
     row_noise[f"draw {k}"] = -(-torch.rand(9, generator=torch.Generator().manual_seed(seed)).log()).log()
 
 
 # %%
-def draw_read(figure, temperature, noise="none"):
+def draw_read(figure, temperature, noise="no noise"):
     """The weights as bars over their cells, and the image that is read."""
     weights = ((row_scores + row_noise[noise]) / temperature).softmax(0)
     left, right = figure.subplots(1, 2, width_ratios=[9, 1.8])
     show_row(left, row_cells, [f"{weight:.2f}" for weight in weights])
     left.bar(9 * torch.arange(9) + 3.5, -12 * weights, bottom=-5, width=5, color=COLOURS[0])
     left.set_ylim(7.5, -18)
-    show_image(right, (weights @ row_cells.flatten(1)).view(8, 8), title=f"τ = {temperature}, noise: {noise}")
+    show_image(right, (weights @ row_cells.flatten(1)).view(8, 8), title=f"τ = {temperature}, {noise}")
 
 
 # %% tags=["widget"]
 steer(
     draw_read,
     temperature=slider("τ", [0.1, 0.3, 1, 3, 10], value=1),
-    noise=slider("noise", list(row_noise), value="none"),
+    noise=slider("noise", list(row_noise), value="no noise"),
     height=1.7,
 )
 
 # %% tags=["static"]
-settings = [(0.1, "none"), (1, "none"), (10, "none"), (0.1, "draw 1"), (0.1, "draw 2"), (10, "draw 1")]
+settings = [(0.1, "no noise"), (1, "no noise"), (10, "no noise"), (0.1, "draw 1"), (0.1, "draw 2"), (10, "draw 1")]
 figure = new_figure(7.0, 9.0)
 for panel, (temperature, noise) in zip(figure.subfigures(6, 1), settings):
     draw_read(panel, temperature, noise)

@@ -239,7 +239,7 @@ def draw_query(figure, y, x, h=0.15):
     """The photograph with a ring around pixel (y, x), and the weights of its row."""
     distance = (keys - keys[y * columns + x]).square().mean(dim=1)
     weights = (-distance / h**2).softmax(dim=0).view(-1, columns)
-    left, right = figure.subplots(1, 2, subplot_kw={"xticks": [], "yticks": []})  # without ticks it is drawn faster
+    left, right = figure.subplots(1, 2)
     show_image(left, clean, title=f"query: row {y}, column {x}")
     left.plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor="magenta", markeredgewidth=2)
     used = torch.special.entr(weights).sum().exp()
