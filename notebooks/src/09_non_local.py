@@ -615,6 +615,53 @@ torch.testing.assert_close(plain(shuffle(x)), shuffle(plain(x)))
 print("with sub-sampling:", torch.allclose(fewer(shuffle(x)), shuffle(fewer(x)), atol=1e-3))
 
 # %% [markdown]
+# ## A gate asks nobody
+#
+# Many blocks called attention are *gates*: they multiply x where it is. A channel gate (lesson 03) has one factor for each map, a spatial
+# gate (lesson 10) one for each pixel. In their barest form, the factor is the sigmoid of an average.
+
+# %%
+torch.manual_seed(0)
+look_up = NonLocal(8).eval()
+nn.init.ones_(look_up.norm.weight)
+blocks = {
+    "channel gate": lambda x: x * x.mean(dim=(2, 3), keepdim=True).sigmoid(),
+    "spatial gate": lambda x: x * x.mean(dim=1, keepdim=True).sigmoid(),
+    "look-up": look_up,
+}
+
+# %% [markdown]
+# **Two images are empty at the first pixel and differ elsewhere: does the output there differ? Then change the first pixel of an image: does
+# the last pixel notice?** *Before running: which of the three brings anything from one pixel to another?*
+
+# %%
+one, other = torch.randn(2, 1, 8, 6, 10, generator=torch.Generator().manual_seed(1))
+one[..., 0, 0] = other[..., 0, 0] = 0
+changed = one.clone()
+changed[..., 0, 0] += 1
+
+
+def differs(block, x, y, place):
+    """Whether two images get different outputs at this pixel."""
+    return not torch.allclose(block(x)[..., place, place], block(y)[..., place, place], rtol=0, atol=1e-6)
+
+
+# %%
+found = {name: (differs(block, one, other, 0), differs(block, one, changed, -1)) for name, block in blocks.items()}
+for name, (arrives, notices) in found.items():
+    print(f"{name:13} content arrives: {arrives!s:6} the last pixel notices: {notices}")
+assert found == {"channel gate": (False, True), "spatial gate": (False, False), "look-up": (True, True)}
+assert all(block(one).shape == one.shape for block in blocks.values())
+
+# %% [markdown]
+# So what do channel and spatial gates *do*? They make louder or softer what is already in place. The channel gate decides from the whole image,
+# this spatial gate from one pixel (with a 7 × 7 convolution in front, from 49). Neither carries anything from pixel to pixel,
+# and neither compresses: the output is as large as the input. Only the look-up moves content.
+#
+# And is attention *addressing*? Where a query is compared with keys, yes, softly: the answer is a mixture, and a pixel may read itself. A
+# gate addresses nothing: it has no query and no key.
+
+# %% [markdown]
 # ## Video
 #
 # In video, the positions are t · h · w, and everything else stays (`dims=3`). **A digit moves through six frames. A pixel of frame 0 asks
