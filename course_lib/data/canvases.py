@@ -51,11 +51,9 @@ def digit_canvases(
     >>> digit_canvases(5, size=28, clutter=2).images.shape
     torch.Size([5, 1, 28, 28])
     """
-    if not 0 < digit[0] <= digit[1] <= size:
-        raise ValueError(f"digit={digit} does not fit on size={size}; give 0 < smallest <= largest <= {size}")
     generator = torch.Generator().manual_seed(seed)
     images, labels = draw_digits(count, test=test, generator=generator)
-    scales = between(digit[0] / size, digit[1] / size, count, generator=generator)
+    scales = draw_scales(count, digit, size, generator=generator)
     angles = between(-1, 1, count, generator=generator) * math.radians(max_angle)
     centres = between(-1, 1, count, 2, generator=generator) * (1 - scales)[:, None]
     canvas = place(images, size, scales, angles, centres)
@@ -90,6 +88,13 @@ def draw_pieces(count: int, *, test: bool, generator: torch.Generator) -> Tensor
     corner = torch.randint(0, 5, (count, 2), generator=generator)
     rows, columns = corner[:, :1] + torch.arange(4), corner[:, 1:] + torch.arange(4)  # n 4 each
     return images[torch.arange(count)[:, None, None], 0, rows[:, :, None], columns[:, None, :]][:, None]
+
+
+def draw_scales(count: int, digit: tuple[int, int], size: int, *, generator: torch.Generator) -> Tensor:
+    """Random sides of digits, from the smallest to the largest of ``digit``, as shares of a canvas of ``size``: n."""
+    if not 0 < digit[0] <= digit[1] <= size:
+        raise ValueError(f"digit={digit} does not fit on size={size}; give 0 < smallest <= largest <= {size}")
+    return between(digit[0] / size, digit[1] / size, count, generator=generator)
 
 
 def between(low: float, high: float, *shape: int, generator: torch.Generator) -> Tensor:

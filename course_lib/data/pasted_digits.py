@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from course_lib.data.canvases import between, draw_digits, draw_pieces, place
+from course_lib.data.canvases import between, draw_digits, draw_pieces, draw_scales, place
 from course_lib.data.photographs import PHOTOGRAPHS, load_photograph
 
 HELD_OUT = ("cat", "coffee")  # photographs that training never shows
@@ -48,14 +48,12 @@ def pasted_digits(
     >>> pasted_digits(5, size=32, digit=(16, 20)).images.shape
     torch.Size([5, 3, 32, 32])
     """
-    if not 0 < digit[0] <= digit[1] <= size:
-        raise ValueError(f"digit={digit} does not fit on size={size}; give 0 < smallest <= largest <= {size}")
     generator = torch.Generator().manual_seed(seed)
     images = crops(count, size, test=test, generator=generator) * between(
         0.3, 0.7, count, 1, 1, 1, generator=generator
     )
     digits, labels = draw_digits(count, test=test, generator=generator)
-    scales = between(digit[0] / size, digit[1] / size, count, generator=generator)
+    scales = draw_scales(count, digit, size, generator=generator)
     upright = torch.zeros(count)
     for _ in range(pieces):
         quarters = draw_pieces(count, test=test, generator=generator)

@@ -207,7 +207,7 @@ def become(user: int) -> None:
 def open_the_way(paths: Iterable[str]) -> None:
     """As root, in mounts of our own: make ``paths`` reachable for everybody, and hide what lies beside them.
 
-    An interpreter in /root/.pyenv stands behind a door that only root may pass; the sandbox never runs as root.
+    An interpreter in root's home stands behind a door that only root may pass; the sandbox never runs as root.
     """
     closed: dict[str, list[str]] = {}
     for path in sorted({os.path.realpath(path) for path in paths}):

@@ -176,7 +176,7 @@ print("the look-up wins by more than 1 dB on the temple, and by nothing on the c
 # %%
 denoised = non_local_means(noisy, patch_size=3, bandwidth=0.1)
 figure = new_figure(7.0, 5.0)
-grid = figure.subplots(2, 2, subplot_kw={"xticks": [], "yticks": []}).flat
+grid = figure.subplots(2, 2).flat
 pictures = {"clean": clean, "noisy": noisy, "best blur": blur(noisy, best_sigma), "non-local means": denoised}
 for axes, (name, picture) in zip(grid, pictures.items()):
     show_image(axes, picture, title=name)
