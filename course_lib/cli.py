@@ -5,7 +5,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from course_lib.exercises import ROOT, UsageError, find_slug, parts, slugs
+from course_lib.authoring.places import find_slug, parts, slugs
+from course_lib.exercises import ROOT, UsageError
 from course_lib.grading.commands import VERBS as GRADING
 
 
@@ -48,8 +49,8 @@ def add_build(subparsers) -> None:
 
 def build(arguments: argparse.Namespace, root: Path) -> int:
     """Exit 0 when all is up to date, 1 when a cell or a check failed, 2 when an edited notebook was left alone."""
-    from course_lib.execution import CellFailed
-    from course_lib.notebooks import build, kinds
+    from course_lib.authoring.builder import build, kinds
+    from course_lib.authoring.execution import CellFailed
 
     chosen = [find_slug(name, root) for name in arguments.slug] or slugs(root)
     if not chosen:
@@ -78,8 +79,8 @@ def build(arguments: argparse.Namespace, root: Path) -> int:
 
 
 def check_build(chosen: list[str], root: Path) -> int:
-    from course_lib.notebooks import kinds, stale
-    from course_lib.tables import readme
+    from course_lib.authoring.builder import kinds, stale
+    from course_lib.authoring.tables import readme
 
     reasons = {relative(slug, kind, root): stale(slug, kind, root) for slug in chosen for kind in kinds(slug, root)}
     if (root / "README.md").exists() and readme(root) != (root / "README.md").read_text(encoding="utf-8"):
@@ -93,7 +94,7 @@ def check_build(chosen: list[str], root: Path) -> int:
 
 
 def write_readme(root: Path) -> None:
-    from course_lib.tables import readme
+    from course_lib.authoring.tables import readme
 
     path = root / "README.md"
     if path.exists() and (text := readme(root)) != path.read_text(encoding="utf-8"):
@@ -112,8 +113,8 @@ def add_new(subparsers) -> None:
 
 
 def new(arguments: argparse.Namespace, root: Path) -> int:
-    from course_lib.new_lesson import lay_out
-    from course_lib.notebooks import KINDS, build
+    from course_lib.authoring.builder import KINDS, build
+    from course_lib.authoring.templates import lay_out
 
     slug = lay_out(arguments.number, arguments.name, root)
     for kind in KINDS:
@@ -186,7 +187,7 @@ def add_check_lessons(subparsers) -> None:
 
 
 def check_lessons(arguments: argparse.Namespace, root: Path) -> int:
-    from course_lib.lint import findings
+    from course_lib.authoring.lint import findings
 
     chosen = [find_slug(name, root) for name in arguments.slug] or slugs(root)
     found = findings(chosen, root)

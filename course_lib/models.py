@@ -124,7 +124,7 @@ def stem_vit() -> VisionTransformer:
 
 
 def trained_vit() -> VisionTransformer:
-    """The same after ``python -m course_lib.data.train_vit``: it names the one whole digit on a picture.
+    """The same after ``python -m course_lib.authoring.train_vit``: it names the one whole digit on a picture.
 
     >>> trained_vit().grid
     (8, 8)

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import jupytext
 
-from course_lib.exercises import NotYet, parts
+from course_lib.authoring.places import parts
+from course_lib.exercises import NotYet
 from course_lib.grading.hidden import judge
 
 

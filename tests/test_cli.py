@@ -8,10 +8,11 @@ import sys
 import nbformat
 import pytest
 
-from course_lib import notebooks
+from course_lib.authoring import builder as notebooks
+from course_lib.authoring.builder import KINDS, build, stale
+from course_lib.authoring.places import parts
 from course_lib.cli import main
-from course_lib.exercises import ROOT, parts
-from course_lib.notebooks import KINDS, build, stale
+from course_lib.exercises import ROOT
 from tests.tiny_course import tiny_course
 
 SLUG = "01_averages"
@@ -316,7 +317,13 @@ def test_wrong_usage_gets_one_sentence_and_status_2(course, capsys, arguments, w
 
 @pytest.mark.parametrize("package, arguments", [("torch", ["list"]), ("jupytext", ["build"])])
 def test_a_missing_package_is_named_with_its_cure(course, capsys, monkeypatch, package, arguments):
-    for name in ("course_lib.costs", "course_lib.catalog", "course_lib.execution", "course_lib.lessons", package):
+    for name in (
+        "course_lib.costs",
+        "course_lib.catalog",
+        "course_lib.authoring.execution",
+        "course_lib.authoring.sources",
+        package,
+    ):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
     error = refused(capsys, arguments, course)

@@ -17,11 +17,12 @@ import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
+from course_lib.authoring.builder import METADATA, SET_UP, kinds, name_cells, read, repository
+from course_lib.authoring.execution import ENVIRONMENT
+from course_lib.authoring.places import parts, slugs
+from course_lib.authoring.sources import tagged
 from course_lib.cli import main
-from course_lib.execution import ENVIRONMENT
-from course_lib.exercises import ROOT, parts, slugs
-from course_lib.lessons import tagged
-from course_lib.notebooks import METADATA, SET_UP, kinds, name_cells, read, repository
+from course_lib.exercises import ROOT
 from course_lib.self_check import run_checks
 
 OFFLINE = ROOT / "tests/offline"

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import jupytext
 import pytest
 
-from course_lib.exercises import Exercise, NotYet, find_slug, parts, slugs
+from course_lib.authoring.places import find_slug, parts, slugs
+from course_lib.exercises import Exercise, NotYet
 from course_lib.grading.hidden import judge, load
 from tests.solved import Solved
 

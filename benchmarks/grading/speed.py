@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.grading.measure import Cost, cost, machine, table
-from course_lib.exercises import ROOT, parts
+from course_lib.authoring.places import parts
+from course_lib.exercises import ROOT
 
 SLUG = "01_addressing"
 OURS, THEIRS = (1, 20, 200), (2, 10)  # submissions

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from course_lib import __version__
-from course_lib.execution import library_hash
-from course_lib.exercises import ROOT, parts
+from course_lib.authoring.builder import ANSWER
+from course_lib.authoring.execution import library_hash
+from course_lib.authoring.places import parts
+from course_lib.authoring.sources import points, read_cells, tagged
+from course_lib.exercises import ROOT
 from course_lib.grading.cells import Cell
 from course_lib.grading.hidden import Hidden, load
-from course_lib.lessons import points, read_cells, tagged
-from course_lib.notebooks import ANSWER
 
 TITLE = re.compile(r"^## (task_\d\d_\d+) · (.+)$", re.M)
 
@@ -95,7 +96,7 @@ def is_own(cell: Cell, assignment: Assignment) -> bool:
 def version_of(source: Path, tests: Path, root: Path) -> str:
     """A hash of everything that marks follow from, but the submission and the seed: tests, solution, library."""
     digest = hashlib.sha256(f"{__version__} {library_hash(source, root)} {library_hash(tests, root)}".encode())
-    own = [ROOT / "course_lib/exercises.py", *sorted((ROOT / "course_lib/grading").glob("*.py"))]
+    own = [ROOT / "course_lib/exercises.py", *sorted((ROOT / "course_lib/grading").rglob("*.py"))]
     for path in [source, tests, *own]:
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -14,7 +14,7 @@ from course_lib.grading.assignment import read_assignment
 from course_lib.grading.cells import NAME, Cell, Unreadable, read
 from course_lib.grading.diagnose import Diagnosis
 from course_lib.grading.marks import Record, record_from_data, record_to_data
-from course_lib.grading.sandbox import Gone, Sandbox
+from course_lib.grading.sandbox.host import Gone, Sandbox
 from course_lib.grading.session import Session
 from course_lib.grading.submissions import Submission
 

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from course_lib.exercises import UsageError, find_slug
+from course_lib.authoring.places import find_slug
+from course_lib.exercises import UsageError
 
 UNSAFE = """\
 WARNING: --unsafe-no-sandbox runs the students' code with your rights, on your files and your network.
@@ -70,7 +71,7 @@ def positive(kind: type) -> Callable[[str], float]:
 
 def grade(arguments: argparse.Namespace, root: Path) -> int:
     """Exit 0 when every submission was graded, 1 when some could not be, 2 for wrong usage or no sandbox."""
-    from course_lib.grading.sandbox import Refused
+    from course_lib.grading.sandbox.host import Refused
 
     try:
         return run_grade(arguments, root)
@@ -138,7 +139,7 @@ def show(paths: Iterable[Path]) -> None:
 
 
 def release(arguments: argparse.Namespace, root: Path) -> int:
-    from course_lib.grading.release import release
+    from course_lib.authoring.release import release
 
     print(f"{release(arguments.out, root)} files in {arguments.out}")
     return 0

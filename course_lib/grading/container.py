@@ -8,8 +8,9 @@ import tempfile
 import traceback
 from pathlib import Path
 
-from course_lib.exercises import ROOT, parts
-from course_lib.grading.release import tracked, zipped
+from course_lib.authoring.places import parts
+from course_lib.authoring.release import tracked, zipped
+from course_lib.exercises import ROOT
 
 SETUP = """\
 #!/bin/sh

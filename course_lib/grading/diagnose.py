@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from course_lib.grading.assignment import Assignment
 from course_lib.grading.draw import Draw
 from course_lib.grading.proxy import Result, spoil
-from course_lib.grading.worker import same
+from course_lib.grading.sandbox.worker import same
 
 
 class Outcome(NamedTuple):

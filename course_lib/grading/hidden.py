@@ -7,7 +7,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
-from course_lib.exercises import ROOT, parts
+from course_lib.authoring.places import parts
+from course_lib.exercises import ROOT
 from course_lib.grading.draw import Draw
 
 

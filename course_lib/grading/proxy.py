@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_lib.grading.frames import BadFrame
+from course_lib.grading.sandbox.frames import BadFrame
 
 MAX_PARAMETERS = 512
 MAX_KEPT = 100_000  # numbers of one result

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from course_lib.exercises import ROOT, UsageError, slugs
+from course_lib.authoring.places import slugs
+from course_lib.exercises import ROOT, UsageError
 from course_lib.grading.assignment import Assignment, read_assignment
 from course_lib.grading.batch import Grader, Job, Result, Settings, failed, in_threads, on_cluster
 from course_lib.grading.cells import NAME, Unreadable, read

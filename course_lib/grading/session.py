@@ -9,10 +9,10 @@ from course_lib.grading.assignment import Assignment, Task, is_own, tidy
 from course_lib.grading.cells import Cell
 from course_lib.grading.diagnose import Diagnosis, Outcome
 from course_lib.grading.draw import Draw
-from course_lib.grading.frames import BadFrame
 from course_lib.grading.marks import TaskMark
 from course_lib.grading.proxy import Student, StudentError
-from course_lib.grading.sandbox import UNASKED, Gone, Sandbox, Worker
+from course_lib.grading.sandbox.frames import BadFrame
+from course_lib.grading.sandbox.host import UNASKED, Gone, Sandbox, Worker
 
 REASONS = {
     "late": "it did not finish in the time allowed",

@@ -329,7 +329,7 @@ assert lost["ViT"] > 0.3 and lost["CNN"] < 0.2
 #
 # ## A ViT that has learned
 #
-# The repository holds a small ViT trained for eight minutes ([train_vit.py](../course_lib/data/train_vit.py)): pictures of 64 × 64 pixels in patches of 8 × 8, hence 64 words; four layers of four heads.
+# The repository holds a small ViT trained for eight minutes ([train_vit.py](../course_lib/authoring/train_vit.py)): pictures of 64 × 64 pixels in patches of 8 × 8, hence 64 words; four layers of four heads.
 # Each picture is a piece of a photograph with one handwritten digit and pieces of others pasted on it; the answer is the whole digit. Nobody told it *where* the digit is.
 #
 # One concession: its patch embedding is not one large convolution but three small ones (a *convolutional stem*, Xiao et al., arXiv 2106.14881). With the

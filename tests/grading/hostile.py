@@ -294,7 +294,7 @@ FORGING = [
         "forges",
         answered(after="""
 import json, struct
-from course_lib.grading import frames
+from course_lib.grading.sandbox import frames
 real = frames.encode
 def forge(message, sequence):
     return real({"value": True, "changed": [], "buffers": {}, "passed": True, "score": 1000, "names": {}}, sequence)
@@ -309,7 +309,7 @@ frames.encode = forge
             {2: body("mean(x)", "return None")},
             after="""
 import gc
-from course_lib.grading.worker import Worker
+from course_lib.grading.sandbox.worker import Worker
 for one in gc.get_objects():
     if type(one) is Worker:
         call = one.op_call
@@ -376,7 +376,7 @@ for one in gc.get_objects():
         "replies_with_an_odd_gradient",
         "forges",
         answered({
-            1: RIGHT[1] + "\nfrom course_lib.grading.worker import Worker\n"
+            1: RIGHT[1] + "\nfrom course_lib.grading.sandbox.worker import Worker\n"
             "Worker.op_backward = lambda self, request: {'grads': [torch.ones(1, 1, 1)]}\n"
         }),
         without(1, 3),
@@ -385,7 +385,7 @@ for one in gc.get_objects():
         "builds_a_module_with_the_names_of_others",
         "forges",
         answered({
-            3: RIGHT[3] + "\nfrom course_lib.grading import worker\nreal = worker.describe\n"
+            3: RIGHT[3] + "\nfrom course_lib.grading.sandbox import worker\nreal = worker.describe\n"
             "worker.describe = lambda m: real(m) | {'parameters': {'forward': torch.ones(2), '__class__': torch.ones(2)}}\n"
         }),
         without(3),
@@ -394,7 +394,7 @@ for one in gc.get_objects():
         "builds_a_module_of_endless_parts",
         "forges",
         answered({
-            3: RIGHT[3] + "\nfrom course_lib.grading import worker\nreal = worker.describe\n"
+            3: RIGHT[3] + "\nfrom course_lib.grading.sandbox import worker\nreal = worker.describe\n"
             "worker.describe = lambda m: real(m) | {'parts': ['a.' * k + 'a' for k in range(900)]}\n"
         }),
         without(3),
@@ -404,9 +404,8 @@ for one in gc.get_objects():
 
 def raw_reply(code: str) -> bytes:
     """From task 2 on, what goes over the wire is what ``code`` makes of a sequence number."""
-    patch = (
-        f"from course_lib.grading import frames\nimport struct\nframes.encode = lambda message, sequence: {code}\n"
-    )
+    patch = "from course_lib.grading.sandbox import frames\nimport struct\n"
+    patch += f"frames.encode = lambda message, sequence: {code}\n"
     return answered({2: body("mean(x)", patch + "return 0")})
 
 

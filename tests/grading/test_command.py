@@ -5,12 +5,13 @@ import os
 
 import pytest
 
+from course_lib.authoring.places import parts, slugs
 from course_lib.cli import main
-from course_lib.exercises import ROOT, parts, slugs
-from course_lib.grading import sandbox as sandbox_module
+from course_lib.exercises import ROOT
 from course_lib.grading.assignment import read_assignment
 from course_lib.grading.batch import Grader, Job, Settings
-from course_lib.grading.sandbox import Refused, Sandbox
+from course_lib.grading.sandbox import host as sandbox_module
+from course_lib.grading.sandbox.host import Refused, Sandbox
 from tests.grading.small import answered, code_cell, notebook, small_course, task_cell
 
 GRADED = [

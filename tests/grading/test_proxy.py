@@ -8,8 +8,8 @@ from torch import nn
 from course_lib.grading.assignment import read_assignment
 from course_lib.grading.batch import Grader, Settings
 from course_lib.grading.proxy import RemoteModule, Student, StudentError
-from course_lib.grading.sandbox import Gone, Sandbox, Worker
-from course_lib.grading.worker import python_of
+from course_lib.grading.sandbox.host import Gone, Sandbox, Worker
+from course_lib.grading.sandbox.worker import python_of
 from tests.grading.small import SLUG, small_course
 
 CODE = """
@@ -210,8 +210,8 @@ def test_the_zygote_is_started_again_when_it_dies(sandbox):
 
 def test_a_module_that_the_test_builds_from_names_of_python_is_refused(student, worker):
     patch = "worker.describe = lambda m: dict(parts=[], parameters=dict(forward=1))"
-    worker.ask({"op": "cell", "name": "x", "source": f"from course_lib.grading import worker\n{patch}"}, 20)
-    from course_lib.grading.frames import BadFrame
+    worker.ask({"op": "cell", "name": "x", "source": f"from course_lib.grading.sandbox import worker\n{patch}"}, 20)
+    from course_lib.grading.sandbox.frames import BadFrame
 
     with pytest.raises(BadFrame):
         student.Net(4)

@@ -1,6 +1,5 @@
 """The student edition: lessons, exercises and the library. No solution, no hidden test, nothing that names one."""
 
-import ast
 import re
 import subprocess
 import zipfile
@@ -19,16 +18,7 @@ COPIED = (
     "exercises/*.ipynb",
     "course_lib/**/*",
 )
-OURS = (  # of the library, what only authors and instructors use
-    "course_lib/grading/",
-    "course_lib/cli.py",
-    "course_lib/execution.py",
-    "course_lib/lessons.py",
-    "course_lib/lint.py",
-    "course_lib/new_lesson.py",
-    "course_lib/notebooks.py",
-    "course_lib/tables.py",
-)
+OURS = ("course_lib/authoring/", "course_lib/grading/", "course_lib/cli.py")  # what only authors and instructors use
 TELLTALE = re.compile(r"solutions/|tests/hidden|hidden[ _]test|BEGIN SOLUTION|course_lib[./]grading", re.I)
 OLD = (1980, 1, 1, 0, 0, 0)  # a zip without the date of its making is the same each time
 
@@ -84,7 +74,6 @@ def edition(root: Path) -> dict[str, bytes]:
     paths = sorted({path for pattern in COPIED for path in root.glob(pattern) if path.is_file()} & tracked(root))
     names = {path.relative_to(root).as_posix(): path for path in paths}
     files = {name: path.read_bytes() for name, path in names.items() if not name.startswith(OURS)}
-    files["course_lib/exercises.py"] = without_places(files["course_lib/exercises.py"])
     files["course_lib/cli.py"] = Path(__file__).with_name("student_cli.py").read_bytes()
     files["pyproject.toml"] = project(root).encode()
     files["Makefile"] = makefile((root / "Makefile").read_text(encoding="utf-8")).encode()
@@ -105,16 +94,6 @@ def refuse_telltales(files: dict[str, bytes]) -> None:
     for name, data in files.items():
         if found := TELLTALE.search(f"{name}\n{data.decode('utf-8', errors='ignore')}"):
             raise UsageError(f"{name} names {found[0]!r}, which students must not find; reword it, or leave it out")
-
-
-def without_places(source: bytes) -> bytes:
-    """exercises.py without the functions that know where an author's files lie."""
-    text = source.decode()
-    lines = text.splitlines(keepends=True)
-    for node in reversed(ast.parse(text).body):
-        if isinstance(node, ast.FunctionDef) and node.name in ("slugs", "find_slug", "parts"):
-            del lines[node.lineno - 1 : node.end_lineno]
-    return ("".join(lines).rstrip() + "\n").encode()
 
 
 def project(root: Path) -> str:

@@ -15,7 +15,7 @@ import sys
 import time
 from contextlib import suppress
 
-from course_lib.grading import confine, worker
+from course_lib.grading.sandbox import confine, worker
 
 SCRATCH = "/scratch"
 POLL_SECONDS = 0.25
@@ -204,7 +204,7 @@ def warm_up(modules: list[str]) -> None:
 
 
 def main() -> None:
-    """Run as ``python -m course_lib.grading.zygote FD``; the first message on the socket is the settings."""
+    """Run as ``python -m course_lib.grading.sandbox.zygote FD``; the first message on the socket is the settings."""
     control = socket.socket(fileno=int(sys.argv[1]))
     settings = json.loads(control.recv(65536))
     if settings["mode"] == "landlock":

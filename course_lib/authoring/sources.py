@@ -8,7 +8,8 @@ from typing import NamedTuple
 import jupytext
 from nbformat import NotebookNode
 
-from course_lib.exercises import UsageError, parts, slugs
+from course_lib.authoring.places import parts, slugs
+from course_lib.exercises import UsageError
 
 TAG = re.compile(r"(task|check)_(\d\d)_(\d+)")
 

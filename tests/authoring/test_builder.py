@@ -8,9 +8,10 @@ import nbformat
 import pytest
 from PIL import Image
 
-from course_lib.execution import CellFailed, imports, library_hash
-from course_lib.exercises import UsageError, parts
-from course_lib.notebooks import KINDS, build, generate, kinds, read, skeleton, stale, write
+from course_lib.authoring.builder import KINDS, build, generate, kinds, read, skeleton, stale, write
+from course_lib.authoring.execution import CellFailed, imports, library_hash
+from course_lib.authoring.places import parts
+from course_lib.exercises import UsageError
 from tests.tiny_course import tiny_course
 
 SLUG = "01_averages"

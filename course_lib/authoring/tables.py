@@ -4,9 +4,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from course_lib.exercises import UsageError, parts
-from course_lib.lessons import headers
-from course_lib.notebooks import badge
+from course_lib.authoring.builder import badge
+from course_lib.authoring.places import parts
+from course_lib.authoring.sources import headers
+from course_lib.exercises import UsageError
 
 
 def lessons_table(root: Path) -> str:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from course_lib.exercises import ROOT
-from course_lib.grading import confine
-from course_lib.grading.sandbox import ESCAPES, Gone, Sandbox, interpreter
+from course_lib.grading.sandbox import confine
+from course_lib.grading.sandbox.host import ESCAPES, Gone, Sandbox, interpreter
 
 PROBE = """
 import sys
-from course_lib.grading.sandbox import Gone, Sandbox
+from course_lib.grading.sandbox.host import Gone, Sandbox
 with Sandbox(memory=1.5, mode={mode!r}) as sandbox:  # it tries every escape, and refuses when one works
     worker = sandbox.spawn()
     assert not worker.ask({{"op": "cell", "name": "x", "source": "import torch\\ntorch.ones(2) @ torch.ones(2)"}}, 20)
@@ -44,7 +44,7 @@ def test_it_holds_whoever_starts_it(who, mode, tmp_path):
     how, *more = AS[who]
     launch = [
         sys.executable,
-        str(ROOT / "course_lib/grading/launch.py"),
+        str(ROOT / "course_lib/grading/sandbox/launch.py"),
         how,
         *interpreter(),
         str(ROOT / "course_lib"),

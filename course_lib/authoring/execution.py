@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 from PIL import Image
 from tqdm.auto import tqdm
 
-from course_lib.lessons import parse
+from course_lib.authoring.sources import parse
 
 # One thread and fixed hashes: the same outputs everywhere. Bars tell the time, so they are not stored.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}

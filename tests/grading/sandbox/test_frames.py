@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from course_lib.grading import frames
 from course_lib.grading.cells import Cell, Unreadable, read
-from course_lib.grading.frames import BadFrame, decode, encode
+from course_lib.grading.sandbox import frames
+from course_lib.grading.sandbox.frames import BadFrame, decode, encode
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))  # benchmarks/grading/fuzz.py takes more, and others each time
 QUICK = settings(max_examples=EXAMPLES, deadline=None, derandomize=EXAMPLES == 150, database=None)

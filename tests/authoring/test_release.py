@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from course_lib.authoring.builder import build
+from course_lib.authoring.release import TELLTALE, edition, refuse_telltales, release
 from course_lib.cli import main
 from course_lib.exercises import ROOT, UsageError
-from course_lib.grading.release import TELLTALE, edition, refuse_telltales, release
-from course_lib.notebooks import build
 from tests.grading.small import CANARY, RIGHT, SLUG, answered, small_course
 from tests.grading.test_reports import RESULTS
 

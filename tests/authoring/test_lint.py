@@ -6,10 +6,11 @@ import shutil
 import pytest
 from nbformat.v4 import new_output
 
-from course_lib import notebooks
+from course_lib.authoring import builder as notebooks
+from course_lib.authoring.lint import COLOUR_MAPS, RULES, colour_map_values, findings, imported, strings
+from course_lib.authoring.places import parts
 from course_lib.cli import main
-from course_lib.exercises import ROOT, parts
-from course_lib.lint import COLOUR_MAPS, RULES, colour_map_values, findings, imported, strings
+from course_lib.exercises import ROOT
 from tests.tiny_course import tiny_course
 
 SLUG = "01_averages"

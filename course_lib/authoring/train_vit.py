@@ -1,7 +1,7 @@
-"""Train the small vision transformer that lesson 14 looks into: ``python -m course_lib.data.train_vit``.
+"""Train the small vision transformer that lesson 14 looks into: ``python -m course_lib.authoring.train_vit``.
 
 Eight minutes on one CPU thread. ``stem_vit`` learns to name the digits of ``pasted_digits`` and is saved in half
-precision as vit.npz beside this file; ``course_lib.models.trained_vit`` loads it. Printed: its accuracy on digits and
+precision as course_lib/data/vit.npz; ``course_lib.models.trained_vit`` loads it. Printed: its accuracy on digits and
 photographs that training never showed, 0.86. The start and all pictures are seeded.
 
 With a plain patch embedding instead of the stem it was at 0.40 after 2000 steps; with the stem at 0.66 after 1000.
@@ -17,11 +17,12 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
 from course_lib.data.pasted_digits import pasted_digits
+from course_lib.exercises import ROOT
 from course_lib.models import stem_vit
 from course_lib.spatial.vision_transformer import VisionTransformer
 from course_lib.training import accuracy, progress, step
 
-PLACE = Path(__file__).with_name("vit.npz")
+PLACE = ROOT / "course_lib/data/vit.npz"
 STEPS, BATCH, ROUND = 5000, 32, 128  # new pictures are made for every round of steps; each is seen about four times
 
 

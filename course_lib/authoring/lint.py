@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from nbformat import NotebookNode
 
-from course_lib.exercises import parts
-from course_lib.lessons import Header, headers, parse, read_cells, read_header, tagged
-from course_lib.notebooks import read, source_of, stale
+from course_lib.authoring.builder import read, source_of, stale
+from course_lib.authoring.places import parts
+from course_lib.authoring.sources import Header, headers, parse, read_cells, read_header, tagged
 
 COLOUR_MAPS = {  # perceptual, and readable by colour-blind eyes
     *("viridis", "cividis", "magma", "inferno", "plasma", "twilight", "gray", "grey", "binary"),

@@ -6,7 +6,8 @@ The templates run as they are; ``course check-lessons`` names every place that s
 import re
 from pathlib import Path
 
-from course_lib.exercises import UsageError, parts, slugs
+from course_lib.authoring.places import parts, slugs
+from course_lib.exercises import UsageError
 
 LESSON = '''\
 # %% [markdown]

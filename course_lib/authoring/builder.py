@@ -10,9 +10,10 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
-from course_lib.execution import library_hash, run
-from course_lib.exercises import UsageError, parts
-from course_lib.lessons import points, read_cells, tagged
+from course_lib.authoring.execution import library_hash, run
+from course_lib.authoring.places import parts
+from course_lib.authoring.sources import points, read_cells, tagged
+from course_lib.exercises import UsageError
 
 KINDS = ("lesson", "solution", "exercise")  # the three notebooks of a slug, by their names in exercises.parts
 

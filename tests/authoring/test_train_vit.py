@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from course_lib.data import train_vit
+from course_lib.authoring import train_vit
 from course_lib.models import small_vit
 
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from course_lib.exercises import ROOT
-from course_lib.grading import confine, frames
+from course_lib.grading.sandbox import confine, frames
 
 FIRST_USER = 61184
 START_SECONDS = 120
@@ -190,7 +190,7 @@ class Sandbox:
 
     def command(self, control: int) -> tuple[list[str], list[int]]:
         """The command that starts the zygote, and further handles that it needs."""
-        zygote = [sys.executable, "-B", "-s", "-m", "course_lib.grading.zygote", str(control)]
+        zygote = [sys.executable, "-B", "-s", "-m", "course_lib.grading.sandbox.zygote", str(control)]
         launch = [sys.executable, "-B", "-S", "-s", str(Path(__file__).with_name("launch.py"))]
         if self.mode == "landlock" and os.getuid() == 0:
             return [*launch, "keep", *interpreter(), str(ROOT / "course_lib"), "--", *zygote], []

@@ -20,7 +20,7 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from course_lib.grading import frames
+from course_lib.grading.sandbox import frames
 
 MAX_WORDS = 600
 MAX_NAMES = 5000

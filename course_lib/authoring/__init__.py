@@ -1,0 +1,12 @@
+"""What authors and instructors use and a student never receives: from text sources to notebooks, tables and editions.
+
+places       where the files of a lesson lie
+sources      the text sources: cells, headers, points
+execution    running a notebook so that its outputs are the same everywhere
+builder      sources become notebooks, one way
+templates    a new lesson, laid out to be filled in
+lint         what every lesson must have
+tables       the generated parts of README.md
+release      the student edition, with student_cli as its `course` command
+train_vit    how data/vit.npz was made
+"""
