@@ -5,34 +5,15 @@ export OMP_NUM_THREADS
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
-.PHONY: lab test build bench site
+.PHONY: lab
 lab: .venv/lab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
-
-test: .venv/test
-	@sh tests/needs.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile
-
-build: .venv/test
-	$(BIN)/course build
-
-bench: .venv/test
-	for file in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit; done
-
-site: .venv/test
-	$(BIN)/python -m sphinx -q -W --keep-going site site/_build
-	@echo "The reference: site/_build/index.html"
 
 # The environment. A file in .venv says what was installed last, so nothing happens until one of these two changes.
 .venv/lab: pyproject.toml constraints.txt | .venv/bin/pip
 	@echo "Installing the course into .venv (a few minutes the first time) ..."
 	@$(PIP) --editable ".[course]" || { $(NO_PIP); }
 	@touch $@
-
-.venv/test: pyproject.toml constraints.txt | .venv/bin/pip
-	@echo "Installing the course and its test tools into .venv (a few minutes the first time) ..."
-	@$(PIP) --editable ".[test]" || { $(NO_PIP); }
-	@touch $@ .venv/lab
 
 .venv/bin/pip:
 	@command -v "$(PYTHON)" >/dev/null || { $(NO_PYTHON); }
@@ -44,3 +25,6 @@ NO_PYTHON = echo 'There is no $(PYTHON) here: install Python 3.11 or newer, or n
 OLD_PYTHON = echo '$(PYTHON) is older than 3.11: install Python 3.11 or newer, then: make lab PYTHON=python3.11' >&2; exit 2
 NO_VENV = echo '$(PYTHON) cannot make an environment: install its venv module (Debian, Ubuntu: apt-get install python3-venv)' >&2; exit 2
 NO_PIP = echo 'pip could not install the course (its reason stands above): this first step needs a network and 2 GB of disk' >&2; exit 2
+
+# test, lint, build, bench and site: an edition for students comes without them.
+-include course_lib/authoring/authors.mk

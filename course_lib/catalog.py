@@ -586,13 +586,13 @@ CATALOG = (
             + 1
         ),
         small={"num_heads": 3},
-        no_gradient={
-            name: "gamma starts at 0, so only gamma moves in the first step"
-            for name in (
+        no_gradient=dict.fromkeys(
+            (
                 *("query.weight", "key.weight", "rows.weight", "columns.weight", "key_bias", "step_bias"),
                 *("value.weight", "project.weight", "project.bias"),
-            )
-        },
+            ),
+            "gamma starts at 0, so only gamma moves in the first step",
+        ),
     ),
     Mechanism(
         DynamicGraph,

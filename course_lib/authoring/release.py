@@ -9,8 +9,10 @@ from pathlib import Path
 from course_lib.exercises import UsageError
 
 COPIED = (
+    "pyproject.toml",
     "constraints.txt",
     "environment.yml",
+    "Makefile",
     "LICENSE*",
     "CITATION.cff",
     "notebooks/*.ipynb",
@@ -75,8 +77,6 @@ def edition(root: Path) -> dict[str, bytes]:
     names = {path.relative_to(root).as_posix(): path for path in paths}
     files = {name: path.read_bytes() for name, path in names.items() if not name.startswith(OURS)}
     files["course_lib/cli.py"] = Path(__file__).with_name("student_cli.py").read_bytes()
-    files["pyproject.toml"] = project(root).encode()
-    files["Makefile"] = makefile((root / "Makefile").read_text(encoding="utf-8")).encode()
     files["README.md"] = README.format(lessons=lessons(root)).encode()
     return files
 
@@ -94,21 +94,6 @@ def refuse_telltales(files: dict[str, bytes]) -> None:
     for name, data in files.items():
         if found := TELLTALE.search(f"{name}\n{data.decode('utf-8', errors='ignore')}"):
             raise UsageError(f"{name} names {found[0]!r}, which students must not find; reword it, or leave it out")
-
-
-def project(root: Path) -> str:
-    """pyproject.toml with what a student installs, and no configuration of our tools."""
-    text = (root / "pyproject.toml").read_text(encoding="utf-8").split("[tool.pytest")[0]
-    head, _, rest = text.partition("[project.optional-dependencies]\n")
-    course, _, rest = rest.partition("]\n")
-    return f"{head}[project.optional-dependencies]\n{course}]\n{rest[rest.index('[project.') - 1 :]}"
-
-
-def makefile(text: str) -> str:
-    """The Makefile with the one target that students need."""
-    blocks = re.split(r"\n(?=\S)", text)
-    ours = re.compile(r"(test|build|bench|site|\.venv/test):")
-    return "\n".join(block for block in blocks if not ours.match(block)).replace("lab test build bench", "lab") + "\n"
 
 
 def lessons(root: Path) -> str:

@@ -169,7 +169,7 @@ class DeformableConv2d(nn.Module):
             raise ValueError(f"offset_groups={offset_groups} does not divide in_channels={in_channels}; use 1")
         padding = dilation * (kernel_size - 1) // 2 if padding is None else padding
         self.in_channels = in_channels
-        shape = dict(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
+        shape = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
         taps = offset_groups * kernel_size**2
         self.convolution = nn.Conv2d(in_channels, out_channels, groups=groups, bias=bias, **shape)
         self.offset = nn.Conv2d(in_channels, 2 * taps, **shape)

@@ -52,9 +52,23 @@ def test_the_edition_starts_by_the_readme_s_first_command(released):
     assert first == re.search(r"```sh\n(make \w+)", (ROOT / "README.md").read_text(encoding="utf-8"))[1]
     dry = subprocess.run([*first.split(), "--dry-run"], cwd=released, capture_output=True, text=True)
     assert dry.returncode == 0 and "notebooks/00_start_here.ipynb" in dry.stdout
-    assert tomllib.loads((released / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys() == {
-        "course"
-    }
+    extra = re.search(r'-e "\.\[(\w+)\]"', (released / "README.md").read_text(encoding="utf-8"))[1]
+    assert extra in tomllib.loads((released / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+def test_the_makefile_of_the_edition_has_no_target_of_ours(released):
+    for target in ("test", "lint", "build", "bench", "site"):
+        asked = subprocess.run(["make", "-n", target], cwd=released, capture_output=True, text=True)
+        assert asked.returncode == 2 and "No rule to make target" in asked.stderr
+        assert subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True).returncode == 0
+
+
+def test_what_is_shipped_is_shipped_as_it_is(released):
+    """Only the command, its one page of words and nothing else are written for students."""
+    written = {"README.md", "course_lib/cli.py"}
+    for path in (path for path in released.rglob("*") if path.is_file()):
+        name = path.relative_to(released).as_posix()
+        assert name in written or path.read_bytes() == (ROOT / name).read_bytes(), name
 
 
 def test_every_module_of_the_edition_imports_and_its_commands_run(released):

@@ -41,10 +41,7 @@ def test_autograd_gives_the_closed_form_gradients(norm, epsilon_in):
 
     alpha, beta, gamma = (p.detach() for p in (block.alpha, block.beta, block.gamma))
     x, dx = x.detach(), x.grad
-    if epsilon_in == "sum":
-        eps_mean = eps / 13
-    else:
-        eps_mean = eps
+    eps_mean = eps / 13 if epsilon_in == "sum" else eps
     if norm == "l2":
         E = (x.square().sum((2, 3)) + eps).sqrt()  # b c
         s = alpha * E

@@ -26,8 +26,8 @@ def test_equals_the_double_loop(negative_slope):
         for i in range(d):
             row = torch.stack([((v[i] - v[i].sum() / n) * (v[j] - v[j].sum() / n)).sum() / n for j in range(d)])
             row = normalise(block.norm, row, i)
-            for f in range(4 * i, 4 * i + 4):
-                t.append((block.rows.weight[f, 0] * row).sum() + block.rows.bias[f])
+            four = range(4 * i, 4 * i + 4)
+            t += [(block.rows.weight[f, 0] * row).sum() + block.rows.bias[f] for f in four]
         t = torch.stack([value if value > 0 else negative_slope * value for value in t])
         for k in range(c):
             expected[b, k] = x[b, k] / (1 + torch.exp(-(block.excite.weight[k, :, 0] @ t) - block.excite.bias[k]))

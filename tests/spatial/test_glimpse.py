@@ -40,7 +40,7 @@ def places(*shape, seed=2):
 
 def model(core="ram", first=None, **arguments):
     torch.manual_seed(0)
-    sizes = dict(glimpses=4, size=5, scales=2, hidden_dim=11, glimpse_dim=7)
+    sizes = {"glimpses": 4, "size": 5, "scales": 2, "hidden_dim": 11, "glimpse_dim": 7}
     ram = randomise(RecurrentAttention(3, 5, core=core, first=first, **sizes, **arguments))
     for name, parameter in ram.named_parameters():
         parameter.data *= 0.02 if name == "locate.weight" else 0.5  # so that most means lie inside the image

@@ -1,0 +1,26 @@
+# The targets of authors and instructors; Makefile includes them.
+.PHONY: test lint build bench site
+test: .venv/test
+	@sh tests/needs.sh
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/mypy -p course_lib.grading -p course_lib.authoring -m course_lib.cli -m course_lib.catalog
+
+build: .venv/test
+	$(BIN)/course build
+
+bench: .venv/test
+	for file in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit; done
+
+site: .venv/test
+	$(BIN)/python -m sphinx -q -W --keep-going site site/_build
+	@echo "The reference: site/_build/index.html"
+
+.venv/test: pyproject.toml constraints.txt | .venv/bin/pip
+	@echo "Installing the course and its test tools into .venv (a few minutes the first time) ..."
+	@$(PIP) --editable ".[test]" || { $(NO_PIP); }
+	@touch $@ .venv/lab
