@@ -1,10 +1,11 @@
 """Results on disk, so that a crash loses nothing: one file a submission, each written whole or not at all."""
 
-import fcntl
 import hashlib
 import json
 import os
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from course_lib.exercises import UsageError
 from course_lib.grading.marks import Record, record_from_data, record_to_data, to_json
@@ -38,10 +39,10 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "records").mkdir(exist_ok=True)
         folder.chmod(0o700)
-        self.lock = (folder / ".lock").open("w")
+        self.lock = FileLock(folder / ".lock", timeout=0)  # the system releases it when this process is killed
         try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            self.lock.acquire()
+        except Timeout:
             raise UsageError(
                 f"another `course grade` is writing to {folder}; wait for it, or give another --out"
             ) from None
@@ -73,4 +74,4 @@ class Store:
         write(self.folder / "run.json", to_json(settings))
 
     def close(self) -> None:
-        self.lock.close()
+        self.lock.release()
