@@ -11,7 +11,7 @@ import torch
 
 from course_lib.exercises import ROOT
 from course_lib.grading.assignment import read_assignment
-from course_lib.grading.cells import NAME, Cell, Unreadable, read
+from course_lib.grading.cells import NAME, Cell, Unreadable, cells_of
 from course_lib.grading.diagnose import Diagnosis
 from course_lib.grading.marks import Record, record_from_data, record_to_data
 from course_lib.grading.sandbox.host import Gone, Sandbox
@@ -65,7 +65,7 @@ class Grader:
         """
         record = Record(job.student, job.id, job.file, sandbox=self.sandbox.mode)
         try:
-            cells = read(job.data, job.file.lower())
+            cells = cells_of(job.data, job.file.lower())
             refuse_other_lessons(cells, self.settings.slug)
         except Unreadable as error:
             return replace(record, problem=str(error), sandbox="")

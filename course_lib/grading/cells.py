@@ -23,7 +23,7 @@ class Unreadable(ValueError):
     """A submitted file that cannot be graded; the message names the reason and the cure."""
 
 
-def read(data: bytes, filename: str) -> list[Cell]:
+def cells_of(data: bytes, filename: str) -> list[Cell]:
     """The code cells of a notebook, or of a text notebook (``.py``), in order.
 
     Raises:

@@ -20,8 +20,14 @@ class Draw:
         self.generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
     def primes(self, count: int, *, high: int = 23) -> list[int]:
-        """``count`` distinct primes from 3 to ``high``: sizes that no two axes share."""
+        """``count`` distinct primes from 3 to ``high``: sizes that no two axes share.
+
+        Raises:
+            ValueError: if there are not so many.
+        """
         pool = [prime for prime in PRIMES if prime <= high]
+        if count > len(pool):
+            raise ValueError(f"there are {len(pool)} primes from 3 to {high}, not {count}; draw fewer, or raise high")
         order = torch.randperm(len(pool), generator=self.generator)[:count]
         return [pool[i] for i in order]
 

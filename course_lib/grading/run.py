@@ -11,7 +11,7 @@ from course_lib.authoring.places import slugs
 from course_lib.exercises import ROOT, UsageError
 from course_lib.grading.assignment import Assignment, read_assignment
 from course_lib.grading.batch import Grader, Job, Result, Settings, failed, in_threads, on_cluster
-from course_lib.grading.cells import NAME, Unreadable, read
+from course_lib.grading.cells import NAME, Unreadable, cells_of
 from course_lib.grading.marks import Marks, Record, TaskInfo, marks_to_json
 from course_lib.grading.reports import write_report
 from course_lib.grading.store import Store, key, write
@@ -106,7 +106,7 @@ def guess_lesson(place: Path, root: Path) -> str:
         for file in list(files(place))[:50]:
             if file.parts[-1].lower().endswith(NOTEBOOKS):
                 try:
-                    cells = read(file.read(), file.parts[-1].lower())
+                    cells = cells_of(file.read(), file.parts[-1].lower())
                 except (Unreadable, OSError):
                     continue
                 found.update({cell.name.split("_")[1] for cell in cells if NAME.fullmatch(cell.name)})

@@ -105,7 +105,7 @@ class Session:
             guilty = self.last if gone.why == UNASKED and self.last is not None else number
             if gone.why != "lost":  # the sandbox itself broke: nobody's fault
                 self.culprits.add(guilty)
-                self.failed[guilty] = in_words(gone)
+                self.failed[guilty] = why_it_ended(gone)
             raise
         self.last = number
         if "raised" in reply:
@@ -117,7 +117,7 @@ class Session:
     def ask(self, request: dict) -> dict:
         left = min(self.seconds, self.deadline - time.monotonic())
         if left <= 0:
-            self.worker.end("ended")
+            self.worker.lose("ended")
         return self.worker.ask(request, left)
 
     def names(self) -> dict[str, bool]:
@@ -133,7 +133,7 @@ class Session:
             self.ready()
             reply = self.ask({"op": "check", "name": task.name.replace("task", "check"), "source": task.check})
         except Gone as gone:
-            return in_words(gone)
+            return why_it_ended(gone)
         words = reply.get("words", "the check could not be run")
         return without_progress(words, task.name) if isinstance(words, str) else ""
 
@@ -211,7 +211,7 @@ def in_order(cells: list[Cell], assignment: Assignment) -> list[Cell]:
     return untouched + [cell for cell in cells if not is_own(cell, assignment) and not cell.name.startswith("check")]
 
 
-def in_words(gone: Gone) -> str:
+def why_it_ended(gone: Gone) -> str:
     return REASONS.get(gone.why, f"it ended the process ({gone.why})")
 
 

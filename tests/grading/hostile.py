@@ -309,7 +309,7 @@ frames.encode = forge
             {2: body("mean(x)", "return None")},
             after="""
 import gc
-from course_lib.grading.sandbox.worker import Worker
+from course_lib.grading.sandbox.worker import Kernel
 for one in gc.get_objects():
     if type(one) is Worker:
         call = one.op_call
@@ -376,8 +376,8 @@ for one in gc.get_objects():
         "replies_with_an_odd_gradient",
         "forges",
         answered({
-            1: RIGHT[1] + "\nfrom course_lib.grading.sandbox.worker import Worker\n"
-            "Worker.op_backward = lambda self, request: {'grads': [torch.ones(1, 1, 1)]}\n"
+            1: RIGHT[1] + "\nfrom course_lib.grading.sandbox.worker import Kernel\n"
+            "Kernel.op_backward = lambda self, request: {'grads': [torch.ones(1, 1, 1)]}\n"
         }),
         without(1, 3),
     ),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from course_lib.exercises import UsageError
-from course_lib.grading.cells import Unreadable, read
+from course_lib.grading.cells import Unreadable, cells_of
 from course_lib.grading.submissions import Submission, find_submissions
 from tests.grading.small import RIGHT, SLUG, answered, code_cell, notebook, task_cell
 
@@ -65,7 +65,7 @@ def test_each_platform_s_names_are_read(tmp_path, names, expected):
     found = find_submissions(lay_out(tmp_path, *names), SLUG)
     assert who(found) == expected
     assert all(
-        not one.problem and len(read(one.found.read(), one.file)) == 4 for one in found if one.student != "ben"
+        not one.problem and len(cells_of(one.found.read(), one.file)) == 4 for one in found if one.student != "ben"
     )
 
 
@@ -87,7 +87,7 @@ def test_a_gradescope_container_names_the_student(tmp_path):
 def test_a_notebook_that_real_otter_exported_is_read():
     """Made by otter-grader 7.0.0: ``otter assign``, then ``grader.export()`` in the student's notebook."""
     (found,) = find_submissions(OTTER, SLUG)
-    cells = read(found.found.read(), found.file)
+    cells = cells_of(found.found.read(), found.file)
     assert found.student == "small" and "def mean(x):" in "".join(cell.source for cell in cells)
 
 
@@ -131,13 +131,13 @@ def test_nothing_to_grade_says_what_to_give(tmp_path):
 
 def test_cells_are_named_by_nbgrader_s_metadata_or_by_tags():
     tagged = {**code_cell("b"), "metadata": {"tags": ["x", "task_07_2"]}}
-    cells = read(json.dumps(notebook([task_cell(1, "a"), tagged, code_cell("c")])).encode(), "a.ipynb")
+    cells = cells_of(json.dumps(notebook([task_cell(1, "a"), tagged, code_cell("c")])).encode(), "a.ipynb")
     assert [(cell.name, cell.source) for cell in cells] == [("task_07_1", "a"), ("task_07_2", "b"), ("", "c")]
 
 
 def test_a_text_notebook_gives_its_code_cells():
     text = '# ---\n# jupyter:\n# ---\n# %% [markdown]\n# words\n# %% tags=["task_07_2"]\n' + RIGHT[2] + "# %%\n\n"
-    (cell,) = [cell for cell in read(text.encode(), "a.py") if cell.name]
+    (cell,) = [cell for cell in cells_of(text.encode(), "a.py") if cell.name]
     assert cell.name == "task_07_2" and cell.source.strip() == RIGHT[2].strip()
 
 
@@ -153,5 +153,5 @@ def test_a_text_notebook_gives_its_code_cells():
 )
 def test_an_unreadable_file_names_the_reason_and_the_cure(data, words):
     with pytest.raises(Unreadable, match=words) as error:
-        read(data, "a.ipynb")
+        cells_of(data, "a.ipynb")
     assert "hand in" in str(error.value)

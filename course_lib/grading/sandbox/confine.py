@@ -18,7 +18,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 NEW_MOUNTS, NEW_UTS, NEW_IPC, NEW_USER, NEW_PIDS, NEW_NET = (
     0x00020000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000,
 )  # fmt: skip
-READ_ONLY, NO_SUID, NO_DEVICES, REMOUNT, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 32, 4096, 16384, 1 << 18
+READ_ONLY, NO_SUID, NO_DEVICES, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 4096, 16384, 1 << 18
 
 # One row per system call that a worker never needs: its number on x86-64, on arm64, -1 where there is none.
 FORBIDDEN = {
@@ -50,8 +50,20 @@ FORBIDDEN_ALONE = {
     "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "fchmodat2": (452, 452),
 }  # fmt: skip
 CLONE, CLONE3, PRCTL, KILL, TGKILL, PRLIMIT = (56, 220), (435, 435), (157, 167), (62, 129), (234, 131), (302, 261)
-CLONE_THREAD = 0x00010000
+CLONE_THREAD, CLONE_NEW_NAMESPACES, X32_CALLS, ITSELF = 0x00010000, 0x7E020000, 0x40000000, 0
 AUDIT_ARCH = (0xC000003E, 0xC00000B7)
+
+# A seccomp filter is a program of these instructions over one system call: linux/bpf_common.h, linux/seccomp.h.
+LOAD, RETURN, EQUAL, AT_LEAST, ANY_BIT = 0x20, 0x06, 0x15, 0x35, 0x45  # BPF_LD|W|ABS, _RET, _JMP|_JEQ, _JGE, _JSET
+NUMBER, ARCHITECTURE, FIRST_ARGUMENT = 0, 4, 16  # where these lie in struct seccomp_data
+ALLOW, FAIL_WITH, KILL_PROCESS = 0x7FFF0000, 0x00050000, 0x80000000
+
+PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 36, 38
+SECCOMP_MODE_FILTER = 2
+
+# linux/landlock.h
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF, BENEATH_PATH = 444, 445, 446, 1
+EXECUTE, WRITE_FILE, READ_FILE, READ_FOLDER = 1, 2, 4, 8
 
 
 def machine() -> int:
@@ -97,11 +109,11 @@ def own_namespaces() -> None:
 def drop_privileges() -> None:
     """No capability now, none to be gained later by running a set-uid file."""
     for capability in range(64):
-        if libc.prctl(24, ctypes.c_ulong(capability), 0, 0, 0) < 0:  # PR_CAPBSET_DROP, until there are no more
+        if libc.prctl(PR_CAPBSET_DROP, ctypes.c_ulong(capability), 0, 0, 0) < 0:  # there are no more
             break
     header, data = struct.pack("Ii", 0x20080522, 0), bytes(24)
     check(libc.capset(header, data), "capset")
-    prctl(38, 1)  # PR_SET_NO_NEW_PRIVS
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
 def limit(*, memory: int, seconds: int, processes: int | None, file_bytes: int) -> None:
@@ -125,49 +137,51 @@ def landlock(readable: Iterable[str], devices: Iterable[str] = ("/dev/null", "/d
     Raises:
         OSError: if this kernel has no Landlock.
     """
-    abi = check(libc.syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint(1)), "this kernel has no Landlock")
+    abi = _landlock("this kernel has no Landlock", CREATE_RULESET, None, ctypes.c_size_t(0), flags=1)
     files = (1 << {1: 13, 2: 14}.get(abi, 15)) - 1 | (1 << 15 if abi >= 5 else 0)
     attributes = struct.pack("QQQ", files, 3 if abi >= 4 else 0, 3 if abi >= 6 else 0)
     size = 24 if abi >= 6 else 16 if abi >= 4 else 8
-    ruleset = check(libc.syscall(444, attributes, ctypes.c_size_t(size), ctypes.c_uint(0)), "landlock_create_ruleset")
-    read, read_and_write = 0b1101, 0b0110  # execute, read file, read folder; write file, read file
+    ruleset = _landlock("a Landlock ruleset", CREATE_RULESET, attributes, ctypes.c_size_t(size))
+    read, read_and_write = EXECUTE | READ_FILE | READ_FOLDER, WRITE_FILE | READ_FILE
     for path, rights in [*((path, read) for path in readable), *((path, read_and_write) for path in devices)]:
         _allow_beneath(ruleset, path, rights)
-    prctl(38, 1)
-    check(libc.syscall(446, ctypes.c_int(ruleset), ctypes.c_uint(0)), "landlock_restrict_self")
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    _landlock("restricting this process", RESTRICT_SELF, ctypes.c_int(ruleset))
     os.close(ruleset)
 
 
 def _allow_beneath(ruleset: int, path: str, rights: int) -> None:
     if not os.path.isdir(path):
-        rights &= ~0b1000  # a plain file cannot be listed
+        rights &= ~READ_FOLDER  # a plain file cannot be listed
     parent = os.open(path, os.O_PATH | os.O_CLOEXEC)
     rule = struct.pack("=Qi", rights, parent)
-    check(libc.syscall(445, ctypes.c_int(ruleset), ctypes.c_int(1), rule, ctypes.c_uint(0)), f"landlock rule {path}")
+    _landlock(f"a Landlock rule for {path}", ADD_RULE, ctypes.c_int(ruleset), ctypes.c_int(BENEATH_PATH), rule)
     os.close(parent)
+
+
+def _landlock(what: str, call: int, *arguments: object, flags: int = 0) -> int:
+    return check(libc.syscall(call, *arguments, ctypes.c_uint(flags)), what)
 
 
 def seccomp(*, alone: bool) -> None:
     """Refuse the system calls in FORBIDDEN; ``alone`` (no namespaces) also new processes and signals to others."""
     column = machine()
-    denied, refuse = [], _statement(0x06, 0x00050000 | errno.EPERM)
+    program = [
+        _statement(LOAD, ARCHITECTURE), _jump(EQUAL, AUDIT_ARCH[column], 1, 0), _statement(RETURN, KILL_PROCESS),
+        _statement(LOAD, NUMBER), _jump(AT_LEAST, X32_CALLS, 0, 1), REFUSE,
+    ]  # fmt: skip
     for numbers in [*FORBIDDEN.values(), *(FORBIDDEN_ALONE.values() if alone else ())]:
         if numbers[column] >= 0:
-            denied += [_jump(0x15, numbers[column], 0, 1), refuse]
-    program = [
-        _statement(0x20, 4), _jump(0x15, AUDIT_ARCH[column], 1, 0), _statement(0x06, 0x80000000),
-        _statement(0x20, 0), _jump(0x35, 0x40000000, 0, 1), refuse,  # the x32 calls
-        *denied,
-        _jump(0x15, CLONE3[column], 0, 1), _statement(0x06, 0x00050000 | errno.ENOSYS),  # libc then uses clone
-        *_if_argument(PRCTL[column], 0x15, 1, refuse_when=True),  # PR_SET_PDEATHSIG
-        *_if_argument(CLONE[column], 0x45, 0x7E020000, refuse_when=True),
-    ]  # fmt: skip
+            program += [_jump(EQUAL, numbers[column], 0, 1), REFUSE]
+    program += [_jump(EQUAL, CLONE3[column], 0, 1), _statement(RETURN, FAIL_WITH | errno.ENOSYS)]  # libc then clones
+    program += _if_argument(PRCTL[column], EQUAL, PR_SET_PDEATHSIG, refuse_when=True)
+    program += _if_argument(CLONE[column], ANY_BIT, CLONE_NEW_NAMESPACES, refuse_when=True)
     if alone:
-        program += _if_argument(CLONE[column], 0x45, CLONE_THREAD, refuse_when=False)
-        program += _if_argument(PRLIMIT[column], 0x15, 0, refuse_when=False)
+        program += _if_argument(CLONE[column], ANY_BIT, CLONE_THREAD, refuse_when=False)
+        program += _if_argument(PRLIMIT[column], EQUAL, ITSELF, refuse_when=False)
         for numbers in (KILL, TGKILL):
-            program += _if_argument(numbers[column], 0x15, os.getpid(), refuse_when=False)
-    program.append(_statement(0x06, 0x7FFF0000))
+            program += _if_argument(numbers[column], EQUAL, os.getpid(), refuse_when=False)
+    program.append(_statement(RETURN, ALLOW))
     _install(b"".join(program), len(program))
 
 
@@ -176,25 +190,29 @@ def _statement(code: int, value: int) -> bytes:
 
 
 def _jump(code: int, value: int, yes: int, no: int) -> bytes:
+    """Compare what was loaded with ``value``; skip ``yes`` instructions where it holds, else ``no``."""
     return struct.pack("HBBI", code, yes, no, value)
+
+
+REFUSE = _statement(RETURN, FAIL_WITH | errno.EPERM)
 
 
 def _if_argument(number: int, test: int, value: int, *, refuse_when: bool) -> list[bytes]:
     """Refuse system call ``number`` when its first argument passes, or fails, ``test`` against ``value``."""
     return [
-        _jump(0x15, number, 0, 4),
-        _statement(0x20, 16),
+        _jump(EQUAL, number, 0, 4),
+        _statement(LOAD, FIRST_ARGUMENT),
         _jump(test, value, 0, 1) if refuse_when else _jump(test, value, 1, 0),
-        _statement(0x06, 0x00050000 | errno.EPERM),
-        _statement(0x20, 0),
+        REFUSE,
+        _statement(LOAD, NUMBER),
     ]
 
 
 def _install(program: bytes, length: int) -> None:
     code = ctypes.create_string_buffer(program)
     filters = struct.pack("HxxxxxxP", length, ctypes.addressof(code))
-    prctl(38, 1)
-    prctl(22, 2, filters)  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filters)
 
 
 def become(user: int) -> None:

@@ -50,7 +50,7 @@ def encode(message: dict, sequence: int) -> bytes:
     return PREFIX.pack(MAGIC, sequence, len(header), len(body)) + header + body
 
 
-def read(receive: Callable[[int], bytes], sequence: int) -> dict:
+def next_message(receive: Callable[[int], bytes], sequence: int) -> dict:
     """The message of the next frame; ``receive(n)`` gives exactly n bytes.
 
     Raises:

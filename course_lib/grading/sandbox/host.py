@@ -15,8 +15,9 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import NoReturn
 
 from course_lib.exercises import ROOT
 from course_lib.grading.sandbox import confine, frames
@@ -74,20 +75,20 @@ class Worker:
             raise Gone(self.why)
         self.deadline, self.patience = time.monotonic() + seconds, 3 * seconds
         if select.select([self.connection], [], [], 0)[0]:
-            self.end(UNASKED)
+            self.lose(UNASKED)
         try:
             frame = frames.encode(request, self.sequence)
             self.connection.settimeout(seconds)
             self.connection.sendall(frame)
-            reply = frames.read(self.receive, self.sequence)
+            reply = frames.next_message(self.receive, self.sequence)
         except TimeoutError:
-            self.end("late")
+            self.lose("late")
         except frames.Stale:
-            self.end(UNASKED)
+            self.lose(UNASKED)
         except frames.BadFrame as error:
-            self.end(f"broke the protocol: {error}")
+            self.lose(f"broke the protocol: {error}")
         except OSError:
-            self.end("gone")
+            self.lose("gone")
         self.sequence += 1
         return reply
 
@@ -115,14 +116,22 @@ class Worker:
             raise TimeoutError
         self.waited, self.patience, self.deadline = queued, self.patience - more, time.monotonic() + more
 
-    def end(self, why: str = "") -> None:
-        """Kill the worker with all its processes; with a reason, also raise it."""
-        if not self.why:
-            told = self.sandbox.order({"order": "end", "id": self.number, "gone": why == "gone"}).get("why", "lost")
-            self.connection.close()
-            self.why = told if told == "memory" or (why in ("gone", UNASKED) and told != "killed") else why or "ended"
-        if why:
-            raise Gone(self.why)
+    def end(self, why: str = "ended") -> None:
+        """Kill the worker with all its processes; what the sandbox knows of its death is the better reason."""
+        if self.why:
+            return
+        told = self.sandbox.order({"order": "end", "id": self.number, "gone": why == "gone"}).get("why", "lost")
+        self.connection.close()
+        self.why = told if told == "memory" or (why in ("gone", UNASKED) and told != "killed") else why
+
+    def lose(self, why: str) -> NoReturn:
+        """Kill the worker and say so.
+
+        Raises:
+            Gone: always.
+        """
+        self.end(why)
+        raise Gone(self.why)
 
 
 class Sandbox:
@@ -135,6 +144,7 @@ class Sandbox:
         self.settings = {"memory": int(memory * 2**30), "seconds": CPU_SECONDS, "modules": list(modules)}
         self.lock, self.numbers = threading.Lock(), itertools.count(1)
         self.process: subprocess.Popen | None = None
+        self.handles = ExitStack()
         reasons = []
         for candidate in [mode] if mode else MODES:
             try:
@@ -165,7 +175,8 @@ class Sandbox:
         root = os.getuid() == 0
         self.settings |= {"mode": kind, "first_user": FIRST_USER if root and kind == "landlock" else 0}
         self.settings["readable"] = readable() if kind == "landlock" else []
-        self.errors = tempfile.TemporaryFile()
+        self.control = self.handles.enter_context(ours)
+        self.errors = self.handles.enter_context(tempfile.TemporaryFile())
         command, extra = self.command(theirs.fileno())
         try:
             self.process = subprocess.Popen(
@@ -182,7 +193,6 @@ class Sandbox:
             theirs.close()
             for handle in extra:
                 os.close(handle)
-        self.control = ours
         ours.settimeout(START_SECONDS)
         ours.send(json.dumps(self.settings).encode())
         if not ours.recv(4096):
@@ -262,16 +272,13 @@ class Sandbox:
 
     def close(self) -> None:
         """End every worker and the zygote; nothing is left."""
-        with suppress(AttributeError):
-            self.control.close()
+        self.handles.close()
         if self.process:
             try:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
-        with suppress(AttributeError):
-            self.errors.close()
 
 
 def environment() -> dict[str, str]:

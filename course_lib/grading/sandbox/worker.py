@@ -28,7 +28,7 @@ PLAIN = (type(None), bool, int, float, str, Tensor, numpy.ndarray, numpy.generic
 CELL_MAGICS_WITH_PYTHON = ("time", "timeit", "capture", "prun")
 
 
-class Worker:
+class Kernel:
     """The student's namespace, the objects handed out by number, and the graphs that wait for a backward pass."""
 
     def __init__(self) -> None:
@@ -252,10 +252,10 @@ def receiver(connection: socket.socket) -> Callable[[int], bytes]:
 
 def serve(connection: socket.socket) -> None:
     """Answer requests, in order, until the grader closes the connection."""
-    student, receive, sequence = Worker(), receiver(connection), 0
+    kernel, receive, sequence = Kernel(), receiver(connection), 0
     while True:
-        request = frames.read(receive, sequence)
-        reply = student.answer(request)
+        request = frames.next_message(receive, sequence)
+        reply = kernel.answer(request)
         try:
             frame = frames.encode(reply, sequence)
         except (TypeError, frames.BadFrame, struct.error) as error:

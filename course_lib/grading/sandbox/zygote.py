@@ -91,7 +91,7 @@ class Zygote:
         for stream in (0, 1, 2):
             os.dup2(silence, stream)
         if mode != "namespaces":  # inside namespaces, the end of the outer one ends all
-            confine.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: workers end with the zygote
+            confine.prctl(confine.PR_SET_PDEATHSIG, signal.SIGKILL)  # workers end with the zygote
         if mode == "unsafe":
             return
         if mode == "namespaces":
@@ -209,7 +209,7 @@ def main() -> None:
     settings = json.loads(control.recv(65536))
     if settings["mode"] == "landlock":
         confine.landlock(settings["readable"])
-    confine.prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: a worker's first parent ends at once
+    confine.prctl(confine.PR_SET_CHILD_SUBREAPER, 1)  # a worker's first parent ends at once
     warm_up(settings["modules"])
     control.send(b'{"ready": true}')
     Zygote(control, settings).serve()

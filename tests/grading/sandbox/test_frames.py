@@ -1,5 +1,6 @@
 """The wire: what may cross arrives unchanged, what may not is refused, and no bytes at all break the reader."""
 
+import contextlib
 import io
 import json
 import math
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
-from course_lib.grading.cells import Cell, Unreadable, read
+from course_lib.grading.cells import Cell, Unreadable, cells_of
 from course_lib.grading.sandbox import frames
 from course_lib.grading.sandbox.frames import BadFrame, decode, encode
 
@@ -43,7 +44,7 @@ def reader(data: bytes):
 
 
 def sent(value: object) -> object:
-    return frames.read(reader(encode({"value": value}, 7)), 7)["value"]
+    return frames.next_message(reader(encode({"value": value}, 7)), 7)["value"]
 
 
 def equal(one: object, other: object) -> bool:
@@ -119,7 +120,7 @@ def test_a_malformed_header_is_refused(header):
 @pytest.mark.parametrize("sequence", [6, 8, 0])
 def test_a_frame_of_another_number_is_refused(sequence):
     with pytest.raises(BadFrame) as error:
-        frames.read(reader(encode({}, sequence)), 7)
+        frames.next_message(reader(encode({}, sequence)), 7)
     assert isinstance(error.value, frames.Stale) == (sequence == 6)
 
 
@@ -130,29 +131,23 @@ VALID = encode({"value": [torch.ones(2, 3), {"a": (1, 2.5, None)}]}, 1)
 @given(st.integers(0, len(VALID) - 1), st.binary(min_size=1, max_size=8), st.integers(0, 8))
 def test_a_frame_with_changed_bytes_is_read_or_refused(place, noise, dropped):
     data = VALID[:place] + noise + VALID[place + dropped :]
-    try:
-        assert isinstance(frames.read(reader(data), 1), dict)
-    except (BadFrame, ConnectionError):
-        pass
+    with contextlib.suppress(BadFrame, ConnectionError):
+        assert isinstance(frames.next_message(reader(data), 1), dict)
 
 
 @QUICK
 @given(st.binary(max_size=300), st.binary(max_size=300))
 def test_arbitrary_parts_are_read_or_refused(header, body):
-    try:
+    with contextlib.suppress(BadFrame):
         assert isinstance(decode(header, body), dict)
-    except BadFrame:
-        pass
 
 
 @QUICK
 @given(st.binary(max_size=60))
 def test_a_broken_safetensors_header_is_refused(noise):
     body = save({"0": torch.ones(2)})
-    try:
+    with contextlib.suppress(BadFrame):
         decode(b'{"dict": [["v", {"tensor": "0"}]]}', body[:8] + noise + body[8 + len(noise) :])
-    except BadFrame:
-        pass
 
 
 # The other reader of what students made: notebooks
@@ -182,7 +177,7 @@ odd_notebook = st.fixed_dictionaries(
 
 def readable(data: bytes, name: str) -> None:
     try:
-        for cell in read(data, name):
+        for cell in cells_of(data, name):
             assert isinstance(cell.name, str)
             cell.source.encode()
     except Unreadable as error:

@@ -97,8 +97,7 @@ def test_workers_of_many_threads_do_not_disturb_each_other(sandbox):
     answers = []
 
     def use() -> None:
-        for _ in range(3):
-            answers.append(raised(sandbox, "raise ValueError"))
+        answers.extend(raised(sandbox, "raise ValueError") for _ in range(3))
 
     threads = [threading.Thread(target=use) for _ in range(6)]
     for thread in threads:
