@@ -63,7 +63,7 @@ class Exercise:
         print(f"✓ {name} · {worth} point{'s' * (worth > 1)} · {self.progress}")
 
 
-def in_words(error: Exception) -> str:
+def in_words(error: BaseException) -> str:
     """One sentence about an exception: its own message if an author wrote it, else what was raised and where."""
     message = str(error).strip()
     if isinstance(error, NotImplementedError | AssertionError) and message:

@@ -58,7 +58,9 @@ class Assignment:
         """What the exercise imports, which every worker will need."""
         nodes = [node for cell in self.prelude for node in ast.walk(ast.parse(cell))]
         plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-        return tuple(sorted({*plain, *(node.module for node in nodes if isinstance(node, ast.ImportFrom))} - {None}))
+        return tuple(
+            sorted({*plain, *(node.module or "" for node in nodes if isinstance(node, ast.ImportFrom))} - {""})
+        )
 
 
 def read_assignment(slug: str, root: Path = ROOT) -> Assignment:

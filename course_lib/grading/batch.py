@@ -40,7 +40,7 @@ class Job(NamedTuple):
     @classmethod
     def of(cls, submission: Submission) -> "Job":
         """The job with the file's bytes in it, read only now: hundreds of notebooks need not be in memory at once."""
-        return cls(submission.student, submission.id, submission.file, submission.found.read())
+        return cls(submission.student, submission.id, submission.file, submission.read())
 
 
 class Broken(RuntimeError):
@@ -98,11 +98,15 @@ def failed(submission: Submission, why: str) -> Record:
     return Record(submission.student, submission.id, submission.file, problem=why)
 
 
+def grade_one(grader: Grader, submission: Submission) -> Record:
+    return grader.grade(Job.of(submission))
+
+
 def in_threads(grader: Grader, submissions: list[Submission], count: int) -> Iterator[Result]:
     """Each submission with its record, as they finish; ``count`` are graded at the same time."""
     pool = ThreadPoolExecutor(count)
     try:
-        futures = {pool.submit(lambda one=one: grader.grade(Job.of(one))): one for one in submissions}
+        futures = {pool.submit(grade_one, grader, one): one for one in submissions}
         for future in as_completed(futures):
             submission, error = futures.pop(future), future.exception()
             if error is None:

@@ -110,7 +110,9 @@ def printable(source: str) -> str:
 
 def read_text(text: str) -> list[Cell]:
     """The code cells of a text notebook in the percent format; without markers the file is one cell."""
-    cells, name, is_code, lines = [], "", True, []
+    cells: list[Cell] = []
+    lines: list[str] = []
+    name, is_code = "", True
     for line in [*text.splitlines(), "# %%"]:
         if marker := MARKER.match(line):
             if is_code and "".join(lines).strip():

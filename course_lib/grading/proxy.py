@@ -6,7 +6,7 @@ and comes back as plain data; no code of the student's ever runs in this process
 
 import builtins
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -81,6 +81,8 @@ class RemoteModule(nn.Module):
     gradients of them, and compares with a reference of the same weights.
     """
 
+    _remote: tuple[Student, int, tuple[str, ...]]
+
     def __init__(self, student: Student, number: int, path: tuple[str, ...] = ()):
         super().__init__()
         object.__setattr__(self, "_remote", (student, number, path))
@@ -89,7 +91,7 @@ class RemoteModule(nn.Module):
         student, number, path = self._remote
         return call(student, [number, *path], args, kwargs)
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -117,7 +119,7 @@ def call(student: Student, target: list, args: tuple, kwargs: dict) -> object:
     )
     if target[0] in student._modules:
         modules[target[0]] = student._modules[target[0]]
-    request = {"op": "call", "target": target, "args": packed[0], "kwargs": packed[1]}
+    request: dict[str, object] = {"op": "call", "target": target, "args": packed[0], "kwargs": packed[1]}
     request |= {"grad": torch.is_grad_enabled(), "modules": {key: state(modules[key]) for key in modules}}
     reply = student._exchange(request)
     put_back(reply, tensors, modules)
@@ -230,9 +232,10 @@ def place(root: RemoteModule, name: str) -> tuple[nn.Module, str]:
     *path, own = name.split(".")
     if hasattr(nn.Module, own):
         raise ValueError(f"{own} is a name of nn.Module")
+    part: nn.Module = root
     for step in path:
-        root = root._modules[step]
-    return root, own
+        part = part.get_submodule(step)
+    return part, own
 
 
 def state(module: RemoteModule) -> dict:

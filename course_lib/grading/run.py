@@ -56,9 +56,7 @@ def name_of(submission: Submission, assignment: Assignment, settings: Settings) 
     if submission.problem:
         return ""
     try:
-        return key(
-            assignment.version, *map(str, settings), *map(str, Job.of(submission)[:3]), submission.found.read()
-        )
+        return key(assignment.version, *map(str, settings), *map(str, Job.of(submission)[:3]), submission.read())
     except (Unreadable, OSError):
         return ""
 
@@ -68,7 +66,8 @@ def known(submission: Submission, name: str, store: Store) -> Record | None:
     if name:
         return store.get(name)
     try:
-        problem = submission.problem or str(submission.found.read() and "the file changed while it was read")
+        submission.read()
+        problem = "the file changed while it was read; grade once more"
     except (Unreadable, OSError) as error:
         problem = str(error)
     return failed(submission, problem)
@@ -80,7 +79,7 @@ def with_notes(record: Record, submission: Submission) -> Record:
 
 def so_far(records: list[Record], assignment: Assignment) -> str:
     """The running table beside the progress bar."""
-    earned = [record.earned for record in records if not record.problem]
+    earned = [record.earned for record in records if record.earned is not None]
     mean = f"mean {sum(earned) / len(earned):.1f} of {assignment.points}" if earned else "none graded"
     return f"{mean}, {len(records) - len(earned)} not graded"
 

@@ -64,8 +64,11 @@ class Session:
             words = {task.name: self.visible_check(task) for task in self.assignment.tasks}
             return [self.grade_task(task, words[task.name], diagnosis) for task in self.assignment.tasks]
         finally:
-            if self.worker:
-                self.worker.end()
+            self.finish()
+
+    def finish(self) -> None:
+        if self.worker:
+            self.worker.end()
 
     # The worker and its cells
 
@@ -115,10 +118,11 @@ class Session:
         return reply.get("raised") != "NameError"
 
     def ask(self, request: dict) -> dict:
+        worker = self.worker or self.ready()
         left = min(self.seconds, self.deadline - time.monotonic())
         if left <= 0:
-            self.worker.lose("ended")
-        return self.worker.ask(request, left)
+            worker.lose("ended")
+        return worker.ask(request, left)
 
     def names(self) -> dict[str, bool]:
         """What the cells defined, and whether it is data."""
@@ -182,7 +186,7 @@ class Session:
                     continue
                 cause = Cause(reason_of(gone))
             except BadFrame:
-                self.worker.end()
+                self.finish()
                 cause = Cause("protocol")
             except StudentError as error:
                 cause = Cause("untouched" if isinstance(error, NotImplementedError) else "raised")

@@ -39,16 +39,18 @@ class Found(NamedTuple):
             with self.path.open("rb") as file:
                 return file.read(MAX_BYTES + 1)
         data: Path | BytesIO = self.path
+        content = b""
         for place, member in enumerate(self.members):
             limit = MAX_ZIP_BYTES if place < len(self.members) - 1 else MAX_BYTES
             try:
                 with zipfile.ZipFile(data) as archive, archive.open(member) as file:
-                    data = BytesIO(file.read(limit + 1))
+                    content = file.read(limit + 1)
+                    data = BytesIO(content)
             except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, KeyError, ValueError, EOFError):
                 raise Unreadable("the zip is damaged or locked with a password; zip the notebook again") from None
             except Exception as error:  # zlib and lzma have errors of their own
                 raise Unreadable(f"the zip is damaged ({type(error).__name__}); zip the notebook again") from None
-        return data.getvalue()
+        return content
 
 
 class Submission(NamedTuple):
@@ -60,6 +62,16 @@ class Submission(NamedTuple):
     found: Found | None = None
     problem: str = ""
     notes: tuple[str, ...] = ()
+
+    def read(self) -> bytes:
+        """The bytes to grade.
+
+        Raises:
+            Unreadable: if there is nothing to grade, naming why.
+        """
+        if self.found is None:
+            raise Unreadable(self.problem)
+        return self.found.read()
 
 
 def find_submissions(place: Path, slug: str) -> list[Submission]:

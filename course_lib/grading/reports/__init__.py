@@ -1,6 +1,6 @@
 """Marks as others want them: each format is a function from Marks to named files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from course_lib.grading.marks import Marks
@@ -10,7 +10,7 @@ from course_lib.grading.reports.pages import html
 from course_lib.grading.reports.tables import canvas, moodle, nbgrader, table
 from course_lib.grading.store import write
 
-FORMATS: dict[str, Callable[[Marks], dict[str, str | bytes]]] = {
+FORMATS: dict[str, Callable[[Marks], Mapping[str, str | bytes]]] = {
     "csv": table,
     "canvas": canvas,
     "moodle": moodle,

@@ -15,9 +15,8 @@ def junit(marks: Marks) -> dict[str, bytes]:
     for record in marks.records:
         missed = [task for task in record.tasks if not task.earned]
         counts = {"tests": len(record.tasks) or 1, "failures": len(missed), "errors": int(bool(record.problem))}
-        suite = ElementTree.SubElement(
-            suites, "testsuite", name=clean(record.student), **{key: str(value) for key, value in counts.items()}
-        )
+        attributes = {"name": clean(record.student)} | {key: str(value) for key, value in counts.items()}
+        suite = ElementTree.SubElement(suites, "testsuite", attributes)
         for task in record.tasks:
             case = ElementTree.SubElement(suite, "testcase", classname=clean(record.student), name=task.task)
             if not task.earned:

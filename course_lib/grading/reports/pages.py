@@ -130,7 +130,7 @@ def summary(marks: Marks) -> str:
 
 def described(marks: Marks) -> str:
     """The picture in words."""
-    earned = sorted(record.earned for record in marks.graded)
+    earned = sorted(record.earned or 0 for record in marks.graded)
     if not earned:
         return "No submission was graded."
     half = len(earned) // 2

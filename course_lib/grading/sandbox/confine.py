@@ -90,9 +90,8 @@ def mount(source: str, target: str, kind: str, flags: int = 0, options: str = ""
     check(libc.mount(*words, ctypes.c_ulong(flags), options.encode()), f"mount {target}")
 
 
-def prctl(option: int, value: int, third: object = 0) -> int:
+def prctl(option: int, value: int, third: int = 0) -> int:
     zero = ctypes.c_ulong(0)
-    third = third if isinstance(third, int) else ctypes.cast(third, ctypes.c_void_p).value
     result = libc.prctl(option, ctypes.c_ulong(value), ctypes.c_ulong(third), zero, zero)
     return check(result, f"prctl {option}")
 
@@ -210,9 +209,9 @@ def _if_argument(number: int, test: int, value: int, *, refuse_when: bool) -> li
 
 def _install(program: bytes, length: int) -> None:
     code = ctypes.create_string_buffer(program)
-    filters = struct.pack("HxxxxxxP", length, ctypes.addressof(code))
+    filters = ctypes.create_string_buffer(struct.pack("HxxxxxxP", length, ctypes.addressof(code)))
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, filters)
+    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(filters))
 
 
 def become(user: int) -> None:
@@ -229,7 +228,8 @@ def open_the_way(paths: Iterable[str]) -> None:
     """
     closed: dict[str, list[str]] = {}
     for path in sorted({os.path.realpath(path) for path in paths}):
-        door = next((str(p) for p in [*reversed(Path(path).parents), path] if not os.stat(p).st_mode & 1), None)
+        steps = [*reversed(Path(path).parents), Path(path)]
+        door = next((str(step) for step in steps if not step.stat().st_mode & 1), None)
         if door:
             closed.setdefault(door, []).append(path)
     if not closed:  # nothing to do, so a container that may not mount does not matter

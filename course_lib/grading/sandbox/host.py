@@ -217,10 +217,15 @@ class Sandbox:
             command = [*launch, "drop", *interpreter(), str(ROOT / "course_lib"), "--", *command]
         return command, [arguments]
 
+    def running(self) -> subprocess.Popen:
+        if self.process is None:
+            raise RuntimeError("the sandbox was not started")
+        return self.process
+
     def complaint(self) -> str:
         """What the sandbox said on its way down."""
         with suppress(subprocess.TimeoutExpired):
-            self.process.wait(5)
+            self.running().wait(5)
         self.errors.seek(0)
         lines = self.errors.read()[-2000:].decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else "the sandbox ended before it was ready"
@@ -236,7 +241,7 @@ class Sandbox:
         """A fresh worker; a zygote that died is started again, once."""
         for attempt in range(2):
             ours, theirs = socket.socketpair()
-            process, number = self.process, next(self.numbers)
+            process, number = self.running(), next(self.numbers)
             answer = self.order({"order": "spawn", "id": number}, (theirs.fileno(),))
             theirs.close()
             if answer.get("ok"):

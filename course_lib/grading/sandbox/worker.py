@@ -15,6 +15,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy
 import torch
@@ -34,7 +35,7 @@ class Kernel:
     def __init__(self) -> None:
         self.main = types.ModuleType("__main__")
         self.main.__dict__.update(display=lambda *_, **__: None, get_ipython=lambda: None)
-        self.kept: dict[int, object] = {}
+        self.kept: dict[int, Any] = {}
         self.graphs: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
         self.count = 0
 
@@ -109,7 +110,7 @@ class Kernel:
         found = iter(grads)
         return {"grads": [next(found) if source.requires_grad else None for source in sources]}
 
-    def find(self, target: list) -> object:
+    def find(self, target: list) -> Any:
         """``["f"]`` is the student's f; ``[3, "query", "forward"]`` is inside module 3."""
         root, *path = target
         if isinstance(root, int):
@@ -132,7 +133,7 @@ class Kernel:
                 if name in own:
                     own[name].data = value.detach()
 
-    def resolve(self, value: object, inputs: list[Tensor]) -> object:
+    def resolve(self, value: object, inputs: list[Tensor]) -> Any:
         """Received data with modules in the place of their numbers; its tensors are appended to ``inputs``."""
         if isinstance(value, Tensor):
             inputs.append(value)
