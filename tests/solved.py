@@ -35,7 +35,7 @@ class Solved:
     def replaced(self, answer):
         """The same solution with one function replaced by a wrong answer."""
         right = self.names[answer.replaces]
-        self.names[answer.replaces] = answer
+        self.names[answer.replaces] = answer.answer
         yield
         self.names[answer.replaces] = right
 

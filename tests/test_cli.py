@@ -55,7 +55,7 @@ def refused(capsys, arguments, root=ROOT):
 
 def test_build_makes_all_notebooks_and_the_tables(course, capsys):
     assert main(["build", "--check"], root=course) == 0
-    assert all(stale(SLUG, kind, course) is None for kind in KINDS)
+    assert [stale(SLUG, kind, course) for kind in KINDS] == [None] * 3
     text = (course / "README.md").read_text(encoding="utf-8")
     assert (
         "| 01 | [Averages](notebooks/01_averages.ipynb) | What is in the middle? | 5 | – | [Colab](https://" in text
@@ -111,8 +111,8 @@ def test_a_folder_without_pyproject_is_refused(course, capsys):
 
 def test_new_lays_out_six_parts_that_build(course, capsys):
     assert main(["new", "16", "branch"], root=course) == 0
-    assert all(path.exists() for path in parts("16_branch", course).values())
-    assert all(stale("16_branch", kind, course) is None for kind in KINDS)
+    assert [path for path in parts("16_branch", course).values() if not path.exists()] == []
+    assert [stale("16_branch", kind, course) for kind in KINDS] == [None] * 3
     assert "(does not exist)" not in capsys.readouterr().out
 
 
@@ -128,9 +128,9 @@ def test_a_new_lesson_runs_and_its_exercise_is_sound(tmp_path, capsys):
     assert main(["check", str(parts("16_branch", root)["solution"])], root=root) == 0
     hidden = load("16_branch", parts("16_branch", root)["hidden tests"])
     right = SimpleNamespace(squeeze=lambda x: x.mean(dim=(1, 2)))
-    wrong = SimpleNamespace(squeeze=hidden.wrong[0])
+    wrong = SimpleNamespace(squeeze=hidden.wrong[0].answer)
     assert [verdict.error for verdict in judge(hidden, right, seed=1)] == [None]
-    assert all(verdict.error for verdict in judge(hidden, wrong, seed=1))
+    assert [verdict.test for verdict in judge(hidden, wrong, seed=1) if not verdict.error] == []
 
 
 def test_new_never_overwrites(course, capsys):

@@ -43,9 +43,9 @@ def test_every_task_is_checked_hidden_and_has_five_wrong_answers(solved, hidden)
     assert (
         tasks == {exercise.task(k + 1) for k in range(len(exercise.points))} == {test.task for test in hidden.tests}
     )
-    assert 3 <= len(tasks) and min(Counter(answer.wrong for answer in hidden.wrong).values()) >= 5
-    assert {answer.wrong for answer in hidden.wrong} == tasks
-    assert all(len(answer.__doc__ or "") > 20 for answer in hidden.wrong), "each has its sentence"
+    assert 3 <= len(tasks) and min(Counter(answer.task for answer in hidden.wrong).values()) >= 5
+    assert {answer.task for answer in hidden.wrong} == tasks
+    assert [answer.name for answer in hidden.wrong if len(answer.sentence) <= 20] == [], "these lack their sentence"
 
 
 def test_unsolved_fails_every_check_and_every_hidden_test(slug, hidden):
@@ -59,24 +59,24 @@ def test_unsolved_fails_every_check_and_every_hidden_test(slug, hidden):
             said.append(str(answer))
     tasks = {test.task for test in hidden.tests}
     assert sum(unsolved["exercise"].earned) == 0
-    assert len(said) == len(tasks) and all("is yours to write" in answer for answer in said)
+    assert len(said) == len(tasks) and [answer for answer in said if "is yours to write" not in answer] == []
     verdicts = judge(hidden, SimpleNamespace(**unsolved), seed=0)
-    assert all(verdict.error for verdict in verdicts)
+    assert [verdict.test for verdict in verdicts if not verdict.error] == [], "these pass though nothing is solved"
 
 
 def test_named_wrong_answers_are_caught(slug, solved, hidden, capsys):
     rows = []
     for answer in hidden.wrong:
         with solved.replaced(answer):
-            caught = [answer.wrong in solved.failed(hidden, seed) for seed in SEEDS]
-            rows.append((answer, all(caught), solved.says(answer.wrong)))
+            caught = [answer.task in solved.failed(hidden, seed) for seed in SEEDS]
+            rows.append((answer, all(caught), solved.says(answer.task)))
     with capsys.disabled():
         print(f"\nwrong answers to {slug}: hidden tests, visible check")
         for answer, by_hidden, says in rows:
-            print(f"  {'✓' if by_hidden else '✗'} {'✓' if says else '–'}  {answer.wrong}  {answer.__name__}")
-    assert all(by_hidden for _, by_hidden, _ in rows)
-    for task in {answer.wrong for answer in hidden.wrong}:
-        seen = [bool(says) for answer, _, says in rows if answer.wrong == task]
+            print(f"  {'✓' if by_hidden else '✗'} {'✓' if says else '–'}  {answer.task}  {answer.name}")
+    assert [answer.name for answer, by_hidden, _ in rows if not by_hidden] == [], "no hidden test catches these"
+    for task in {answer.task for answer in hidden.wrong}:
+        seen = [bool(says) for answer, _, says in rows if answer.task == task]
         assert sum(seen) >= 0.8 * len(seen), f"the visible check of {task} catches {sum(seen)} of {len(seen)}"
 
 

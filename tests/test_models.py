@@ -28,7 +28,7 @@ def test_every_block_gets_a_mechanism_of_its_own():
     model = SmallCNN(3, 5, width=8, blocks=3, slot=lambda c: SqueezeExcitation(c, reduction=2)).eval()
     with record_attention(model) as maps:
         assert model(torch.zeros(2, 3, 16, 20)).shape == (2, 5)
-    assert len(maps) == 3 and all(one[0].shape == (2, 8, 1, 1) for one in maps.values())
+    assert [one[0].shape for one in maps.values()] == [(2, 8, 1, 1)] * 3
 
 
 @pytest.mark.parametrize("pool,positions", [("max", 1), ("average", 1), ("none", 8 * 10)])

@@ -1,7 +1,6 @@
 """Which named wrong answer a failing submission matches: same verdicts, same values on the same secret inputs."""
 
 import types
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from course_lib.grading.assignment import Assignment
 from course_lib.grading.draw import Draw
+from course_lib.grading.hidden import HiddenTest, WrongAnswer
 from course_lib.grading.proxy import Result, spoil
 from course_lib.grading.sandbox.worker import same
 
@@ -25,13 +25,13 @@ class Diagnosis:
     """The named wrong answers of an exercise, each run once on the draws of this seed."""
 
     def __init__(self, assignment: Assignment, seed: str):
-        self.known: dict[str, list[tuple[Callable, list[Outcome]]]] = {}
+        self.known: dict[str, list[tuple[WrongAnswer, list[Outcome]]]] = {}
         for wrong in assignment.hidden.wrong:
             answer = solution(assignment, wrong)
-            tests = [test for test in assignment.hidden.tests if test.task == wrong.wrong]
-            self.known.setdefault(wrong.wrong, []).append((wrong, [observe(test, answer, seed) for test in tests]))
+            tests = [test for test in assignment.hidden.tests if test.task == wrong.task]
+            self.known.setdefault(wrong.task, []).append((wrong, [observe(test, answer, seed) for test in tests]))
 
-    def match(self, task: str, outcomes: list[Outcome]) -> Callable | None:
+    def match(self, task: str, outcomes: list[Outcome]) -> WrongAnswer | None:
         """The named wrong answer that this one cannot be told from; None where there is none, or more than one."""
         matches = [
             wrong
@@ -41,25 +41,25 @@ class Diagnosis:
         return matches[0] if len(matches) == 1 else None
 
 
-def solution(assignment: Assignment, wrong: Callable | None = None) -> types.SimpleNamespace:
+def solution(assignment: Assignment, wrong: WrongAnswer | None = None) -> types.SimpleNamespace:
     """What the solved exercise defines, with one wrong answer in it, which the others then call; our own code."""
     namespace: dict = {"__name__": f"solution_{assignment.slug}"}
     for source in (*assignment.prelude, *assignment.answers.values()):
         exec(compile(source, f"<solution {assignment.slug}>", "exec"), namespace)
     if wrong:
-        namespace[wrong.replaces] = wrong
+        namespace[wrong.replaces] = wrong.answer
     return types.SimpleNamespace(**{name: value for name, value in namespace.items() if not name.startswith("_")})
 
 
-def observe(test: Callable, answer: types.SimpleNamespace, seed: str) -> Outcome:
+def observe(test: HiddenTest, answer: types.SimpleNamespace, seed: str) -> Outcome:
     """Run a hidden test on an answer in this process, noting each value that the answer's functions return."""
     results: list[Result] = []
     recorded = types.SimpleNamespace(**{name: recording(value, results) for name, value in vars(answer).items()})
     try:
-        test(recorded, Draw(seed, test.__name__))
+        test.run(recorded, Draw(seed, test.name))
     except Exception:
-        return Outcome(test.__name__, False, results)
-    return Outcome(test.__name__, True, results)
+        return Outcome(test.name, False, results)
+    return Outcome(test.name, True, results)
 
 
 def recording(value: object, results: list[Result]) -> object:
@@ -75,7 +75,7 @@ def recording(value: object, results: list[Result]) -> object:
         result = value(*args, **kwargs)
         results.append(Result("", result))
         for one, old in zip(args, before, strict=True):
-            if old is not None and not same(one, old):
+            if isinstance(one, Tensor) and isinstance(old, Tensor) and not same(one, old):
                 spoil(one.data)
         if isinstance(result, nn.Module):
             result.register_forward_hook(lambda module, inputs, output: results.append(Result("", output)))

@@ -5,18 +5,51 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from course_lib.authoring.places import parts
 from course_lib.exercises import ROOT
 from course_lib.grading.draw import Draw
 
 
+class HiddenTest(NamedTuple):
+    """One hidden test of a task: ``run(student, draw)`` raises where the student's functions are wrong."""
+
+    task: str
+    hint: str
+    run: Callable
+
+    @property
+    def name(self) -> str:
+        return self.run.__name__
+
+
+class WrongAnswer(NamedTuple):
+    """One mistake that people make at a task: a function that stands in for the right one."""
+
+    task: str
+    answer: Callable
+
+    @property
+    def name(self) -> str:
+        return self.answer.__name__
+
+    @property
+    def replaces(self) -> str:
+        """The function whose place it takes: ``mean__sums`` is a wrong ``mean``."""
+        return self.name.split("__")[0]
+
+    @property
+    def sentence(self) -> str:
+        """What somebody who made this mistake should read."""
+        return " ".join((self.answer.__doc__ or "").split())
+
+
 def task(name: str, *, hint: str) -> Callable:
     """Mark a hidden test as grading task ``name``; ``hint`` is all that a student who fails it reads."""
 
-    def mark(test: Callable) -> Callable:
-        test.task, test.hint = name, hint
+    def mark(test: Any) -> Any:  # the function itself comes back, because pytest collects functions
+        test.mark = HiddenTest(name, hint, test)
         return test
 
     return mark
@@ -29,8 +62,8 @@ def wrong(name: str) -> Callable:
     that a student who wrote it should read.
     """
 
-    def mark(answer: Callable) -> Callable:
-        answer.wrong, answer.replaces = name, answer.__name__.split("__")[0]
+    def mark(answer: Any) -> Any:
+        answer.mark = WrongAnswer(name, answer)
         return answer
 
     return mark
@@ -39,24 +72,25 @@ def wrong(name: str) -> Callable:
 class Hidden(NamedTuple):
     """The hidden tests and the wrong answers of one exercise, each in the order of its file."""
 
-    tests: list[Callable]
-    wrong: list[Callable]
+    tests: list[HiddenTest]
+    wrong: list[WrongAnswer]
 
 
 def load(slug: str, path: Path | None = None) -> Hidden:
     """Import ``tests/hidden/test_<slug>.py`` and collect what it marks."""
     path = path or parts(slug)["hidden tests"]
     spec = importlib.util.spec_from_file_location(f"hidden_{slug}", path)
+    assert spec and spec.loader, f"{path} is no Python file"
     module: ModuleType = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(ROOT))  # hidden tests import tests.properties, from wherever the command runs
     try:
         spec.loader.exec_module(module)
     finally:
         sys.path.remove(str(ROOT))
-    members = list(vars(module).values())
+    marks = [getattr(member, "mark", None) for member in vars(module).values()]
     return Hidden(
-        [one for one in members if hasattr(one, "task") and hasattr(one, "hint")],
-        [one for one in members if hasattr(one, "replaces")],
+        [mark for mark in marks if isinstance(mark, HiddenTest)],
+        [mark for mark in marks if isinstance(mark, WrongAnswer)],
     )
 
 
@@ -74,8 +108,8 @@ def judge(hidden: Hidden, student: object, *, seed: int | str) -> list[Verdict]:
     for test in hidden.tests:
         error = None
         try:
-            test(student, Draw(seed, test.__name__))
+            test.run(student, Draw(seed, test.name))
         except Exception as raised:
             error = raised
-        verdicts.append(Verdict(test.task, test.__name__, error))
+        verdicts.append(Verdict(test.task, test.name, error))
     return verdicts

@@ -2,13 +2,14 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from course_lib.grading.assignment import Assignment, Task, is_own, tidy
 from course_lib.grading.cells import Cell
 from course_lib.grading.diagnose import Diagnosis, Outcome
 from course_lib.grading.draw import Draw
+from course_lib.grading.hidden import HiddenTest
 from course_lib.grading.marks import TaskMark
 from course_lib.grading.proxy import Student, StudentError
 from course_lib.grading.sandbox.frames import BadFrame
@@ -166,20 +167,20 @@ class Session:
             reason=cause.reason,
             check=check or cause.sentence,
             hints=tuple(dict.fromkeys(hints)),
-            mistake=mistake.__name__ if mistake else "",
-            sentence=" ".join((mistake.__doc__ or "").split()) if mistake else "",
+            mistake=mistake.name if mistake else "",
+            sentence=mistake.sentence if mistake else "",
         )
 
-    def run_test(self, test: Callable) -> tuple[Cause | None, Outcome]:
+    def run_test(self, test: HiddenTest) -> tuple[Cause | None, Outcome]:
         """Run one hidden test; why it failed (None where it passed) and what the student's functions returned."""
         for attempt in range(3):
             student = None
             try:
                 self.ready()
                 names = self.names()
-                self.ask({"op": "fresh", "seed": seed_of(self.seed, test.__name__)})
+                self.ask({"op": "fresh", "seed": seed_of(self.seed, test.name)})
                 student = Student(self.ask, names)
-                test(student, Draw(self.seed, test.__name__))
+                test.run(student, Draw(self.seed, test.name))
                 cause = None
             except Gone as gone:
                 if gone.why == "lost" or (student is None and attempt < 2):  # what came before the test is to blame
@@ -195,8 +196,8 @@ class Session:
             except BaseException:  # the test's own verdict, pytest.fail included
                 cause = Cause("wrong")
             results = student._results if student else []
-            return cause, Outcome(test.__name__, cause is None, results)
-        return Cause("lost"), Outcome(test.__name__, False, [])
+            return cause, Outcome(test.name, cause is None, results)
+        return Cause("lost"), Outcome(test.name, False, [])
 
     @property
     def notes(self) -> Iterator[str]:

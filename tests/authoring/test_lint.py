@@ -163,11 +163,11 @@ def test_parts_that_do_not_exist_are_named(course, monkeypatch):
 
 def test_notebooks_that_are_not_built_or_not_executed_are_named(course, monkeypatch):
     found = [str(finding) for finding in findings([SLUG], course)]
-    assert len(found) == 2 and all("is not up to date; run `course build 01`" in finding for finding in found)
+    assert ["is not up to date; run `course build 01`" in finding for finding in found] == [True] * 2, found
     for kind in ("lesson", "solution"):
         notebooks.build(SLUG, kind, course, execute=False)
     found = [str(finding) for finding in findings([SLUG], course)]
-    assert len(found) == 2 and all("was never executed" in finding for finding in found)
+    assert ["was never executed" in finding for finding in found] == [True] * 2, found
 
 
 def test_findings_are_printed_and_the_status_is_1(course, monkeypatch, capsys):

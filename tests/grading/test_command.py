@@ -162,6 +162,6 @@ def test_no_wrong_answer_is_taken_for_another(graders, slug):
     for task, known in diagnosis.known.items():
         for wrong, outcomes in known:
             match = diagnosis.match(task, outcomes)
-            assert match in (wrong, None), f"{wrong.__name__} is taken for another"
+            assert match in (wrong, None), f"{wrong.name} is taken for another"
             found.append(match is wrong)
     assert sum(found) >= 0.8 * len(found), f"{sum(found)} of {len(found)} named wrong answers are recognised"

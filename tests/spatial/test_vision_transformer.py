@@ -143,7 +143,8 @@ def test_starts_as_the_released_code():
     vit = VisionTransformer(32, 4, embed_dim=96, depth=1, num_heads=3)
     assert vit.class_token.count_nonzero() == 0
     assert abs(vit.positions.std() - 0.02) < 1e-3
-    assert all(layer.bias.count_nonzero() == 0 for layer in vit.modules() if isinstance(layer, nn.Linear))
+    linear = {name: layer for name, layer in vit.named_modules() if isinstance(layer, nn.Linear)}
+    assert [name for name, layer in linear.items() if layer.bias.count_nonzero()] == []
     assert abs(vit.blocks[0].query.weight.std() - math.sqrt(2 / (96 + 96))) < 3e-3  # Xavier
 
 
