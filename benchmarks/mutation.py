@@ -70,15 +70,16 @@ def run_quietly(test: str) -> int:
     return int(pytest.main([*options, f"--rootdir={ROOT}", test]))
 
 
-def table(results: dict[str, list[tuple[str, str, bool]]]) -> str:
+def table(results: dict[str, list[tuple[str, str, bool]]], equivalent: dict, tests: str) -> str:
+    """How many mutants of each file ``tests`` notice; each survivor with the words of ``equivalent``."""
     killed = sum(not alive for rows in results.values() for *_, alive in rows)
     total = sum(map(len, results.values()))
-    lines = ["# Mutants", "", f"{killed} of {total} small wrong changes are noticed by the unit tests.", ""]
+    lines = ["# Mutants", "", f"{killed} of {total} small wrong changes are noticed by {tests}.", ""]
     lines += ["| file | noticed | of |", "|---|---:|---:|"]
     lines += [f"| {file} | {sum(not alive for *_, alive in rows)} | {len(rows)} |" for file, rows in results.items()]
     for file, rows in results.items():
         for right, wrong, _ in (row for row in rows if row[2]):
-            why = EQUIVALENT.get(right, "**must be noticed**")
+            why = equivalent.get((right, wrong)) or equivalent.get(right, "**must be noticed**")
             lines.append(f"\nNot noticed in {file}: `{right.strip()}` → `{wrong.strip()}`: {why}")
     return "\n".join(lines) + "\n"
 
@@ -90,9 +91,10 @@ def main(only: list[str]) -> int:
     todo = [(file, *pair) for file, pairs in chosen.items() for pair in pairs]
     for file, right, wrong in tqdm(todo, unit="mutant"):
         results[file].append((right, wrong, survives(file, right, wrong)))
-    print(table(results))
+    text = table(results, EQUIVALENT, "the unit tests")
+    print(text)
     if not only:
-        (ROOT / "benchmarks/mutation.md").write_text(table(results))
+        (ROOT / "benchmarks/mutation.md").write_text(text)
     return int(any(alive and right not in EQUIVALENT for rows in results.values() for right, _, alive in rows))
 
 

@@ -16,7 +16,9 @@ class Solved:
 
     def __init__(self, slug: str):
         cells = [cell for cell in jupytext.read(parts(slug)["solution source"]).cells if cell.cell_type == "code"]
-        self.checks = {tag: cell.source for cell in cells for tag in cell.metadata.get("tags", []) if "check_" in tag}
+        tagged = {tag: cell.source for cell in cells for tag in cell.metadata.get("tags", [])}
+        self.checks = {tag: source for tag, source in tagged.items() if tag.startswith("check_")}
+        self.tasks = {tag: source for tag, source in tagged.items() if tag.startswith("task_")}
         self.names: dict = {}
         with contextlib.redirect_stdout(io.StringIO()):
             for cell in cells:
@@ -39,6 +41,8 @@ class Solved:
         yield
         self.names[answer.replaces] = right
 
-    def failed(self, hidden, seed) -> set[str]:
-        """The tasks of which at least one hidden test fails."""
-        return {verdict.task for verdict in judge(hidden, SimpleNamespace(**self.names), seed=seed) if verdict.error}
+    def failed(self, hidden, seed, names: dict | None = None, task: str | None = None) -> set[str]:
+        """The tasks of which at least one hidden test fails, for other names and for one task alone where given."""
+        tests = [test for test in hidden.tests if task in (None, test.task)]
+        verdicts = judge(hidden._replace(tests=tests), SimpleNamespace(**(names or self.names)), seed=seed)
+        return {verdict.task for verdict in verdicts if verdict.error}
