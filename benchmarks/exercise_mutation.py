@@ -1,8 +1,8 @@
 """Break every exercise's solution in small ways and see that its hidden tests notice.
 
-``python benchmarks/exercise_mutation.py [SLUG ...]`` tries the mechanical mutants of each task's answer against the hidden
-tests of that task, in this process. It keeps what it found, so a run that was stopped goes on where it was; what changes
-in a solution or in a hidden test is tried again. Without arguments it writes exercise_mutation.md beside this file.
+``python benchmarks/exercise_mutation.py [SLUG ...]`` tries the mechanical mutants of each task's answer against the
+hidden tests of that task, in this process. It keeps what it found, so a run that was stopped goes on where it was;
+what changes in a solution or in a hidden test is tried again. Without arguments it writes exercise_mutation.md.
 """
 
 import contextlib
@@ -84,7 +84,7 @@ def within(seconds: int) -> Iterator[None]:
 
 
 def try_all(slug: str, found: dict[str, bool]) -> list[tuple[str, str, bool]]:
-    """Right line, wrong line, and whether it survived, for each mutant of an exercise; ``found`` knows earlier ones."""
+    """Right line, wrong line, and whether it survived, for each mutant of an exercise, from ``found`` if there."""
     solved, hidden, rows = Solved(slug), load(slug), []
     tests = parts(slug)["hidden tests"].read_text()
     for trial in tqdm(list(trials(solved)), desc=slug, unit="mutant"):

@@ -11,7 +11,14 @@ from typing import NamedTuple
 
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Div}
 OPERATORS |= {ast.Pow: ast.Mult, ast.MatMult: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}
-COMPARISONS = {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt}
+COMPARISONS = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+}
 
 SYMMETRIC = (ast.Add, ast.Mult, ast.BitAnd, ast.BitOr, ast.Eq, ast.NotEq, ast.Is, ast.IsNot)  # a ∘ b is b ∘ a
 
@@ -37,11 +44,13 @@ def mutants(source: str, lines: set[int] | None = None) -> Iterator[Mutant]:
 
 
 def own_expressions(statement: ast.stmt) -> list[ast.expr]:
-    """The expressions of a statement, without those of the statements inside it."""
+    """The expressions of a statement, but not of those inside it; axes are the same as (2, 3) and (3, 2)."""
     found, waiting = [], list(ast.iter_child_nodes(statement))
     while waiting:
         node = waiting.pop(0)
-        if not isinstance(node, ast.stmt):
+        if isinstance(node, ast.keyword) and node.arg == "dim" and isinstance(node.value, ast.Tuple):
+            waiting += node.value.elts
+        elif not isinstance(node, ast.stmt):
             waiting += ast.iter_child_nodes(node)
             found += [node] if isinstance(node, ast.expr) else []
     return found
@@ -101,7 +110,7 @@ def changes(node: ast.expr) -> Iterator[ast.expr]:
         case ast.UnaryOp(operand=operand) if not isinstance(operand, ast.Constant):
             yield operand
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=value)):
-            yield from map(number, (-value + 1, -value - 1))
+            yield from map(number, (-value + 1, -value - 1, value))
         case ast.Compare(left=left, ops=[op], comparators=[right]):
             if type(op) in COMPARISONS:
                 yield ast.Compare(left, [COMPARISONS[type(op)]()], [right])
@@ -139,4 +148,4 @@ def changed_calls(node: ast.Call) -> Iterator[ast.expr]:
 def neighbours_exchanged(nodes: list) -> Iterator[list]:
     """The list with two neighbours exchanged, for each pair of neighbours."""
     for i in range(len(nodes) - 1):
-        yield nodes[:i] + [nodes[i + 1], nodes[i]] + nodes[i + 2 :]
+        yield [*nodes[:i], nodes[i + 1], nodes[i], *nodes[i + 2 :]]

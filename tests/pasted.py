@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from course_lib.authoring.places import parts
 from course_lib.authoring.sources import parse
-from tests.solved import Solved
 
 
 def lesson_names(slug: str) -> dict:
@@ -48,14 +47,3 @@ def adapted(candidate: Callable, answer: Callable) -> Callable:
         return candidate(*first, **{name if name in only else next(unnamed): value for name, value in rest})
 
     return pasted
-
-
-def copies(solved: Solved, hidden, task: str, name: str, candidates: dict[str, Callable]) -> list[str]:
-    """Which candidates pass every hidden test of ``task`` when they stand in for the answer ``name``."""
-    right = solved.names[name]
-    found = []
-    for candidate_name, candidate in candidates.items():
-        with solved.holding(name, adapted(candidate, right)):
-            if task not in solved.failed(hidden.of(task), seed=1):
-                found.append(candidate_name)
-    return found

@@ -1,4 +1,4 @@
-"""What the unit tests share: modules whose every number is random, and the comparisons that all of them make."""
+"""What the tests share: modules whose every number is random, and the comparisons that all of them make."""
 
 import torch
 from torch import Tensor, nn
@@ -23,3 +23,22 @@ def features(*shape: int, seed: int = 1) -> Tensor:
 def assert_same(actual: Tensor, expected: Tensor) -> None:
     """Equal in shape and dtype, and in value to 1e-9."""
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
+
+
+def number(value: object) -> float:
+    """The number that an answer gave, bare or in a tensor; a text, a truth value or a list is none."""
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    assert isinstance(value, int | float) and not isinstance(value, bool), f"a number is due, not {value!r}"
+    return value
+
+
+def tensor(value: object) -> Tensor:
+    """The tensor that an answer gave; whatever else has its attributes is none."""
+    assert isinstance(value, Tensor), f"a tensor is due, not {type(value).__name__}"
+    return value
+
+
+def assert_number(actual: object, expected: float) -> None:
+    """A number equal to ``expected`` to 1e-9."""
+    assert_same(torch.tensor(number(actual)).double(), torch.tensor(expected).double())

@@ -196,7 +196,7 @@ def test_check_of_an_unsolved_exercise(course, capsys):
     output = capsys.readouterr().out
     assert output == (
         "✗ task_01_1 · 0 of 2 points\n✗ task_01_2 · 0 of 1 point\n"
-        "First: task_01_1 is yours to write\nso far 0 of 3 ▱▱▱\n"
+        "First: task_01_1: mean is yours to write\nso far 0 of 3 ▱▱▱\n"
     )
 
 
@@ -207,7 +207,7 @@ def test_check_counts_points_and_says_the_first_failure_in_words(course, capsys,
     assert main(["check", str(path)], root=course) == 1
     output = capsys.readouterr().out
     assert "✓ task_01_1 · 2 of 2 points" in output and "so far 2 of 3 ▰▰▱" in output
-    assert "First: task_01_2 is yours to write" in output
+    assert "First: task_01_2: count is yours to write" in output
     solve(path, task_01_2="class Counter:\n    def count(self, numbers):\n        return len(numbers)")
     before = path.read_bytes()
     assert main(["check", str(path)], root=course) == 0

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Exercise 01 · Addressing
 #
-# You write the look-up of lesson 01 yourself: weights, scores, several heads; then you repair a masked softmax that
-# circulates, and derive the number under the square root.
+# You write the look-up of lesson 01 yourself: weights, scores, several heads; then you repair a masked softmax,
+# and derive the number under the square root.
 #
 # *Minutes:* 55 · *Needs:* 01
 #
@@ -166,7 +166,7 @@ with exercise.check(2):
 # weights. `in_weight` holds $W_Q$, $W_K$, $W_V$ stacked in this order: each is c × c, and head $i$ owns rows
 # $i d \ldots (i+1) d - 1$ of each, with $d = c / s$.
 #
-# Shapes: `x` b n c; inside, heads b s n d; result b n c. Use `attention_weights` of task 1 (it works on the last two axes)
+# Shapes: `x` b n c; inside, heads b s n d; result b n c. Use `attention_weights` of task 1 if yours works on the last two axes,
 # or write the softmax again, but not `scaled_dot_product_attention`.
 #
 # <details><summary>Hint 1: the three projections</summary>
@@ -239,7 +239,7 @@ with exercise.check(3):
 # ## task_01_4 · Repair a masked softmax
 # difficulty 3/5 · importance 4/5 · 10 minutes
 #
-# This code circulates, in many forms. It is wrong in two ways.
+# This code runs, and it is wrong in two ways.
 #
 # ```python
 # def masked_softmax(scores, mask):
@@ -250,7 +250,7 @@ with exercise.check(3):
 # A query that may attend to no key at all gets *uniform* weights, as if it might see everything; and the caller's `scores`
 # are overwritten. Repair both: such a row gets weights of zero, in the gradient too (no NaN), and the input stays as it was.
 #
-# Shapes: `scores` … m, `mask` … m, True = may attend; result … m.
+# Shapes: `scores` … m, `mask` … m, True = may attend; result … m, where … stands for any axes, or none.
 #
 # <details><summary>Hint 1: minus infinity is not the answer</summary>
 #
@@ -289,6 +289,14 @@ with exercise.check(4):
     )
     assert torch.equal(weights[0], torch.tensor([0.5, 0.5, 0.0])), (
         f"two equal keys and a hidden one have weights 0.5, 0.5, 0, not {weights[0].numpy().round(4)}"
+    )
+    tables = masked_softmax(torch.zeros(2, 3, 4), torch.ones(2, 3, 4, dtype=torch.bool))
+    assert torch.allclose(tables.sum(-1), torch.ones(2, 3)), (
+        "in a batch of 2 tables of 3 queries and 4 keys the weights of a query no longer sum to 1: over which axis do they?"
+    )
+    alone = masked_softmax(torch.tensor([1.0, 1.0, 5.0, 1.0]), torch.tensor([True, True, False, False]))
+    assert alone.tolist() == [0.5, 0.5, 0.0, 0.0], (
+        f"one row alone, of shape (4,), must give 0.5, 0.5, 0, 0, not {alone.numpy().round(2)}: the keys are the last axis"
     )
     masked_softmax(scores, mask).square().sum().backward()
     assert scores.grad.isfinite().all(), "the weights are right, but their gradient is NaN: hide the keys without −∞"

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Exercise 02 · Soft and hard
 #
-# You write the soft read and straight-through, repair a REINFORCE loss that circulates, and derive two numbers: the smallest
+# You write the soft read and straight-through, repair a REINFORCE loss, and derive two numbers: the smallest
 # doubly stochastic penalty and the best baseline.
 #
 # *Minutes:* 55 · *Needs:* 02
@@ -68,7 +68,7 @@ with exercise.check(1):
 # ## task_02_2 · Repair a REINFORCE loss
 # difficulty 3/5 · importance 5/5 · 12 minutes
 #
-# This code circulates. It is wrong in two ways.
+# This code runs, and it is wrong in two ways.
 #
 # ```python
 # def surrogate(log_prob, reward, baseline):

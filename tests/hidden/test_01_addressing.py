@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from course_lib.grading import task, wrong
-from tests.properties import assert_same
+from tests.properties import assert_number, assert_same
 
 # --- task 1: masked scaled dot-product attention ---
 
@@ -285,10 +285,23 @@ class MultiHead__interleaved_heads(_MultiHead):
 def test_open_rows_equal_the_softmax_of_what_is_seen(student, draw):
     n, m = draw.primes(2)
     scores, mask = draw.normal(n, m), draw.mask(n, m)
-    expected = torch.zeros_like(scores)
-    for i in range(n):
-        expected[i, mask[i]] = scores[i, mask[i]].softmax(dim=0)
-    assert_same(student.masked_softmax(scores, mask), expected)
+    assert_same(student.masked_softmax(scores, mask), shares_by_rows(scores, mask))
+
+
+def shares_by_rows(scores, mask):
+    """The softmax over what is seen, row by row, whatever axes stand before the keys: … m, … m -> … m."""
+    shares = torch.zeros_like(scores)
+    for share, row, seen in zip(*(t.reshape(-1, t.shape[-1]) for t in (shares, scores, mask)), strict=True):
+        share[seen] = row[seen].softmax(dim=0)
+    return shares
+
+
+@task("task_01_4", hint="… stands for any axes before the keys: one row alone, and a batch of tables, work too.")
+def test_any_axes_may_stand_before_the_keys(student, draw):
+    b, n, m = draw.primes(3)
+    for shape in ((m,), (b, n, m), (2, b, n, m)):
+        scores, mask = draw.normal(*shape), draw.mask(*shape)
+        assert_same(student.masked_softmax(scores, mask), shares_by_rows(scores, mask))
 
 
 @task("task_01_4", hint="A row in which nothing may be seen: weights zero, not uniform, not NaN.")
@@ -357,6 +370,13 @@ def masked_softmax__overwrites_its_input(scores, mask):
 
 
 @wrong("task_01_4")
+def masked_softmax__over_axis_one(scores, mask):
+    """The softmax runs over axis 1, which holds the keys of a single table only; the keys are the *last* axis."""
+    lowest = torch.finfo(scores.dtype).min
+    return scores.masked_fill(~mask, lowest).softmax(dim=1).masked_fill(~mask, 0.0)
+
+
+@wrong("task_01_4")
 def masked_softmax__masked_after_the_softmax(scores, mask):
     """The hidden keys took part in the softmax, so the weights that are left do not sum to 1."""
     return scores.softmax(dim=-1).masked_fill(~mask, 0.0)
@@ -385,8 +405,8 @@ def test_variance_equals_the_derivation(student, draw):
         (d,) = draw.primes(1)
         query_variance, key_variance, key_mean = draw.number(0.5, 3), draw.number(0.5, 3), draw.number(0.5, 3)
         second_moment = key_variance + key_mean * key_mean
-        actual = float(student.score_variance(d, query_variance, key_variance, key_mean))
-        assert math.isclose(actual, sum(query_variance * second_moment for _ in range(d)), rel_tol=1e-9)
+        variance = student.score_variance(d, query_variance, key_variance, key_mean)
+        assert_number(variance, sum(query_variance * second_moment for _ in range(d)))
 
 
 @wrong("task_01_5")

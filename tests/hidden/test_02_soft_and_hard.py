@@ -5,7 +5,7 @@ from torch.nn import functional as F
 from torch.testing import assert_close
 
 from course_lib.grading import task, wrong
-from tests.properties import assert_same
+from tests.properties import assert_same, number
 
 SINGLE = torch.float32  # where a loop that collects in torch.zeros(…) is a right answer
 
@@ -284,7 +284,7 @@ def test_penalty_equals_the_loop(student, draw):
 def test_the_minimum_is_reached_and_never_undercut(student, draw):
     for _ in range(3):
         t, n = draw.primes(2)
-        smallest = float(student.smallest_penalty(t, n))
+        smallest = number(student.smallest_penalty(t, n))
         uniform = torch.full((t, n), 1 / n, dtype=torch.float64).sum(0)
         assert abs(smallest - (1 - uniform).square().sum().item()) < 1e-4
         others = draw.normal(50, t, n).softmax(-1).sum(1)
@@ -371,7 +371,7 @@ def test_best_baseline(student, draw):
 
     left, middle, right = variance(1.0), variance(2.0), variance(3.0)
     lowest = 2 + (left - right) / (2 * (left + right - 2 * middle))
-    assert abs(float(student.best_baseline(*single)) - lowest) < 1e-4
+    assert abs(number(student.best_baseline(*single)) - lowest) < 1e-4
 
 
 @task(
@@ -380,10 +380,10 @@ def test_best_baseline(student, draw):
 def test_best_baseline_is_a_weighted_mean(student, draw):
     (n,) = draw.primes(1)
     e, losses, more = draw.normal(n, dtype=SINGLE), draw.normal(n, dtype=SINGLE), draw.number(1, 5)
-    b = float(student.best_baseline(e, losses))
-    assert abs(float(student.best_baseline(e, losses + more)) - b - more) < 1e-4
-    assert abs(float(student.best_baseline(e, torch.full_like(losses, more))) - more) < 1e-4
-    assert abs(float(student.best_baseline(e + more, losses)) - b) < 1e-4
+    b = number(student.best_baseline(e, losses))
+    assert abs(number(student.best_baseline(e, losses + more)) - b - more) < 1e-4
+    assert abs(number(student.best_baseline(e, torch.full_like(losses, more))) - more) < 1e-4
+    assert abs(number(student.best_baseline(e + more, losses)) - b) < 1e-4
 
 
 @wrong("task_02_5")
