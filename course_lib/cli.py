@@ -2,12 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from course_lib.authoring.places import find_slug, parts, slugs
 from course_lib.exercises import ROOT, UsageError
 from course_lib.grading.commands import VERBS as GRADING
+from course_lib.grading.commands import verb
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,13 +31,6 @@ def main(argv: list[str] | None = None, *, root: Path = ROOT) -> int:
         cure = 'run `make test`, or pip install -c constraints.txt -e ".[test]"'
         print(f"course: {sys.executable} has no {error.name}; {cure}", file=sys.stderr)
     return 2
-
-
-def verb(subparsers, name: str, run: Callable, help: str) -> argparse.ArgumentParser:
-    """Add one subcommand: ``run(arguments, root)`` returns the exit status."""
-    parser = subparsers.add_parser(name, help=help, description=help)
-    parser.set_defaults(run=run)
-    return parser
 
 
 def add_build(subparsers) -> None:

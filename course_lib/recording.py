@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -22,43 +23,57 @@ def record_attention(model: nn.Module) -> Iterator[dict[str, list]]:
     >>> {name: [tuple(one.shape) for one in recorded] for name, recorded in maps.items()}
     {'1': [(1, 8, 1, 1)]}
     """
-    maps: dict[str, list] = {}
-    states: list = []  # of the random generator and the buffers, one for each module call that is under way
-
-    aside = False  # computing a map: modules inside it that run again are not recorded again
-
-    def remember(module: nn.Module, args: tuple, kwargs: dict) -> None:
-        if aside:
-            return
-        states.append((torch.get_rng_state(), [buffer.clone() for buffer in module.buffers()]))
-
-    def record(module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
-        nonlocal aside
-        if aside:
-            return
-        random, buffers = states.pop()
-        aside = True
-        after = [buffer.clone() for buffer in module.buffers()]
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.set_rng_state(random)
-            restore(module, buffers)
-            maps.setdefault(names[module], []).append(module.attention(*args, **kwargs))
-            restore(module, after)
-        aside = False
-
-    names = {module: name for name, module in model.named_modules() if hasattr(module, "attention")}
+    watch = Watch(model)
     handles = []
-    for module in names:
-        handles.append(module.register_forward_pre_hook(remember, with_kwargs=True))
-        handles.append(module.register_forward_hook(record, with_kwargs=True))
+    for module in watch.names:
+        handles.append(module.register_forward_pre_hook(watch.before, with_kwargs=True))
+        handles.append(module.register_forward_hook(watch.after, with_kwargs=True))
     try:
-        yield maps
+        yield watch.maps
     finally:
         for handle in handles:
             handle.remove()
 
 
-def restore(module: nn.Module, values: list[torch.Tensor]) -> None:
-    """Put back the buffers of ``module``, its running statistics among them."""
-    for buffer, value in zip(module.buffers(), values, strict=True):
+class Watch:
+    """What happens before and after each call of a module that has a map."""
+
+    def __init__(self, model: nn.Module):
+        self.names = {module: name for name, module in model.named_modules() if hasattr(module, "attention")}
+        self.maps: dict[str, list] = {}
+        self.starts: list[State] = []  # one for each call that is under way: modules lie inside others
+        self.aside = False  # computing a map: what it calls is not recorded again
+
+    def before(self, module: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Keep how things stand, so that the map is computed from the same."""
+        if not self.aside:
+            self.starts.append(state_of(module))
+
+    def after(self, module: nn.Module, args: tuple, kwargs: dict, output: object) -> None:
+        """Go back to the start of the call, compute the map, and go forward again."""
+        if self.aside:
+            return
+        start, now = self.starts.pop(), state_of(module)
+        self.aside = True
+        with torch.no_grad():
+            restore(module, start)
+            self.maps.setdefault(self.names[module], []).append(module.attention(*args, **kwargs))
+            restore(module, now)
+        self.aside = False
+
+
+class State(NamedTuple):
+    """What a call may change: the random generator, and the buffers of a module (its running statistics)."""
+
+    random: torch.Tensor
+    buffers: list[torch.Tensor]
+
+
+def state_of(module: nn.Module) -> State:
+    return State(torch.get_rng_state(), [buffer.clone() for buffer in module.buffers()])
+
+
+def restore(module: nn.Module, state: State) -> None:
+    torch.set_rng_state(state.random)
+    for buffer, value in zip(module.buffers(), state.buffers, strict=True):
         buffer.copy_(value)

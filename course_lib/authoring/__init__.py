@@ -2,6 +2,7 @@
 
 places       where the files of a lesson lie
 sources      the text sources: cells, headers, points
+closure      which files a result follows from, and their hash
 execution    running a notebook so that its outputs are the same everywhere
 builder      sources become notebooks, one way
 templates    a new lesson, laid out to be filled in

@@ -10,7 +10,8 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_notebook
 
-from course_lib.authoring.execution import library_hash, run
+from course_lib.authoring.closure import library_hash
+from course_lib.authoring.execution import run
 from course_lib.authoring.places import parts
 from course_lib.authoring.sources import points, read_cells, tagged
 from course_lib.exercises import UsageError
@@ -57,14 +58,19 @@ def build(slug: str, kind: str, root: Path, *, execute: bool = True, force: bool
 
 
 def stale(slug: str, kind: str, root: Path) -> str | None:
-    """Why a notebook is not what its source makes (in cells, ids or metadata), or None where it is."""
+    """Why a notebook is not what its source makes (in cells, ids or metadata, or with what library), or None."""
     path = parts(slug, root)[kind]
     old = read(path)
     if old is None:
         return "does not exist"
     if edited(old):
         return "was edited by hand"
-    return None if skeleton(old) == skeleton(generate(slug, kind, root)) else "does not match its source"
+    if skeleton(old) != skeleton(generate(slug, kind, root)):
+        return "does not match its source"
+    executed = old.metadata.course.get("library")  # an exercise never is
+    if executed and executed != library_hash(source_of(slug, kind, root), root):
+        return "was executed before the library or its data changed"
+    return None
 
 
 def kinds(slug: str, root: Path) -> list[str]:
@@ -148,16 +154,20 @@ def nbgrader(name: str, **fields) -> dict:
 def without_answers(cell: NotebookNode) -> NotebookNode:
     """The student's side of a cell: answers become a NotImplementedError, and a failing check stops nothing."""
     if tagged(cell, "task") is not None:
-        name = cell.metadata.nbgrader.grade_id
-        cell.source = ANSWER.sub(rf'\1raise NotImplementedError("{name} is yours to write")', cell.source)
+        cell.source = stub(cell.metadata.nbgrader.grade_id, cell.source)
     elif tagged(cell, "check") is not None:
         cell.metadata.tags.append("raises-exception")
     return cell
 
 
+def stub(name: str, source: str) -> str:
+    """The cell of task ``name`` as it is handed out."""
+    return ANSWER.sub(rf'\1raise NotImplementedError("{name} is yours to write")', source)
+
+
 def name_cells(cells: list[NotebookNode]) -> None:
     """Ids from type and source, so that a rebuild changes only the ids of changed cells; twins are numbered."""
-    seen = Counter()
+    seen: Counter[str] = Counter()
     for cell in cells:
         name = hashlib.sha1(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
         seen[name] += 1

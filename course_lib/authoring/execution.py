@@ -1,8 +1,6 @@
 """Running built notebooks, so that the stored outputs are the same on every machine that can make them so."""
 
-import ast
 import base64
-import hashlib
 import io
 import os
 import re
@@ -13,8 +11,6 @@ from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from PIL import Image
 from tqdm.auto import tqdm
-
-from course_lib.authoring.sources import parse
 
 # One thread and fixed hashes: the same outputs everywhere. Bars tell the time, so they are not stored.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
@@ -74,29 +70,3 @@ def small_png(encoded: str) -> str:
     file = io.BytesIO()
     picture.save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()
-
-
-def library_hash(source: Path, root: Path) -> str:
-    """A hash of the library files that a source imports, directly or through others."""
-    found, waiting = set(), imports(source, root)
-    while waiting:
-        path = waiting.pop()
-        if path not in found:
-            found.add(path)
-            waiting |= imports(path, root)
-    text = b"".join(path.relative_to(root).as_posix().encode() + path.read_bytes() for path in sorted(found))
-    return hashlib.sha1(text).hexdigest()[:16]
-
-
-def imports(source: Path, root: Path) -> set[Path]:
-    """The files of course_lib that one file imports: modules, and the packages that they lie in."""
-    names = set()
-    for node in ast.walk(parse(source)):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    ours = [name.split(".") for name in names if name.startswith("course_lib.")]
-    prefixes = {"/".join(words[:n]) for words in ours for n in range(2, len(words) + 1)}
-    paths = {root / f"{prefix}{end}" for prefix in prefixes for end in (".py", "/__init__.py")}
-    return {path for path in paths if path.exists()}

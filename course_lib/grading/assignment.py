@@ -6,9 +6,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from course_lib import __version__
-from course_lib.authoring.builder import ANSWER
-from course_lib.authoring.execution import library_hash
+from course_lib.authoring.builder import stub
+from course_lib.authoring.closure import closure, content_hash
 from course_lib.authoring.places import parts
 from course_lib.authoring.sources import points, read_cells, tagged
 from course_lib.exercises import ROOT
@@ -81,11 +80,6 @@ def read_assignment(slug: str, root: Path = ROOT) -> Assignment:
     return Assignment(slug, tasks, prelude, stubs, answers, load(slug, tests), version_of(source, tests, root))
 
 
-def stub(name: str, source: str) -> str:
-    """A task's cell as it is handed out."""
-    return ANSWER.sub(rf'\1raise NotImplementedError("{name} is yours to write")', source)
-
-
 def tidy(source: str) -> str:
     """A cell's text without what editors change: spaces at line ends, empty lines."""
     return "\n".join(line.rstrip() for line in source.splitlines() if line.strip())
@@ -96,9 +90,10 @@ def is_own(cell: Cell, assignment: Assignment) -> bool:
 
 
 def version_of(source: Path, tests: Path, root: Path) -> str:
-    """A hash of everything that marks follow from, but the submission and the seed: tests, solution, library."""
-    digest = hashlib.sha256(f"{__version__} {library_hash(source, root)} {library_hash(tests, root)}".encode())
-    own = [ROOT / "course_lib/exercises.py", *sorted((ROOT / "course_lib/grading").rglob("*.py"))]
-    for path in [source, tests, *own]:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    """A hash of everything that marks follow from, but the submission and the seed.
+
+    The exercise, its hidden tests and what they import or read; and the grader, with what shapes stubs and cells.
+    """
+    grader = [ROOT / "course_lib/__init__.py", *(ROOT / "course_lib/grading").rglob("*.py")]  # the first: its version
+    exercise = content_hash(closure([source, tests], root), root)
+    return hashlib.sha256(f"{exercise} {content_hash(closure(grader, ROOT), ROOT)}".encode()).hexdigest()

@@ -17,7 +17,7 @@ A submission can read the hidden tests and change any mark. Every report will sa
 
 
 def add_grade(subparsers) -> None:
-    parser = add(subparsers, "grade", grade, "Grade a folder of submissions: marks, pages, tables, a picture.")
+    parser = verb(subparsers, "grade", grade, "Grade a folder of submissions: marks, pages, tables, a picture.")
     parser.add_argument("submissions", type=Path, help="a folder, a zip or one notebook")
     parser.add_argument("--out", type=Path, required=True, help="the folder of results; run again after a crash")
     parser.add_argument("--lesson", help="the exercise (01, addressing); found from the notebooks if left out")
@@ -31,7 +31,7 @@ def add_grade(subparsers) -> None:
 
 
 def add_report(subparsers) -> None:
-    parser = add(subparsers, "report", report, "Write graded marks in another format.")
+    parser = verb(subparsers, "report", report, "Write graded marks in another format.")
     parser.add_argument("folder", type=Path, help="the --out folder of `course grade`")
     formats = ("csv", "canvas", "moodle", "nbgrader", "gradescope", "junit", "html")
     parser.add_argument("--format", choices=formats, default="csv")
@@ -39,12 +39,12 @@ def add_report(subparsers) -> None:
 
 
 def add_release(subparsers) -> None:
-    parser = add(subparsers, "release", release, "The student edition: lessons, exercises and library, nothing else.")
+    parser = verb(subparsers, "release", release, "The student edition: lessons, exercises, library, nothing else.")
     parser.add_argument("--out", type=Path, required=True, help="a folder that does not exist yet, or a .zip")
 
 
 def add_export(subparsers) -> None:
-    parser = add(subparsers, "export", export, "An autograder to upload elsewhere.")
+    parser = verb(subparsers, "export", export, "An autograder to upload elsewhere.")
     parser.add_argument("platform", choices=("gradescope",))
     parser.add_argument("lesson", help="the exercise (01, addressing)")
     parser.add_argument("--out", type=Path, required=True, help="the .zip to write")
@@ -53,7 +53,8 @@ def add_export(subparsers) -> None:
 VERBS = (add_release, add_grade, add_report, add_export)
 
 
-def add(subparsers, name: str, run: Callable, help: str) -> argparse.ArgumentParser:
+def verb(subparsers, name: str, run: Callable, help: str) -> argparse.ArgumentParser:
+    """Add one subcommand: ``run(arguments, root)`` returns the exit status."""
     parser = subparsers.add_parser(name, help=help, description=help)
     parser.set_defaults(run=run)
     return parser
@@ -118,17 +119,13 @@ def report(arguments: argparse.Namespace, root: Path) -> int:
     from course_lib.grading.marks import marks_from_json
     from course_lib.grading.reports import write_report
 
-    path, _again = arguments.folder / "marks.json", f"course grade SUBMISSIONS --out {arguments.folder}"
+    path, again = arguments.folder / "marks.json", f"`course grade SUBMISSIONS --out {arguments.folder}`"
     try:
         marks = marks_from_json(path.read_text(encoding="utf-8"))
     except OSError:
-        raise UsageError(
-            f"{path} does not exist; run `course grade SUBMISSIONS --out {arguments.folder}` first"
-        ) from None
+        raise UsageError(f"{path} does not exist; run {again} first") from None
     except (ValueError, KeyError, TypeError):
-        raise UsageError(
-            f"{path} is damaged; run `course grade SUBMISSIONS --out {arguments.folder}` again"
-        ) from None
+        raise UsageError(f"{path} is damaged; run {again} again") from None
     show(write_report(marks, arguments.format, arguments.out or arguments.folder))
     return 0
 

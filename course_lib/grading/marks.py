@@ -47,9 +47,6 @@ class Record:
         return None if self.problem else sum(task.earned for task in self.tasks)
 
 
-NAMES = ("student", "id", "file", "problem", "sandbox")
-
-
 def to_json(value: object) -> str:
     """The one way in which results are written: sorted keys, one space of indent, a line end. NaN is refused."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"

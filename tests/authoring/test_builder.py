@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from course_lib.authoring.builder import KINDS, build, generate, kinds, read, skeleton, stale, write
-from course_lib.authoring.execution import CellFailed, imports, library_hash
+from course_lib.authoring.execution import CellFailed
 from course_lib.authoring.places import parts
+from course_lib.cli import main
 from course_lib.exercises import UsageError
 from tests.tiny_course import tiny_course
 
@@ -147,27 +148,6 @@ def test_only_what_changed_is_executed_again(course):
     assert [build(SLUG, kind, course) for kind in KINDS] == ["unchanged", "executed", "unchanged"]
 
 
-def test_a_changed_library_file_executes_and_an_unrelated_one_does_not(course):
-    source, before = parts(SLUG, course)["lesson source"], library_hash(parts(SLUG, course)["lesson source"], course)
-    (course / "course_lib/other.py").write_text("changed = True\n")
-    assert library_hash(source, course) == before
-    (course / "course_lib/inner.py").write_text("words = repr\n")  # imported by exercises.py, not by the lesson
-    assert library_hash(source, course) != before
-
-
-def test_imports_of_every_form_are_found(tmp_path):
-    files = ["a/__init__.py", "a/b.py", "a/c.py", "d.py", "e/__init__.py"]
-    for name in files:
-        (tmp_path / "course_lib" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "course_lib" / name).write_text("")
-    source = tmp_path / "source.py"
-    source.write_text(
-        "from course_lib.a import b\nimport course_lib.a.c as c, numpy\nif True:\n    from course_lib.e import f\n"
-    )
-    names = {path.relative_to(tmp_path / "course_lib").as_posix() for path in imports(source, tmp_path)}
-    assert names == {"a/__init__.py", "a/b.py", "a/c.py", "e/__init__.py"}
-
-
 def test_unexecuted_notebooks_are_executed_by_the_next_build(tmp_path):
     root = tiny_course(tmp_path)
     assert build(SLUG, "solution", root, execute=False) == "written"
@@ -234,6 +214,16 @@ def test_stale_says_why(course):
     assert [stale(SLUG, kind, course) for kind in KINDS] == [
         "does not exist", "does not match its source", "does not match its source",
     ]  # fmt: skip
+
+
+def test_a_changed_library_makes_outputs_stale_and_executes_again(course):
+    (course / "course_lib/inner.py").write_text("words = repr\n")  # imported by exercises.py, not by the lesson
+    assert [stale(SLUG, kind, course) for kind in KINDS] == [
+        "was executed before the library or its data changed",
+    ] * 2 + [None]  # fmt: skip
+    assert main(["build", "--check"], root=course) == 1
+    assert [build(SLUG, kind, course) for kind in KINDS] == ["executed", "executed", "unchanged"]
+    assert [stale(SLUG, kind, course) for kind in KINDS] == [None] * 3
 
 
 def test_a_cell_that_raises_leaves_the_old_notebook(course):

@@ -1,0 +1,65 @@
+"""What a result follows from: the files that a source imports, directly or through others, and the data they read.
+
+Outputs of notebooks and marks are kept as long as these files say the same, and made again when one does not.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from course_lib.authoring.sources import parse
+
+
+def library_hash(source: Path, root: Path) -> str:
+    """A hash of what the outputs of a lesson or solution follow from, beside its own cells."""
+    return content_hash(closure([source], root) - {source}, root)[:16]
+
+
+def content_hash(paths: Iterable[Path], root: Path) -> str:
+    """A hash of the names and contents of files below ``root``, the same in a checkout with other line ends."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        for part in (path.relative_to(root).as_posix().encode(), as_stored(path.read_bytes())):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+def as_stored(content: bytes) -> bytes:
+    """The bytes that git keeps: a text has line feeds alone; what holds a zero byte is no text."""
+    return content if b"\0" in content else content.replace(b"\r\n", b"\n")
+
+
+def closure(sources: Iterable[Path], root: Path) -> set[Path]:
+    """The sources and every file below ``root`` that they reach."""
+    found: set[Path] = set()
+    waiting = set(sources)
+    while waiting:
+        path = waiting.pop()
+        found.add(path)
+        if path.suffix == ".py":
+            tree = parse(path)
+            waiting |= (imports(tree, root) | data(tree, root)) - found
+    return found
+
+
+def imports(tree: ast.Module, root: Path) -> set[Path]:
+    """The files below ``root`` that one file imports: modules, and the packages that they lie in."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    dotted = [name.split(".") for name in names]
+    prefixes = {"/".join(words[:n]) for words in dotted for n in range(2, len(words) + 1)}
+    paths = {root / f"{prefix}{end}" for prefix in prefixes for end in (".py", "/__init__.py")}
+    return {path for path in paths if path.exists()}
+
+
+def data(tree: ast.Module, root: Path) -> set[Path]:
+    """The files of course_lib/data that one file names, whole (``"vit.npz"``) or by their end (``f"{name}.jpg"``)."""
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+    ends = tuple(text for text in texts if isinstance(text, str) and "." in text)
+    files = (path for path in (root / "course_lib/data").rglob("*") if path.suffix not in ("", ".py", ".pyc", ".md"))
+    return {path for path in files if any(end.endswith(path.suffix) and path.name.endswith(end) for end in ends)}
