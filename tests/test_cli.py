@@ -320,7 +320,8 @@ def test_a_missing_package_is_named_with_its_cure(course, capsys, monkeypatch, p
     for name in (
         "course_lib.costs",
         "course_lib.catalog",
-        "course_lib.authoring.execution",
+        "course_lib.authoring.builder",
+        "course_lib.authoring.closure",
         "course_lib.authoring.sources",
         package,
     ):
