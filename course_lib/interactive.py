@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import ipywidgets
 
-from course_lib.plotting import DOTS, new_figure, png
+from course_lib.plotting import SHOWN, new_figure, png
 
 
 def steer(draw: Callable, *, width: float = 7.0, height: float = 2.6, **controls: ipywidgets.Widget):
@@ -12,7 +12,7 @@ def steer(draw: Callable, *, width: float = 7.0, height: float = 2.6, **controls
 
     The picture is an image widget: it is replaced in place, without flicker, in JupyterLab and in Colab.
     """
-    own_size = ipywidgets.Layout(width=f"{width * DOTS:.0f}px", max_width="100%")
+    own_size = ipywidgets.Layout(width=f"{width * SHOWN:.0f}px", max_width="100%")
     picture = ipywidgets.Image(format="png", layout=own_size)
 
     def redraw(*_) -> None:

@@ -3,8 +3,11 @@
 Figures are closed as soon as they are made: pyplot shows none of them twice and keeps none in memory.
 """
 
+import base64
+import html
 from collections.abc import Callable, Sequence
 from io import BytesIO
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import torch
@@ -16,11 +19,14 @@ from torch.nn import functional as F
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito, 2008
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-DOTS = 90  # an inch
+DOTS = 150  # drawn for an inch: sharp
+SHOWN = 100  # pixels of the page that an inch takes, so that 10 points are as large as the text around them
 WEIGHTS = "viridis"  # for values >= 0
 SIGNED = "PuOr"  # for values around 0
 
 plt.rcParams["svg.hashsalt"] = "attention"
+plt.rcParams.update({"font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "legend.fontsize": 10})
+plt.rcParams.update({"xtick.labelsize": 10, "ytick.labelsize": 10, "figure.titlesize": 10})
 
 
 def new_figure(width: float = 7.0, height: float = 2.6) -> Figure:
@@ -38,6 +44,24 @@ def png(figure: Figure) -> bytes:
     buffer = BytesIO()
     FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
+
+
+class Picture(NamedTuple):
+    """A figure for a notebook, with its description where a screen reader finds it, and nobody else."""
+
+    figure: Figure
+    words: str
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:  # JupyterLab reads out no alternative text of a PNG
+        data, width = base64.b64encode(png(self.figure)).decode(), round(self.figure.get_figwidth() * SHOWN)
+        words = html.escape(self.words, quote=True)
+        image = f'<img src="data:image/png;base64,{data}" width="{width}" alt="{words}" style="background: white">'
+        return {"text/html": image, "text/plain": self.words}
+
+
+def describe(figure: Figure, words: str) -> Picture:
+    """``figure`` as the last line of a cell; ``words`` say what it shows to somebody who cannot see it."""
+    return Picture(figure, " ".join(words.split()))
 
 
 def side_by_side(draw: Callable, settings: Sequence[dict], *, width: float = 7.0, height: float = 2.6) -> Figure:
@@ -58,7 +82,7 @@ def show_image(axes: Axes, image: Tensor, *, title: str = "") -> None:
 
 def frameless(axes: Axes, title: str) -> None:
     """A title, and no frame."""
-    axes.set_title(title, fontsize=9)
+    axes.set_title(title, fontsize=10)
     axes.set_axis_off()
     axes.set(xticks=[], yticks=[])  # ticks take half of the time to draw, hidden or not
 
@@ -77,7 +101,7 @@ def show_row(axes: Axes, images: Sequence[Tensor], titles: Sequence[str]) -> Non
     show_image(axes, torch.cat([F.pad(image, (0, 1), value=1.0) for image in images], dim=1))
     width = images[0].shape[1]
     for k, title in enumerate(titles):
-        axes.text(k * (width + 1) + (width - 1) / 2, -1, title, ha="center", va="bottom", fontsize=9)
+        axes.text(k * (width + 1) + (width - 1) / 2, -1, title, ha="center", va="bottom", fontsize=10)
 
 
 def show_weights(axes: Axes, weights: Tensor, *, title: str = "", top: float | None = None) -> None:
@@ -101,6 +125,6 @@ def plot_lines(
     for (name, values), colour, marker in zip(lines.items(), COLOURS, MARKERS, strict=False):
         axes.plot(x, values, color=colour, marker=marker, markersize=4, label=name)
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.set_title(title, fontsize=9)
+    axes.set_title(title, fontsize=10)
     if len(lines) > 1:
-        axes.legend(fontsize=8, frameon=False)
+        axes.legend(fontsize=10, frameon=False)

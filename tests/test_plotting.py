@@ -1,5 +1,7 @@
 """Pictures of inputs whose picture is known, and controls that draw them again."""
 
+import base64
+import re
 from io import BytesIO
 
 import ipywidgets
@@ -10,6 +12,7 @@ from matplotlib.image import imread
 
 from course_lib.interactive import slider, steer
 from course_lib.plotting import (
+    describe,
     new_figure,
     plot_lines,
     png,
@@ -91,3 +94,13 @@ def test_a_control_draws_again_what_the_plain_call_draws():
 def test_twins_stand_side_by_side():
     figure = twins(draw, [{"level": 0}, {"level": 1}])
     assert [axes.images[0].get_array()[0, 0] for panel in figure.subfigs for axes in panel.axes] == [0, 1]
+
+
+def test_a_description_reaches_a_screen_reader_and_is_shown_where_no_picture_can_be():
+    figure = new_figure(2, 1)
+    figure.subplots()
+    shown = describe(figure, 'a "flat"\n    line')._repr_mimebundle_()
+    assert shown["text/plain"] == 'a "flat" line'
+    assert 'alt="a &quot;flat&quot; line"' in shown["text/html"] and 'width="200"' in shown["text/html"]
+    data = re.search(r"base64,([^\"]+)", shown["text/html"])[1]
+    assert imread(BytesIO(base64.b64decode(data))).shape[:2] == (150, 300)  # 150 dots an inch

@@ -33,6 +33,7 @@ METADATA = {
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
 }
 
+TITLE = "# @title"
 ANSWER = re.compile(r"^([ \t]*)### BEGIN SOLUTION\n.*?^[ \t]*### END SOLUTION$", re.M | re.S)
 
 
@@ -99,6 +100,7 @@ def generate(slug: str, kind: str, root: Path) -> NotebookNode:
     for cell in cells:
         if "widget" in cell.metadata.get("tags", []):
             cell.metadata.tags.append("nbval-ignore-output")
+        fold(cell)
     name_cells(cells)
     return new_notebook(cells=cells, metadata={**METADATA, "course": {"cells": digest(cells)}})
 
@@ -149,6 +151,19 @@ def check_tasks(cells: list[NotebookNode], number: str, count: int, source: Path
 def nbgrader(name: str, **fields) -> dict:
     empty = {"grade": False, "locked": False, "solution": False, "task": False}
     return {"grade_id": name, "schema_version": 3, **empty, **fields}
+
+
+def fold(cell: NotebookNode) -> None:
+    """Hide until clicked, in JupyterLab and Colab: the source of a "folded" cell, the output of an "answer"."""
+    tags = set(cell.metadata.get("tags", []))
+    if tags & {"folded", "set-up"}:
+        cell.metadata["jupyter"] = {"source_hidden": True}
+        cell.metadata["cellView"] = "form"  # Colab folds a cell that has a title
+        if not cell.source.startswith(TITLE):
+            cell.source = f"{TITLE} Set-up and drawing: click to read\n{cell.source}"
+    if "answer" in tags:
+        cell.metadata.setdefault("jupyter", {})["outputs_hidden"] = True
+        cell.metadata["collapsed"] = True
 
 
 def without_answers(cell: NotebookNode) -> NotebookNode:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from nbformat import NotebookNode
 
 from course_lib.authoring.builder import read, source_of, stale
+from course_lib.authoring.minutes import DEEPER, sections
 from course_lib.authoring.places import parts
 from course_lib.authoring.sources import Header, headers, parse, read_cells, read_header, tagged
 
@@ -128,8 +129,28 @@ def objectives(source: Source) -> Found:
 
 
 def minutes(source: Source) -> Found:
+    """A lesson's minutes are counted (minutes.py) and compared with what its headings promise."""
     if not 1 <= source.header.minutes <= 90:
         yield 1, f"{source.header.minutes} minutes", 'write "*Minutes:* 40", from 1 to 90'
+    elif source.kind == "lesson" and any(source.outputs or []):
+        yield from promised_minutes(source)
+
+
+def promised_minutes(source: Source) -> Found:
+    walk, *deeper = sections(source.cells, source.outputs).items()
+    if off(walk[1], source.header.minutes):
+        yield 1, f"the walk takes {walk[1]:.0f} minutes, not {source.header.minutes}", "shorten it, or say so"
+    promised = {title: int(found) for title, found in DEEPER.findall("\n".join(cell.source for cell in source.cells))}
+    for title, counted in deeper:
+        if title not in promised or off(counted, promised[title]):
+            yield 0, f"{title!r} takes {counted:.0f} minutes", f"head it ## Deeper · {title} ({counted:.0f} minutes)"
+    if sum(promised.values()) != source.header.deeper:
+        yield 1, f"deeper {source.header.deeper}", f'write "*Minutes:* …, deeper {sum(promised.values())}"'
+
+
+def off(counted: float, promised: int) -> bool:
+    """More than a tenth away, or three minutes: a reader's own speed differs by more."""
+    return abs(counted - promised) > max(3, promised / 10)
 
 
 def needs(source: Source) -> Found:
@@ -183,12 +204,12 @@ def citations(source: Source) -> Found:
 
 
 def alt_text(source: Source) -> Found:
-    """Every picture among the outputs is followed by its description."""
+    """Every picture among the outputs carries its description to a screen reader."""
     for i, put_out in enumerate(source.outputs or [], start=1):
-        if any("image/png" in output.get("data", {}) for output in put_out):
-            following = source.cells[i].source if i < len(source.cells) else ""
-            if not re.search(r"^\*Alt text:\* *\S.{9,}", following, re.M):
-                yield i, "a figure without alt text", 'start the Markdown cell below it with "*Alt text:* …"'
+        for data in (output.get("data", {}) for output in put_out):
+            words = re.findall(r'<img [^>]*alt="([^"]*)"', "".join(data.get("text/html", "")))
+            if "image/png" in data or any(len(one) < 10 for one in words):
+                yield i, "a figure without alternative text", 'end the cell with describe(figure, "what it shows …")'
 
 
 # Code
@@ -196,7 +217,9 @@ def alt_text(source: Source) -> Found:
 
 def cell_length(source: Source) -> Found:
     lengths = {
-        i: len([line for line in cell.source.splitlines() if line.strip()]) for i, cell in source.of_type("code")
+        i: len([line for line in cell.source.splitlines() if line.strip()])
+        for i, cell in source.of_type("code")
+        if "folded" not in cell.metadata.get("tags", [])
     }
     for i, length in lengths.items():
         if length > LONGEST:

@@ -21,6 +21,7 @@ class Header(NamedTuple):
     question: str
     objectives: list[str]
     minutes: int
+    deeper: int
     needs: list[str]
 
 
@@ -41,7 +42,7 @@ def tagged(cell: NotebookNode, kind: str) -> int | None:
 
 def read_header(first: str) -> Header:
     """Parse the header cell: title, question in bold, objectives as bullets, ``*Minutes:* 40 · *Needs:* 01, 03``."""
-    minutes = re.search(r"\*Minutes:\*\s*(\d+)", first)
+    minutes = re.search(r"\*Minutes:\*\s*(\d+)(?:, deeper (\d+))?", first)
     needs = re.search(r"\*Needs:\*\s*([^·\n]*)", first)
     objectives = re.search(r"able to\b.*\n+((?:[-*] .*\n?(?:  .*\n?)*)+)", first)
     return Header(
@@ -49,6 +50,7 @@ def read_header(first: str) -> Header:
         question=next(iter(re.findall(r"^\*\*(.+?)\*\*", first, re.M | re.S)), "").replace("\n", " "),
         objectives=re.findall(r"^[-*] (.+)$", objectives[1], re.M) if objectives else [],
         minutes=int(minutes[1]) if minutes else 0,
+        deeper=int(minutes[2] or 0) if minutes else 0,
         needs=re.findall(r"\b\d\d\b", needs[1]) if needs else [],
     )
 

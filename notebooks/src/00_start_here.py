@@ -36,19 +36,19 @@ from matplotlib.patches import Rectangle
 from course_lib.basics.addressing import gaussian_score, masked_softmax
 from course_lib.data.photographs import load_photograph
 from course_lib.interactive import slider, steer
-from course_lib.plotting import new_figure, show_images, show_overlay, side_by_side
+from course_lib.plotting import describe, new_figure, show_images, show_overlay, side_by_side
 
 # %% [markdown]
 # A photograph, cut into squares of 8 × 8 pixels. Each square is described by its average colour: three numbers. Expect the same picture, coarser.
 
-# %%
+# %% tags=["folded"]
 photograph = load_photograph("flower", height=128)[:, :, :192]
 colour = torch.nn.functional.avg_pool2d(photograph, kernel_size=8)  # c h w -> c h/8 w/8
-show_images([photograph, colour], ["photograph, 128 × 192", "average colours, 16 × 24"])
-
-# %% [markdown]
-# *Alt text:* left, a large orange dahlia before dark green leaves, with a second one cut off at the lower edge; right, the same
-# picture in coarse squares of one colour each.
+describe(
+    show_images([photograph, colour], ["photograph, 128 × 192", "average colours, 16 × 24"]),
+    "left, a large orange dahlia before dark green leaves, with a second one cut off at the lower edge; "
+    "right, the same picture in coarse squares of one colour each.",
+)
 
 # %% [markdown]
 # Now one square asks: **who looks like me?** It compares its colour with the colour of every square. The comparison gives a *score*
@@ -57,7 +57,7 @@ show_images([photograph, colour], ["photograph, 128 × 192", "average colours, 1
 # *Before running: the asking square lies on an outer petal. Which parts of the photograph will stay bright?*
 
 
-# %%
+# %% tags=["answer"]
 def ask(row, column, tolerance):
     """The weight of every square for the square at (row, column): h w."""
     squares = colour.flatten(1).mT  # c h w -> n c
@@ -70,7 +70,7 @@ print(f"{weights.numel()} weights, sum {weights.sum():.2f}, largest {weights.max
 torch.testing.assert_close(weights.sum(), torch.tensor(1.0))
 
 
-# %%
+# %% tags=["folded"]
 def draw_question(figure, row=4, column=9, tolerance=0.1):
     """The photograph, bright where the square at (row, column) looks; the square itself has a frame."""
     axes = figure.subplots()
@@ -83,11 +83,11 @@ def draw_question(figure, row=4, column=9, tolerance=0.1):
 
 figure = new_figure(5, 3.4)
 draw_question(figure)
-figure
-
-# %% [markdown]
-# *Alt text:* the photograph is dark except for the outer petals of the large dahlia and for the second one below it. A white
-# frame marks the asking square.
+describe(
+    figure,
+    "the photograph is dark except for the outer petals of the large dahlia and for the second one below "
+    "it. A white frame marks the asking square.",
+)
 
 # %% [markdown]
 # The petal finds the rim of its own flower, and the second flower far away at the lower edge: distance does not matter, only likeness. The claim
@@ -103,15 +103,15 @@ assert share > 5 * fair_share
 # But it does not find *flowers*. **Let an inner, darker petal ask**, two squares below. Expect a ring, and nothing of the second flower: this attention knows
 # colours and no more.
 
-# %%
+# %% tags=["folded"]
 inner = ask(row=6, column=10, tolerance=0.1)
 assert inner[14:, 11:16].sum() < 0.1 * fair_share
 figure = new_figure(5, 3.4)
 draw_question(figure, row=6, column=10)
-figure
-
-# %% [markdown]
-# *Alt text:* the photograph is dark except for a ring of reddish petals around the centre of the large dahlia.
+describe(
+    figure,
+    "the photograph is dark except for a ring of reddish petals around the centre of the large dahlia.",
+)
 
 # %% [markdown]
 # **Steer it yourself.** Move the square, and change how much two colours may differ. (Click a slider; the arrow keys work too.)
@@ -129,13 +129,14 @@ steer(
 # %% [markdown]
 # If no slider appears (on a page without Python, say), here are three settings side by side:
 
-# %% tags=["static"]
+# %% tags=["static", "folded"]
 settings = [{"tolerance": 0.03}, {"tolerance": 0.3}, {"row": 2, "column": 2}]
-side_by_side(draw_question, settings, height=1.7)
-
-# %% [markdown]
-# *Alt text:* three panels. Tolerance 0.03: only a few squares of nearly the same colour are bright. Tolerance 0.3: both flowers are
-# bright but for the dark centre of the large one. Row 2, column 2, a leaf: the leaves are bright and both flowers are dark.
+describe(
+    side_by_side(draw_question, settings, height=1.7),
+    "three panels. Tolerance 0.03: only a few squares of nearly the same colour are bright. Tolerance "
+    "0.3: both flowers are bright but for the dark centre of the large one. Row 2, column 2, a leaf: the "
+    "leaves are bright and both flowers are dark.",
+)
 
 # %% [markdown]
 # ## The one formula
@@ -177,7 +178,7 @@ torch.testing.assert_close(block(x), block.attention(x) * x)
 #
 # `b c h w -> b n c` reads: an image batch becomes, for every image, a list of n positions with c numbers each. *Before running: which shape?*
 
-# %%
+# %% tags=["answer"]
 tokens = x.flatten(2).mT  # b c h w -> b c n -> b n c
 print(list(tokens.shape))
 assert tokens.shape == (1, 128 * 192, 3)

@@ -31,7 +31,7 @@ from course_lib.basics.addressing import (
 from course_lib.basics.multi_head import MultiHeadAttention
 from course_lib.data.digits import load_digits
 from course_lib.interactive import slider, steer
-from course_lib.plotting import new_figure, plot_lines, show_images, show_row, side_by_side
+from course_lib.plotting import describe, new_figure, plot_lines, show_images, show_row, side_by_side
 
 # %% [markdown]
 # ## From a dictionary to a soft dictionary
@@ -64,7 +64,7 @@ print(f"scores {scores.tolist()[0]:.1f} and {scores.tolist()[1]:.1f}, answer {va
 # **Let every value answer, in proportion to how well its key fits.** The softmax turns scores into shares. Our scores are 0.7
 # and 0. Since $e^{0.7} \approx 2$, the shares are about 2 to 1. *Before running: what is two thirds of 3 plus one third of 9?*
 
-# %%
+# %% tags=["answer"]
 weights = scores.softmax(dim=0)
 answer = weights @ value
 print(f"weights {weights[0]:.2f} and {weights[1]:.2f}, answer {answer:.1f}")
@@ -112,7 +112,7 @@ def attend_by_loops(query, key, value):
 # The same in two matrix products. *Before running: 5 queries and 7 keys of length 3, values of length 2: which shapes do the
 # scores, the weights and the result have?*
 
-# %%
+# %% tags=["answer"]
 generator = torch.Generator().manual_seed(0)
 query, key = torch.randn(5, 3, generator=generator), torch.randn(7, 3, generator=generator)
 value = torch.randn(7, 2, generator=generator)
@@ -136,12 +136,12 @@ print("loops = matrices = course_lib")
 # Now the keys are 1300 images of handwritten digits (8 × 8 pixels), the values are their labels, and the query is a digit that
 # the dictionary has never seen. Nothing is trained.
 
-# %%
+# %% tags=["folded"]
 digits = load_digits()
-show_images(digits.train_images[:10], [str(label.item()) for label in digits.train_labels[:10]])
-
-# %% [markdown]
-# *Alt text:* ten grey 8 × 8 images of handwritten digits in a row, each under its label.
+describe(
+    show_images(digits.train_images[:10], [str(label.item()) for label in digits.train_labels[:10]]),
+    "ten grey 8 × 8 images of handwritten digits in a row, each under its label.",
+)
 
 # %% [markdown]
 # Each image becomes a vector of length 1, so that the dot product of two images is the cosine of their angle: 1 for equal images,
@@ -164,7 +164,7 @@ print("queries", list(unseen.shape), "keys", list(known.shape), "values", list(l
 # differences between the weights. *Before running: guess how many answers are right, with no training at all.*
 
 
-# %%
+# %% tags=["answer"]
 def look_up(query, key, value, temperature):
     """The mixture of labels for every query: n 10."""
     return attend(query, key, value, score=lambda q, k: dot_score(q, k) / temperature)
@@ -210,19 +210,19 @@ print("    τ    right      NLL     keys used")
 for t, (right, nll, used) in zip(temperatures, results.mean(dim=0)):
     print(f"{t:6}    {right:.2f}     {nll:5.2f}     {used:6.0f}")
 
-# %%
+# %% tags=["folded"]
 figure = new_figure()
 left, right = figure.subplots(1, 2)
 names = ["split 0", "split 1", "split 2"]
 plot_lines(left, temperatures, dict(zip(names, results[:, :, 0])), xlabel="temperature τ", ylabel="share right")
 plot_lines(right, temperatures, dict(zip(names, results[:, :, 1])), xlabel="temperature τ", ylabel="NLL (nats)")
 left.set_xscale("log"), right.set(xscale="log", yscale="log")
-figure
-
-# %% [markdown]
-# *Alt text:* two line plots over the temperature on a logarithmic axis, three lines each, nearly on top of each other. The share
-# of right answers is flat up to τ = 0.01 and falls to about a fifth. The NLL, on a logarithmic
-# axis too, has a clear minimum at τ = 0.01 and rises on both sides.
+describe(
+    figure,
+    "two line plots over the temperature on a logarithmic axis, three lines each, nearly on top of each "
+    "other. The share of right answers is flat up to τ = 0.01 and falls to about a fifth. The NLL, on a "
+    "logarithmic axis too, has a clear minimum at τ = 0.01 and rises on both sides.",
+)
 
 # %% [markdown]
 # **Read it.** Up to τ = 0.01 the share of right answers hardly moves: looking only at it, one would call the blend useless. The NLL
@@ -273,32 +273,34 @@ steer(
 # %% [markdown]
 # The same without a widget, for three temperatures:
 
-# %% tags=["static"]
+# %% tags=["static", "folded"]
 figure = new_figure(7.0, 4.2)
 for panel, temperature in zip(figure.subfigures(3, 1), (0.001, 0.01, 1)):
     draw_look_up(panel, temperature)
-figure
-
-# %% [markdown]
-# *Alt text:* three rows. Each shows a query digit, its six heaviest keys with their weights above, and a bar for each possible answer. At
-# τ = 0.001 nearly all weight is on one key and one bar reaches 1. At τ = 0.01 several keys of the same digit share the weight
-# and the same bar is tall. At τ = 1 all weights are 0.00 and the ten bars are about equally low.
+describe(
+    figure,
+    "three rows. Each shows a query digit, its six heaviest keys with their weights above, and a bar for "
+    "each possible answer. At τ = 0.001 nearly all weight is on one key and one bar reaches 1. At τ = "
+    "0.01 several keys of the same digit share the weight and the same bar is tall. At τ = 1 all weights "
+    "are 0.00 and the ten bars are about equally low.",
+)
 
 # %% [markdown]
 # **Now a query that goes wrong.** Test digit 433 is a 9; 133 is an 8. Expect to see *why* they fail.
 
-# %%
-side_by_side(draw_look_up, [{"temperature": 0.01, "which": 433}], height=1.6)
+# %% tags=["folded"]
+describe(
+    side_by_side(draw_look_up, [{"temperature": 0.01, "which": 433}], height=1.6),
+    "a 9 whose loop is nearly open, followed by six keys, some of them a 4 and some a 9; the bar of 4 is "
+    "near one half, that of 9 near one third.",
+)
 
-# %% [markdown]
-# *Alt text:* a 9 whose loop is nearly open, followed by six keys, some of them a 4 and some a 9; the bar of 4 is near one half, that of
-# 9 near one third.
-
-# %%
-side_by_side(draw_look_up, [{"temperature": 0.01, "which": 133}], height=1.6)
-
-# %% [markdown]
-# *Alt text:* a narrow 8 that looks like a thick stroke, followed by six keys that are nearly all a 1; the bar of 1 is close to 1.
+# %% tags=["folded"]
+describe(
+    side_by_side(draw_look_up, [{"temperature": 0.01, "which": 133}], height=1.6),
+    "a narrow 8 that looks like a thick stroke, followed by six keys that are nearly all a 1; the bar of "
+    "1 is close to 1.",
+)
 
 # %% [markdown]
 # The first failure is honest: the answer is split, mostly between 4 and 9. The second contradicts the nice story that the spread of the
@@ -324,7 +326,7 @@ print(f"9 read as 4 with probability {honest:.1f}; 8 read as 1 with probability 
 # **Do dot and Gaussian agree?** They differ by $\lVert k \rVert^2 / 2$ only. So they agree when all keys are equally long, and
 # disagree when one key is long. *Before running: the query is (1, 0); which key wins, (1, 0) or (3, 3)?*
 
-# %%
+# %% tags=["answer"]
 q, keys = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [3.0, 3.0]])
 by_dot, by_distance = dot_score(q, keys).softmax(-1), gaussian_score(q, keys).softmax(-1)
 print(f"weight of (1, 0): {by_dot[0, 0]:.2f} by dot product, {by_distance[0, 0]:.2f} by distance")
@@ -341,7 +343,7 @@ print("with keys of equal length both scores give the same weights")
 # the look-up draws a smooth curve through them. This is the estimator of Nadaraya and Watson (1964), half a century older
 # than the word "attention" for it. Expect a small bandwidth σ to follow the noise and a large one to flatten the curve.
 
-# %%
+# %% tags=["folded"]
 position = torch.linspace(0, 6, 25)[:, None]
 measured = position.sin() + 0.3 * torch.randn(25, 1, generator=generator)
 anywhere = torch.linspace(0, 6, 200)[:, None]
@@ -353,11 +355,11 @@ for sigma, colour in zip((0.1, 0.4, 2.0), ("#56B4E9", "#D55E00", "#009E73")):
     axes.plot(anywhere, curve, color=colour, label=f"σ = {sigma}")
 axes.set(xlabel="position (query)", ylabel="answer")
 axes.legend(fontsize=8, frameon=False, ncols=4)
-figure
-
-# %% [markdown]
-# *Alt text:* 25 black points scattered around a sine wave, and three curves through them: σ = 0.1 runs through every point,
-# σ = 0.4 follows the wave, σ = 2.0 is nearly flat.
+describe(
+    figure,
+    "25 black points scattered around a sine wave, and three curves through them: σ = 0.1 runs through "
+    "every point, σ = 0.4 follows the wave, σ = 2.0 is nearly flat.",
+)
 
 # %% [markdown]
 # **The two learned scores** compare entries of different kinds. Both modules are called like the functions; we only ask for shapes here, the
@@ -395,18 +397,18 @@ for d in sizes:
     rows.append([*entropy_and_jacobian(dot_score(q, k)[:, 0]), *entropy_and_jacobian(scaled_dot_score(q, k)[:, 0])])
 measured = torch.tensor(rows)
 
-# %%
+# %% tags=["folded"]
 figure = new_figure()
 left, right = figure.subplots(1, 2)
 plot_lines(left, sizes, {"q·k": measured[:, 0], "q·k/√d": measured[:, 2]}, xlabel="d", ylabel="entropy (nats)")
 plot_lines(right, sizes, {"q·k": measured[:, 1], "q·k/√d": measured[:, 3]}, xlabel="d", ylabel="norm of the Jacobian")
 left.set_xscale("log", base=2), right.set_xscale("log", base=2)
 left.axhline(math.log(10), color="grey", linestyle=":")
-figure
-
-# %% [markdown]
-# *Alt text:* two line plots over d from 4 to 1024. Unscaled, entropy and Jacobian norm fall towards zero. Scaled by √d, both are
-# flat. A dotted line marks the largest possible entropy, log 10.
+describe(
+    figure,
+    "two line plots over d from 4 to 1024. Unscaled, entropy and Jacobian norm fall towards zero. Scaled "
+    "by √d, both are flat. A dotted line marks the largest possible entropy, log 10.",
+)
 
 # %%
 assert (measured[:-1, :2] > measured[1:, :2]).all(), "unscaled: both fall with every step of d"
@@ -424,7 +426,7 @@ print(f"Jacobian at d = 1024: {measured[-1, 1]:.2f} unscaled, {measured[-1, 3]:.
 # to 1. Two popular ways both go wrong when a query may see *nothing*. *Before running: what is the softmax of three times −∞? And of
 # three times −1 000 000?*
 
-# %%
+# %% tags=["answer"]
 scores, mask = torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[False, False, False]])
 with_infinity = scores.masked_fill(~mask, -math.inf).softmax(-1)
 with_a_million = scores.masked_fill(~mask, -1e6).softmax(-1)
@@ -445,7 +447,7 @@ assert with_infinity.isnan().all() and masked_softmax(scores, mask).eq(0).all()
 #
 # *Before running: each item is (red?, green?, blue?, digit). What comes back for "green" when keys and values are the items themselves?*
 
-# %%
+# %% tags=["answer"]
 colour, digit = torch.eye(3), torch.tensor([[4.0], [7.0], [2.0]])  # red 4, green 7, blue 2
 items = torch.cat([colour, digit], dim=1)
 green = torch.tensor([[0.0, 9.0, 0.0]])

@@ -29,7 +29,16 @@ from course_lib.basics.soft_and_hard import (
 from course_lib.data.hidden_digit import hidden_digits
 from course_lib.data.strips import WORDS, digit_strips
 from course_lib.interactive import slider, steer
-from course_lib.plotting import COLOURS, new_figure, plot_lines, show_image, show_images, show_row, show_weights
+from course_lib.plotting import (
+    COLOURS,
+    describe,
+    new_figure,
+    plot_lines,
+    show_image,
+    show_images,
+    show_row,
+    show_weights,
+)
 from course_lib.recording import record_attention
 from course_lib.training import accuracy, fit, repeat
 
@@ -41,7 +50,7 @@ from course_lib.training import accuracy, fit, repeat
 #
 # **Soft: take the mean under the weights.** *Before running: compute it in your head.*
 
-# %%
+# %% tags=["answer"]
 alpha = torch.tensor([0.5, 0.25, 0.25])
 scores, values = alpha.log(), torch.tensor([[0.0], [4.0], [10.0]])  # softmax(log α) is α
 soft = soft_read(scores, values)
@@ -52,7 +61,7 @@ assert torch.isclose(soft, torch.tensor(3.5)).all()
 # **Hard: draw one place, as likely as its weight says, and take what lies there.** *Before running: how often will 10 000
 # draws return 3.5?*
 
-# %%
+# %% tags=["answer"]
 generator = torch.Generator().manual_seed(0)
 draws = hard_read(scores.expand(10_000, 3), values.expand(10_000, 3, 1), generator=generator).value
 print("values that occur:", draws.unique().tolist(), "  3.5 on average:", bool((draws.mean() - 3.5).abs() < 0.2))
@@ -101,7 +110,7 @@ print("loops = product = course_lib:", list(product.shape), "= b d")
 # where $[m = n]$ is 1 if m is n, and 0 otherwise. So to raise the read, raise the scores of values above it.
 # *Before running: r = 3.5. What is the gradient for the value 10, whose weight is one quarter?*
 
-# %%
+# %% tags=["answer"]
 e = scores.clone().requires_grad_()
 (gradient,) = torch.autograd.grad(soft_read(e, values).sum(), e)
 print("gradient", [round(g, 3) for g in gradient.tolist()])
@@ -137,7 +146,7 @@ assert not read.value.requires_grad and read.log_prob.requires_grad
 # $10 \cdot (1 - \frac14)$, one of the second $4 \cdot (0 - \frac14)$, one of the first 0. *Before running: what is the mean of
 # 0, −1 and 7.5 under ½, ¼, ¼?*
 
-# %%
+# %% tags=["answer"]
 direction = torch.tensor([0.0, 0.0, 1.0]) - alpha[2]  # of the third score, for each draw
 said = values[:, 0] * direction
 print(f"a draw of the second place says {said[1]}, of the third {said[2]}; on average {alpha @ said}")
@@ -199,7 +208,7 @@ torch.testing.assert_close(alpha @ said, gradient[2])
 # The same average; but the draws now lie between −0.1 and 4.9 instead of −1 and 7.5. Back to the eight places.
 # *Before running: is it still right with an absurd baseline, 100?*
 
-# %%
+# %% tags=["answer"]
 for b in (-3.0, 100.0):
     average = average_of_all_draws(baseline=b)
     torch.testing.assert_close(average, exact, atol=1e-4, rtol=0)  # large terms cancel: float32 keeps fewer digits
@@ -222,7 +231,7 @@ def exact_variance(baseline, e, memory, loss_of):
 mean_loss = (e.softmax(0) @ loss_of(memory)).item()
 baselines = [-mean_loss * k / 10 for k in range(0, 21)]
 
-# %%
+# %% tags=["folded"]
 figure = new_figure(5.0, 2.4)
 axes = figure.subplots()
 variances = [exact_variance(b, e, memory, loss_of) for b in baselines]
@@ -230,12 +239,13 @@ plot_lines(axes, baselines, {"variance": variances}, xlabel="baseline b", ylabel
 axes.axvline(-mean_loss, color="grey", linestyle=":")
 axes.text(-mean_loss + 0.05, 6.5, "mean reward")
 axes.set_ylim(0)
-figure
+describe(
+    figure,
+    'a parabola over the baseline. Its lowest point lies next to a dotted line titled "mean reward"; '
+    "there it is a fifth of what it is at b = 0.",
+)
 
 # %% [markdown]
-# *Alt text:* a parabola over the baseline. Its lowest point lies next to a dotted line titled "mean reward"; there it is a fifth of
-# what it is at b = 0.
-#
 # **The mean reward is a good baseline.** Is it the best one? A parabola is known from three of its points, so we need not search for
 # its lowest one. In the exercise you derive where it lies.
 
@@ -269,7 +279,7 @@ assert 0.75 < worst_case[0].softmax(0).max() < 0.8
 # Training softly lowers $L(\sum_n \alpha_n v_n)$, the loss of the mean. Training hard lowers $\sum_n \alpha_n L(v_n)$, the mean of the losses.
 # *Before running: values −1 and 1, squared distance to 0, equal weights. What are the two losses?*
 
-# %%
+# %% tags=["answer"]
 both = torch.tensor([[-1.0], [1.0]])
 of_the_mean = soft_read(torch.zeros(2), both).square().item()
 mean_of_losses = both.square().mean().item()
@@ -348,13 +358,14 @@ torch.testing.assert_close(torch.autograd.grad(nearly.sum(), e3), torch.autograd
 #
 # Here is the memory of our experiment: nine cells. In eight of them the pixels of a digit are shuffled, one is left as it was.
 
-# %%
+# %% tags=["folded"]
 train, test = hidden_digits(3000), hidden_digits(300, test=True, seed=1)
-show_images(train.cells[0], ["real" if k == train.places[0] else "" for k in range(9)])
+describe(
+    show_images(train.cells[0], ["real" if k == train.places[0] else "" for k in range(9)]),
+    'nine grey 8 × 8 images in a row; eight look like noise, the one titled "real" is a digit.',
+)
 
 # %% [markdown]
-# *Alt text:* nine grey 8 × 8 images in a row; eight look like noise, the one titled "real" is a digit.
-#
 # A searcher that is not quite sure: score 3 for the real cell, plus a random number for every cell. **Move τ, without noise and
 # with three draws of it.** Below the
 # bars lie the cells, at the right what is read: all cells, added up with the bars as weights.
@@ -386,19 +397,21 @@ steer(
     height=1.7,
 )
 
-# %% tags=["static"]
+# %% tags=["static", "folded"]
 settings = [(0.1, "no noise"), (1, "no noise"), (10, "no noise"), (0.1, "draw 1"), (0.1, "draw 2"), (10, "draw 1")]
 figure = new_figure(7.0, 9.0)
 for panel, (temperature, noise) in zip(figure.subfigures(6, 1), settings):
     draw_read(panel, temperature, noise)
-figure
+describe(
+    figure,
+    "six rows; each shows nine cells with a bar for the weight above each, and at the right the image "
+    "that is read. Without noise: at τ = 0.1 one bar reaches 1, and the digit is read; at τ = 1 the bar "
+    "of the digit has 0.32 and the image is a grey blur; at τ = 10 all bars are about 0.11. At τ = 0.1 "
+    "draw 1 reads a scrambled cell, draw 2 the digit. At τ = 10 the bars of draw 1 lie between 0.09 and "
+    "0.15.",
+)
 
 # %% [markdown]
-# *Alt text:* six rows; each shows nine cells with a bar for the weight above each, and at the right the image that is read. Without noise: at
-# τ = 0.1 one bar reaches 1, and the digit is read; at τ = 1 the bar of the digit has 0.32 and the image is a grey blur; at τ = 10
-# all bars are about
-# 0.11. At τ = 0.1 draw 1 reads a scrambled cell, draw 2 the digit. At τ = 10 the bars of draw 1 lie between 0.09 and 0.15.
-#
 # **Read it.** Without noise a small τ always reads the likeliest place. With noise it reads one place, *not always the same*: that is what hard
 # reading needs to find out which places pay. A large τ drowns the noise, too: with it or without, the read is nearly the plain average.
 
@@ -442,7 +455,7 @@ estimators |= {f"straight-through τ = {t}": softened(straight_through_read, t) 
 estimators |= {"REINFORCE": lambda: reinforce(0.0), "REINFORCE, baseline": lambda: reinforce(-mean_loss)}
 measured = {name: bias_and_variance(estimate) for name, estimate in estimators.items()}
 
-# %%
+# %% tags=["folded"]
 figure = new_figure(7.0, 2.8)
 axes = figure.subplots(1, 2, sharey=True)
 for panel, k, label in zip(axes, (0, 1), ("bias", "variance of one draw, logarithmic")):
@@ -452,14 +465,15 @@ marks = [(spread / MANY) ** 0.5 for _, spread in measured.values()]
 axes[0].plot(marks, range(len(measured)), "|", color="black", markersize=12)
 axes[1].set_xscale("symlog", linthresh=0.1)
 axes[0].invert_yaxis()
-figure
+describe(
+    figure,
+    "two bar charts with a bar for each of eight estimators; the variance has a logarithmic axis. The "
+    "soft gradient has the largest bias and no variance. With falling τ the bias of Gumbel and straight- "
+    "through shrinks and the variance grows more than tenfold. The bars of REINFORCE for the bias end "
+    "near their black marks; the baseline cuts its variance to about a fifth.",
+)
 
 # %% [markdown]
-# *Alt text:* two bar charts with a bar for each of eight estimators; the variance has a logarithmic axis. The soft gradient has
-# the largest bias and no variance. With falling τ the bias
-# of Gumbel and straight-through shrinks and the variance grows more than tenfold. The bars of REINFORCE for the bias end near their
-# black marks; the baseline cuts its variance to about a fifth.
-#
 # **The black marks are the noise of the measurement**: a mean of 10 000 draws is off by about $\sqrt{\text{variance} / 10\,000}$ itself. A
 # bias that does not reach far beyond its mark may be zero.
 
@@ -578,7 +592,7 @@ def search(way, seed, updates=200):
 # *We predict* that all six find the cell. The variances above say: soft first, REINFORCE without a baseline last, and REINFORCE with a
 # baseline *before* straight-through. *What do you expect of the entropy term?*
 
-# %%
+# %% tags=["folded"]
 results = {way: repeat(lambda seed, way=way: search(way, seed)) for way in WAYS}  # seeds 41
 updates = list(range(5, 201, 5))
 figure = new_figure(height=3.0)
@@ -591,12 +605,12 @@ for axes, ways, title in (
     plot_lines(axes, updates, {way: curves[way] for way in ways}, xlabel="updates", ylabel="", title=title)
     axes.legend(fontsize=8, frameon=False, loc="lower right")
 left.set_ylabel("attention on the real cell")
-figure
-
-# %% [markdown]
-# *Alt text:* two plots of curves that rise from one ninth to 1 over 200 updates. Left: soft, Gumbel and straight-through rise
-# close together, soft first, all before update 60. Right: REINFORCE
-# with baseline reaches 1 at about 100; without it, and with baseline and entropy, at about 150.
+describe(
+    figure,
+    "two plots of curves that rise from one ninth to 1 over 200 updates. Left: soft, Gumbel and straight- "
+    "through rise close together, soft first, all before update 60. Right: REINFORCE with baseline "
+    "reaches 1 at about 100; without it, and with baseline and entropy, at about 150.",
+)
 
 
 # %%
@@ -654,15 +668,17 @@ print("all six name more than 80 % of the digits by picking the likeliest cell; 
 #
 # **Our images** are strips of four cells with two digits; the caption names them from left to right.
 
-# %%
+# %% tags=["folded"]
 strips, captions, _ = digit_strips(3000)
 new_strips, new_captions, new_places = digit_strips(500, test=True, seed=1)
 titles = [" ".join(WORDS[word] for word in caption) for caption in captions[:4]]
-show_images(list(strips[:4, 0]), titles)
+describe(
+    show_images(list(strips[:4, 0]), titles),
+    "four wide dark strips, each with two digits in two of four cells, under captions of two words that "
+    "name them from left to right.",
+)
 
 # %% [markdown]
-# *Alt text:* four wide dark strips, each with two digits in two of four cells, under captions of two words that name them from left to right.
-#
 # An annotation is one cell's 64 pixels *and a one-hot of its place*: a look-up knows no order (lesson 01), so without
 # the place nothing says which digit is the left one.
 
@@ -725,7 +741,7 @@ def learn_to_caption(read, seed, penalty=0.0, updates=300):
 # *Before running: two words, four places. What is the penalty if each word looks at one place of its own, and what if both words look
 # everywhere equally?*
 
-# %%
+# %% tags=["answer"]
 one_each = torch.eye(4)[None, :2]  # 1 t n: the places get 1, 1, 0, 0
 everywhere = torch.full((1, 2, 4), 0.25)  # the places get one half each
 print(
@@ -782,7 +798,7 @@ assert (0 < lost).all() and (lost < 0.05).all(), "both cost words, but fewer tha
 #
 # Three unseen strips. Each line is one word of one captioner, each square the weight of the cell above it: violet is 0, yellow is 1.
 
-# %%
+# %% tags=["folded"]
 looked = {name: read_captions(models[0]) for name, models in captioners.items()}
 figure = new_figure(7.0, 3.2)
 above, below = figure.subplots(2, 3, height_ratios=[1, 3.5])
@@ -795,14 +811,13 @@ for k in range(3):
     below[k].set_yticks(range(6), [WORDS[word] for said, _ in looked.values() for word in said[k]])
 for row, name in zip((0.5, 2.5, 4.5), looked):
     below[0].text(-0.8, row, name, ha="right", va="center")
-figure
-
-# %% [markdown]
-# *Alt text:* three strips with the true caption above, and below each a table of six lines, two for each captioner, and four
-# squares; at the right of each
-# line the word that was said. In the lines of the soft and the hard captioner one square is bright, under the digit to be named.
-# In those of the captioner with penalty two or more
-# squares are half bright, some of them under empty cells.
+describe(
+    figure,
+    "three strips with the true caption above, and below each a table of six lines, two for each "
+    "captioner, and four squares; at the right of each line the word that was said. In the lines of the "
+    "soft and the hard captioner one square is bright, under the digit to be named. In those of the "
+    "captioner with penalty two or more squares are half bright, some of them under empty cells.",
+)
 
 # %%
 _, spread = looked["soft + penalty"]

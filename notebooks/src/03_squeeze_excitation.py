@@ -25,7 +25,7 @@ from course_lib.data.digits import load_digits
 from course_lib.data.photographs import load_photograph
 from course_lib.interactive import slider, steer
 from course_lib.models import SmallCNN
-from course_lib.plotting import COLOURS, MARKERS, new_figure, plot_lines, show_images, show_weights
+from course_lib.plotting import COLOURS, MARKERS, describe, new_figure, plot_lines, show_images, show_weights
 from course_lib.recording import record_attention
 from course_lib.training import accuracy, fit, repeat
 
@@ -47,15 +47,16 @@ def channels_of(image):
     return torch.stack([*image, 4 * vertical.abs(), 4 * horizontal.abs(), 2 * (image[0] - image[1]).relu()])
 
 
-# %%
+# %% tags=["folded"]
 names = ["red", "green", "blue", "vertical", "horizontal", "red − green"]
 coffee = load_photograph("coffee", height=96)
 features = channels_of(coffee)
-show_images([coffee, *features], ["photograph", *names])
-
-# %% [markdown]
-# *Alt text:* a photograph of a cup of coffee on a wooden table, and six grey maps of it. The maps of green and blue look alike,
-# and that of red is brighter; the two edge maps show thin outlines; the last is bright on the table and dark on the cup.
+describe(
+    show_images([coffee, *features], ["photograph", *names]),
+    "a photograph of a cup of coffee on a wooden table, and six grey maps of it. The maps of green and "
+    "blue look alike, and that of red is brighter; the two edge maps show thin outlines; the last is "
+    "bright on the table and dark on the cup.",
+)
 
 # %% [markdown]
 # Green and blue nearly repeat each other here. **Is that so for every image?** Correlate the maps of colours on this
@@ -89,7 +90,7 @@ assert squeeze(x).tolist() == [[3.0, 2.0]]
 # %% [markdown]
 # *Before running: two images with three channels of 5 × 7 pixels. What shape does the squeeze return?*
 
-# %%
+# %% tags=["answer"]
 generator = torch.Generator().manual_seed(0)
 x = torch.randn(2, 3, 5, 7, generator=generator)
 print(list(squeeze(x).shape))
@@ -125,7 +126,7 @@ def excite(z, w_squeeze, w_excite):
 # **Two channels, one hidden unit.** It computes $\delta(z_1 - z_2)$, and tells channel 1 to close and channel 2 to open.
 # *Before running: what are the gates for averages (5, 2)? And for (2, 5)?* (σ(3) is about 0.95.)
 
-# %%
+# %% tags=["answer"]
 w_squeeze, w_excite = torch.tensor([[1.0, -1.0]]), torch.tensor([[-1.0], [1.0]])
 gates = excite(torch.tensor([[5.0, 2.0], [2.0, 5.0]]), w_squeeze, w_excite)
 for row in gates:
@@ -194,17 +195,19 @@ assert sum(p.numel() for p in block.parameters()) == 2 * 64 * 4 + 4 + 64
 torch.manual_seed(0)
 block = SqueezeExcitation(6, reduction=2)
 
-# %%
+# %% tags=["answer"]
 order = torch.randperm(features[0].numel(), generator=generator)
 shuffled = features.flatten(1)[:, order].view_as(features)
 before, after = block.attention(features[None]), block.attention(shuffled[None])
 assert torch.allclose(before, after)
 print("largest change of a gate:", round((before - after).abs().max().item(), 4))
-show_images([features[0], shuffled[0], features[3], shuffled[3]], ["red", "red, shuffled", "vertical", "shuffled"])
-
-# %% [markdown]
-# *Alt text:* the map of red and the map of vertical edges, each beside a version whose pixels are shuffled into grey noise. To
-# SE, each pair is the same.
+describe(
+    show_images(
+        [features[0], shuffled[0], features[3], shuffled[3]], ["red", "red, shuffled", "vertical", "shuffled"]
+    ),
+    "the map of red and the map of vertical edges, each beside a version whose pixels are shuffled into "
+    "grey noise. To SE, each pair is the same.",
+)
 
 # %% [markdown]
 # (No: each average stays what it was.) SE knows *what* is in the image, in amounts. It cannot know *where*, or what lies beside
@@ -226,16 +229,17 @@ print(f"{features[0].numel()} values of a channel, 1 in its description, {y[0, 0
 # "that of channel 1", a checkerboard "that of channel 2". A convolution sees the digit or the texture, never
 # both.
 
-# %%
+# %% tags=["folded"]
 images, labels, cues = cued_channels(4000)
 test_images, test_labels, test_cues = cued_channels(1000, test=True, seed=1)
 titles = ["channel 0", "channel 1", "channel 2", f"{TEXTURES[cues[0]]}: digit {labels[0]}"]
-show_images(list(images[0]), titles)
+describe(
+    show_images(list(images[0]), titles),
+    "four wide black panels. Three show a different digit each at the left edge; the fourth shows a "
+    "texture at the right edge.",
+)
 
 # %% [markdown]
-# *Alt text:* four wide black panels. Three show a different digit each at the left edge; the fourth shows a texture at the
-# right edge.
-#
 # **The prediction.** Whoever reads all digits but not the texture guesses one channel of three; a wrong channel still gives the
 # right digit one time in ten. So $\frac13 + \frac23 \cdot \frac1{10} = 0.40$ (0.43 for one who bets on a digit that stands there
 # twice). *Claim: the network below stays near 0.40 without SE, and gets far beyond it with one SE block.* It would be refuted
@@ -303,7 +307,7 @@ attentive = repeat(with_se)
 assert attentive.mean() > baseline.mean() + 0.3, "the claim"
 print("SE is better by more than 30 points:", bool(attentive.mean() > baseline.mean() + 0.3))
 
-# %%
+# %% tags=["folded"]
 figure = new_figure(5.0, 2.4)
 axes = figure.subplots()
 lines = {"without, 300 steps": baseline, "with SE, 1500 steps": attentive}
@@ -312,12 +316,13 @@ axes.plot(0, longer, "^", color=COLOURS[2], label="without, 1500 steps")
 axes.legend(fontsize=8, frameon=False)
 axes.axhline(0.4, color="grey", linestyle=":")
 axes.set(ylim=(0, 1), xticks=[0, 1, 2])
-figure
+describe(
+    figure,
+    "share of right answers for three seeds. The line without SE and the triangle for more steps lie at "
+    "the dotted line at 0.40 or just below it; the line with SE lies far above it.",
+)
 
 # %% [markdown]
-# *Alt text:* share of right answers for three seeds. The line without SE and the triangle for more steps lie at the dotted
-# line at 0.40 or just below it; the line with SE lies far above it.
-#
 # ## Look at the gates
 #
 # **Which channels does each texture open?** `record_attention` collects the gates of one forward pass. We average them over all
@@ -332,19 +337,20 @@ gates_of = torch.stack([gates[test_cues == cue].mean(dim=0).flatten() for cue in
 spread = gates_of.amax(dim=0) - gates_of.amin(dim=0)
 assert (spread > 0.5).any(), "some gates are opened by one texture and shut by another"
 
-# %%
+# %% tags=["folded"]
 figure = new_figure(7.0, 1.9)
 axes = figure.subplots()
 show_weights(axes, gates_of[:, spread.argsort(descending=True)], title="gates, from 0 (dark) to 1 (bright)", top=1.0)
 axes.set_axis_on()
 axes.set(xlabel="channel, sorted by how much its gate depends on the texture", yticks=range(3), xticks=[])
 axes.set_yticklabels(TEXTURES, fontsize=8)
-figure
+describe(
+    figure,
+    "a table of colours, three textures by sixteen channels. At the left, channels are bright for some "
+    "textures and dark for others; at the right, the three rows differ less.",
+)
 
 # %% [markdown]
-# *Alt text:* a table of colours, three textures by sixteen channels. At the left, channels are bright for some textures and
-# dark for others; at the right, the three rows differ less.
-#
 # **Read it by columns.** At the left stand channels that one texture opens and another shuts: here the network chooses. What
 # the picture does *not* show is what those channels contain. No gate is called "digit 0": the convolutions have spread three
 # digits over sixteen maps, and a texture shuts several of them at once. And an average over images hides how much the gates
@@ -467,18 +473,20 @@ steer(
 # %% [markdown]
 # The same without a widget, for three reductions:
 
-# %% tags=["static"]
+# %% tags=["static", "folded"]
 figure = new_figure(7.0, 5.4)
 for panel, reduction in zip(figure.subfigures(3, 1), (1, 4, 16), strict=True):
     draw_block(panel, reduction)
     gates = fresh_gates(reduction)
     assert (gates - 0.5).abs().max() < 0.1 and (gates.amax(dim=0) - gates.amin(dim=0)).max() < 0.1
-figure
+describe(
+    figure,
+    "three rows, for reductions 1, 4 and 16 at 64 channels: SE has 22, 6 and 1 % of a 3 × 3 convolution's "
+    "numbers. The gates of the three photographs rise together from just below to just above 0.5, all "
+    "between 0.4 and 0.6.",
+)
 
 # %% [markdown]
-# *Alt text:* three rows, for reductions 1, 4 and 16 at 64 channels: SE has 22, 6 and 1 % of a 3 × 3 convolution's numbers. The
-# gates of the three photographs rise together from just below to just above 0.5, all between 0.4 and 0.6.
-#
 # Beside a convolution the number of channels does not matter: $\frac{2c^2/r}{9c^2} = \frac{2}{9r}$.
 #
 # A fresh block selects nothing: its gates lie near one half and hardly differ between photographs. Training has to pull them
@@ -496,7 +504,7 @@ def silent(hidden, seed):
     return bool((block.squeeze(squeeze(stem(photographs).relu())) <= 0).all())
 
 
-# %%
+# %% tags=["answer"]
 shares = {hidden: sum(silent(hidden, seed) for seed in range(100)) / 100 for hidden in (1, 4)}
 assert shares[1] > 0.3 and shares[4] < 0.1
 print(f"silent with one hidden unit: a share of {shares[1]:.1f}; with four: {shares[4]:.1f}")
@@ -520,23 +528,25 @@ print(f"silent with one hidden unit: a share of {shares[1]:.1f}; with four: {sha
 # (BN is batch normalisation.) **Let the extent grow** from windows of 3 × 3 pixels to the whole map, on the map of red. Dark is a
 # gate near 0, bright one near 1.
 
-# %%
+# %% tags=["folded"]
 extents = [2, 8, 32, 0]
 bright = 6 * (features[None] - features.mean())  # spread around 0, or every gate would lie near one half
 gates = [GatherExcite(6, extent=extent).attention(bright)[0, 0] for extent in extents]
 figure = new_figure(7.0, 1.6)
 for axes, gate, extent in zip(figure.subplots(1, 4), gates, extents, strict=True):
     show_weights(axes, gate, title=f"extent {extent}" if extent else "whole map", top=1.0)
-figure
+describe(
+    figure,
+    "four maps of gates for the red channel of the coffee photograph: at extent 2 a fine picture of cup "
+    "and table, then ever coarser squares, and at last one single colour. Bright where the photograph is "
+    "red, dark in the shadows.",
+)
 
 # %% [markdown]
-# *Alt text:* four maps of gates for the red channel of the coffee photograph: at extent 2 a fine picture of cup and table, then
-# ever coarser squares, and at last one single colour. Bright where the photograph is red, dark in the shadows.
-#
 # **How far does one output pixel see?** Count the input pixels that have any influence on it. *Before running: extent e gathers
 # windows of 2e − 1 pixels a side. How many for e = 2, e = 4, and the whole 16 × 16 map?*
 
-# %%
+# %% tags=["answer"]
 seen = []
 for extent in (2, 4, 0):
     x = torch.randn(1, 3, 16, 16, generator=generator).requires_grad_()

@@ -26,7 +26,7 @@ from course_lib.channel.squeeze_excitation import SqueezeExcitation
 from course_lib.data.cued_channels import cued_channels
 from course_lib.data.photographs import PHOTOGRAPHS, load_photograph
 from course_lib.interactive import slider, steer
-from course_lib.plotting import COLOURS, new_figure, plot_lines, show_image, show_weights
+from course_lib.plotting import COLOURS, describe, new_figure, plot_lines, show_image, show_weights
 from course_lib.training import accuracy, fit, repeat
 
 # %% [markdown]
@@ -47,7 +47,7 @@ print("shape", list(x.shape), "→ sizes", s.tolist()[0])
 # **Compare: divide by the root mean square of all sizes.** Here that is $\sqrt{(9 + 16) / 2} = 3.54$. *Before running: the new
 # numbers are 0.85 and 1.13. What is the sum of their squares?*
 
-# %%
+# %% tags=["answer"]
 s_hat = s / s.square().mean(dim=1, keepdim=True).sqrt()
 print("compared", [round(v, 2) for v in s_hat.tolist()[0]], " sum of squares", round(s_hat.square().sum().item(), 2))
 assert torch.isclose(s_hat.square().sum(), torch.tensor(2.0)), "always the number of channels"
@@ -58,7 +58,7 @@ assert torch.isclose(s_hat.square().sum(), torch.tensor(2.0)), "always the numbe
 # **Gate: one number γ decides what being loud means.** The gate is $1 + \tanh(\gamma \hat s)$, between 0 and 2. *Before running: which
 # channel grows more for γ = 0.5? And for γ = −0.5? What happens for γ = 0?*
 
-# %%
+# %% tags=["answer"]
 ratio = {}
 for gamma in (0.5, -0.5, 0.0):
     gates = 1 + torch.tanh(gamma * s_hat)
@@ -119,7 +119,7 @@ def gct(x, alpha, gamma, beta, epsilon=1e-5):
     return x * (1 + torch.tanh(gamma * s_hat + beta))[:, :, None, None]
 
 
-# %%
+# %% tags=["answer"]
 generator = torch.Generator().manual_seed(0)
 x = torch.randn(2, 5, 3, 4, generator=generator, dtype=torch.float64)
 alpha, gamma, beta = torch.randn(3, 5, generator=generator, dtype=torch.float64)
@@ -223,7 +223,7 @@ for name, ours, theirs in zip(("x", "α", "γ", "β"), (d_x, d_alpha, d_gamma, d
 #
 # The last two hold up to ε; we measure how well. *Before running: which of β and γ gets a gradient at the start?*
 
-# %%
+# %% tags=["answer"]
 fresh = GatedChannelTransform(5).double()
 (fresh(x) * g).sum().backward()
 moves = {name: bool(p.grad.abs().max() > 0) for name, p in fresh.named_parameters()}
@@ -257,7 +257,7 @@ def gabor(wavelength, angle, size=9):
 bank = torch.stack([gabor(w, k * math.pi / 8) for w in (3, 4.5, 7) for k in range(8)])[:, None]  # 24 1 9 9
 
 
-# %%
+# %% tags=["folded"]
 def features(name):
     """The answers of all filters to the grey photograph: 1 24 h w."""
     return F.conv2d(load_photograph(name, height=96).mean(dim=0)[None, None], bank)
@@ -269,11 +269,12 @@ row = figure.subplots(1, 5)
 show_image(row[0], load_photograph("temple", height=96), title="photograph")
 for axes, c in zip(row[1:], (16, 20, 0, 4)):
     show_weights(axes, temple[0, c].abs(), title=f"channel {c}, size {temple[0, c].norm():.0f}", top=1.5)
-figure
-
-# %% [markdown]
-# *Alt text:* a photograph of a temple with several roofs, and four maps. Channel 16 is bright along upright edges such as posts, channel 20 along
-# the flat edges of the roofs; channels 0 and 4 show the same edges much thinner and darker. The sizes in the titles are 18, 27, 7 and 9.
+describe(
+    figure,
+    "a photograph of a temple with several roofs, and four maps. Channel 16 is bright along upright edges "
+    "such as posts, channel 20 along the flat edges of the roofs; channels 0 and 4 show the same edges "
+    "much thinner and darker. The sizes in the titles are 18, 27, 7 and 9.",
+)
 
 # %% [markdown]
 # Bright means a strong answer. Channels 16 and 20 belong to wide filters, which look for upright and for flat edges; 0 and 4 are the same
@@ -324,16 +325,18 @@ steer(
 # %% [markdown]
 # The same without a widget, for three values of γ. Ticks on the lower axis part the narrow, middle and wide filters.
 
-# %% tags=["static"]
+# %% tags=["static", "folded"]
 figure = new_figure(7.0, 6.0)
 for panel, gamma in zip(figure.subfigures(3, 1), (-0.5, 0.0, 0.5)):
     draw_sizes(panel, gamma)
-figure
-
-# %% [markdown]
-# *Alt text:* three rows, each with the sizes of 24 channels on the left (grey steps before, dots after) and their gates on the right. At γ = −0.5 the gates
-# lie below 1, lowest for the largest channels, and the dots form a nearly flat line. At γ = 0 all gates are 1 and the dots sit on the steps. At γ = 0.5 the
-# gates lie above 1, highest for the largest channels, and the tallest dots rise far above their steps.
+describe(
+    figure,
+    "three rows, each with the sizes of 24 channels on the left (grey steps before, dots after) and their "
+    "gates on the right. At γ = −0.5 the gates lie below 1, lowest for the largest channels, and the dots "
+    "form a nearly flat line. At γ = 0 all gates are 1 and the dots sit on the steps. At γ = 0.5 the "
+    "gates lie above 1, highest for the largest channels, and the tallest dots rise far above their "
+    "steps.",
+)
 
 # %%
 before, after, gates = gated_sizes(temple, gamma=0.0, alpha=4.0)
@@ -350,7 +353,7 @@ print("with γ > 0, a larger α lifts its channels and pushes down all others")
 # **We predict: the spread falls as γ falls below 0, and rises as γ rises above 0, in every photograph.**
 
 
-# %%
+# %% tags=["folded"]
 def spread(sizes):
     """Standard deviation over mean."""
     return (sizes.std() / sizes.mean()).item()
@@ -362,11 +365,12 @@ figure = new_figure(height=3.0)
 axes = figure.subplots()
 plot_lines(axes, gammas, curves, xlabel="γ", ylabel="spread of the sizes")
 axes.axvline(0, color="grey", linestyle=":")
-figure
-
-# %% [markdown]
-# *Alt text:* the spread over γ from −2 to 2, one line for each of six photographs, all of the same shape: high at −2, lowest between −1 and −0.5, rising through
-# γ = 0 (dotted line) to a maximum at 0.5, and slowly falling to 2.
+describe(
+    figure,
+    "the spread over γ from −2 to 2, one line for each of six photographs, all of the same shape: high at "
+    "−2, lowest between −1 and −0.5, rising through γ = 0 (dotted line) to a maximum at 0.5, and slowly "
+    "falling to 2.",
+)
 
 # %%
 middle = torch.tensor(list(curves.values()))[:, 3:12]  # γ from −0.4 to 0.4
@@ -400,7 +404,7 @@ assert order < -0.5
 #
 # **A single peak and a flat area: which is louder?** *Before running: channel 0 is (8, 0, 0, 0), channel 1 is (2, 2, 2, 2).*
 
-# %%
+# %% tags=["answer"]
 x = torch.tensor([[[[8.0, 0.0], [0.0, 0.0]], [[2.0, 2.0], [2.0, 2.0]]]])
 for norm in ("l1", "l2"):
     print(norm, [round(v, 1) for v in GatedChannelTransform(2, norm).embedding(x).tolist()[0]])
@@ -432,7 +436,7 @@ assert (average < 0.1 * l1).all() and (l2 >= l1).all()
 # the channel, and then the mean over the channels. (Sums over pixels become means here, since photographs differ in size.)
 
 
-# %%
+# %% tags=["answer"]
 def variation(x):
     """Average, l1 and l2 of each channel: how much each varies over the images, b c h w -> 3."""
     l1, l2 = x.abs().mean(dim=(2, 3)), x.square().mean(dim=(2, 3)).sqrt()
@@ -489,7 +493,7 @@ print(band.int().numpy())
 # How wide should the band be? The paper's rule: the odd number near $(\log_2 c + 1) / 2$. (The released code cuts off the fraction, and an even
 # number becomes the next odd one.) *Before running: what is k for 2048 channels?*
 
-# %%
+# %% tags=["answer"]
 print({c: adaptive_kernel_size(c) for c in (16, 64, 256, 512, 1024, 2048)})
 assert [adaptive_kernel_size(c) for c in (256, 512, 1024, 2048)] == [5, 5, 5, 7]
 
@@ -542,14 +546,15 @@ def lit_channels(count, **which):
 inputs, labels = lit_channels(4000)
 test_inputs, test_labels = lit_channels(1000, test=True, seed=1)
 
-# %%
+# %% tags=["folded"]
 figure = new_figure(7.0, 1.0)
 for c, axes in enumerate(figure.subplots(1, 6)):
     show_image(axes, inputs[0, c], title=f"channel {c}")
-figure
-
-# %% [markdown]
-# *Alt text:* six dark images, twice as wide as high. The first three show a coarse digit in their left half; of the other three only channel 4 has a white right half.
+describe(
+    figure,
+    "six dark images, twice as wide as high. The first three show a coarse digit in their left half; of "
+    "the other three only channel 4 has a white right half.",
+)
 
 # %% [markdown]
 # The network sees one pixel at a time and adds up at the end, so without a gate, left and right half can only *add* to the logits: no
@@ -557,7 +562,7 @@ figure
 # them may also be the right digit by luck.)*
 
 
-# %%
+# %% tags=["answer"]
 def network(gate):
     """Mix the 6 channels to 12 at every pixel, gate them, classify."""
     return nn.Sequential(nn.Conv2d(6, 12, 1), nn.BatchNorm2d(12), nn.ReLU(), gate, nn.Flatten(), nn.Linear(1536, 10))
@@ -598,7 +603,7 @@ results = {name: repeat(lambda seed, name=name: train_and_test(name, seed)) for 
 # take the mean over twenty (ten rounds of two batches, each batch in a new order).
 
 
-# %%
+# %% tags=["folded"]
 def shuffled_at_test(seed):
     """The share of right answers of a network that was trained in natural order, over new orders."""
     model = networks["ECA, natural order", seed]
@@ -615,12 +620,13 @@ axes.axvline(guess, color="grey", linestyle=":")
 axes.set(yticks=range(len(results)), yticklabels=results, xlim=(0, 1))
 axes.set_xlabel("share of right answers, three seeds (dotted: a guess)")
 axes.invert_yaxis()
-figure
-
-# %% [markdown]
-# *Alt text:* three dots for each of eight conditions. GCT, ECA in natural order and ECA in another fixed order lie near 0.9. No gate, ECA with k = 1 and ECA
-# with a new order each step lie on the dotted line of guessing, 0.4. ECA shuffled at test lies around that line, between 0.35 and 0.6. SE is scattered from
-# 0.4 to 0.95.
+describe(
+    figure,
+    "three dots for each of eight conditions. GCT, ECA in natural order and ECA in another fixed order "
+    "lie near 0.9. No gate, ECA with k = 1 and ECA with a new order each step lie on the dotted line of "
+    "guessing, 0.4. ECA shuffled at test lies around that line, between 0.35 and 0.6. SE is scattered "
+    "from 0.4 to 0.95.",
+)
 
 # %% [markdown]
 # The same as a table of medians over three seeds, rounded so that it holds on any machine:

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from course_lib.data.canvases import digit_canvases
 from course_lib.data.photographs import load_photograph
 from course_lib.interactive import slider, steer
-from course_lib.plotting import COLOURS, new_figure, plot_lines, show_image, show_images
+from course_lib.plotting import COLOURS, describe, new_figure, plot_lines, show_image, show_images
 from course_lib.spatial.glimpse import RecurrentAttention, gaussian_log_prob, hybrid_loss, retina
 from course_lib.training import fit, repeat
 
@@ -40,7 +40,7 @@ from course_lib.training import fit, repeat
 # **A 4 × 4 image with the values 0 to 15, looked at in its middle, with patches of 2 × 2.** *Before running: the sharp patch holds the four
 # middle values. What are the four values of the coarse patch, which averages each quarter of the image?*
 
-# %%
+# %% tags=["answer"]
 image = torch.arange(16.0).view(4, 4)
 print(image.int())
 sharp = image[1:3, 1:3]
@@ -109,7 +109,7 @@ def retina_of_batch(images, location, size, scales):
 # %% [markdown]
 # Loops, batch and `course_lib` on five images of 13 × 17 pixels. *Before running: patches of 4 × 4 at three scales; which shape?*
 
-# %%
+# %% tags=["answer"]
 generator = torch.Generator().manual_seed(0)
 images, places = torch.rand(5, 13, 17, generator=generator), 2 * torch.rand(5, 2, generator=generator) - 1
 seen = retina(images[:, None], places, size=4, scales=3)
@@ -123,15 +123,15 @@ print("loops = batch = course_lib;", list(seen.shape), "= b kc g g")
 #
 # **Look at a photograph at one place, with 12 × 12 pixels and four scales.** The widest square is 96 pixels wide.
 
-# %%
+# %% tags=["folded"]
 astronaut = load_photograph("astronaut", height=160)
 face = torch.tensor([-0.12, -0.55])
 patches = retina(astronaut[None], face[None], size=12, scales=4)[0].unflatten(0, (4, 3))  # 4 3 12 12
-show_images([astronaut, *patches], ["photograph", *(f"{12 * 2**k} pixels wide" for k in range(4))])
-
-# %% [markdown]
-# *Alt text:* a photograph of an astronaut, and four patches of 12 × 12 coarse squares: skin of the face; the face; the head before a
-# background; head, shoulders and what stands around.
+describe(
+    show_images([astronaut, *patches], ["photograph", *(f"{12 * 2**k} pixels wide" for k in range(4))]),
+    "a photograph of an astronaut, and four patches of 12 × 12 coarse squares: skin of the face; the "
+    "face; the head before a background; head, shoulders and what stands around.",
+)
 
 # %% [markdown]
 # Four small patches are hard to imagine as one view. **Paste each patch back where it was cut, the coarsest first.** What stays
@@ -178,16 +178,17 @@ steer(draw_retina, x=x, y=y, scales=slider("scales", [1, 2, 3, 4], value=4), hei
 # %% [markdown]
 # The same without a widget, for three places:
 
-# %% tags=["static"]
+# %% tags=["static", "folded"]
 figure = new_figure(4.4, 6.3)
 for panel, (x, y) in zip(figure.subfigures(3, 1), ((-0.1, -0.5), (-0.7, 0.3), (0.9, -0.8))):
     draw_retina(panel, x, y)
-figure
-
-# %% [markdown]
-# *Alt text:* three rows, each the photograph with four nested squares and what is seen from there. From the face: the face is sharp,
-# the rest of the head coarse. From the sleeve at the left: the sleeve is sharp, a purple blob of squares hints at a badge. From the
-# upper right corner: pieces of a rocket. All is black beyond the widest square and beyond the border of the photograph.
+describe(
+    figure,
+    "three rows, each the photograph with four nested squares and what is seen from there. From the face: "
+    "the face is sharp, the rest of the head coarse. From the sleeve at the left: the sleeve is sharp, a "
+    "purple blob of squares hints at a badge. From the upper right corner: pieces of a rocket. All is "
+    "black beyond the widest square and beyond the border of the photograph.",
+)
 
 # %% [markdown]
 # **Read it.** The widest patch tells that something bright is over there; only a look there would tell what. And what it costs
@@ -247,7 +248,7 @@ print("by hand = course_lib; places", list(ram.attention(images[:, None]).shape)
 # A crop is made of whole pixels. Move the place by a millionth, and nothing changes: the derivative is zero. **Ask autograd.**
 # *Before running: does the crop have a gradient for the image, for the place, for both?*
 
-# %%
+# %% tags=["answer"]
 x, place = images[:, None].clone().requires_grad_(), places.clone().requires_grad_()
 retina(x, place, 4, 2).sum().backward()
 print("image:", bool(x.grad.abs().sum() > 0), "  place:", place.grad is not None and bool(place.grad.any()))
@@ -289,7 +290,7 @@ def estimates(std, baseline=0.0):
     return (reward - baseline) * place / std**2
 
 
-# %%
+# %% tags=["answer"]
 print("  σ    exact   average   spread of one estimate")
 spreads = []
 for std in (0.1, 0.2, 0.4, 0.8):
@@ -306,7 +307,7 @@ assert all(small > 1.5 * large for small, large in pairwise(spreads))
 # **A baseline takes the common part of the reward away.** Suppose that everything paid 1 more than it does now: the best place stays where it was, and
 # the noise does not. *Before running: which number, taken off every reward, would make it small?*
 
-# %%
+# %% tags=["answer"]
 paid_more = [estimates(0.2, baseline=b).std().item() for b in (-1.0, 0.0, 0.4)]  # R − (−1) = R + 1
 for what, spread in zip(("everything pays 1 more", "as it was", "baseline 0.4"), paid_more):
     print(f"{what:24} spread {spread:.0f}")
@@ -320,7 +321,7 @@ assert paid_more[0] > 2 * paid_more[1] > 2 * paid_more[2]
 # look at the border pay 1. *Before running: all rewarded draws lie beyond 1. If they are recorded as exactly 1, is the gradient
 # too large or too small?*
 
-# %%
+# %% tags=["answer"]
 std, noise = 0.25, torch.randn(200_000, generator=torch.Generator().manual_seed(0))
 drawn = 0.9 + std * noise
 reward = (drawn >= 1).float()  # of the place on the border
@@ -365,16 +366,16 @@ def draw_routes(axes, model, parts, title):
     return reached
 
 
-# %%
+# %% tags=["folded", "answer"]
 ROUTED = ["glimpse", "core", "classify", "expect", "locate"]
 figure = new_figure(4.2, 2.0)
 routes = draw_routes(figure.subplots(), RecurrentAttention(1, 10, glimpses=3), ROUTED, "RAM")
 assert routes.tolist() == [[1, 1, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 1]]
-figure
-
-# %% [markdown]
-# *Alt text:* a table of three losses by five parts. Classification fills glimpse, core and classify; baseline fills expect; policy fills locate.
-# All other cells are empty.
+describe(
+    figure,
+    "a table of three losses by five parts. Classification fills glimpse, core and classify; baseline "
+    "fills expect; policy fills locate. All other cells are empty.",
+)
 
 # %% [markdown]
 # **Read it by columns: no part has two teachers.** The location head must work with a memory that was made for answering; nothing
@@ -410,13 +411,13 @@ print("Adam's first step is the same with weight 1 and 0.01")
 # *Claim: the chosen look is right more often than the random one and than the centre, by more than 8 points (of 100) each in the
 # mean over three seeds.* It would be refuted by a random look doing as well: then a second view would help, not the choice.
 
-# %%
+# %% tags=["folded"]
 train_set = digit_canvases(6000, size=32, digit=(12, 12))
 test_set = digit_canvases(1000, size=32, digit=(12, 12), test=True, seed=1)
-show_images(list(train_set.images[:7, 0]), [str(label.item()) for label in train_set.labels[:7]])
-
-# %% [markdown]
-# *Alt text:* seven black squares, each with one small digit at another place, under its label.
+describe(
+    show_images(list(train_set.images[:7, 0]), [str(label.item()) for label in train_set.labels[:7]]),
+    "seven black squares, each with one small digit at another place, under its label.",
+)
 
 
 # %%
@@ -501,17 +502,17 @@ assert (shares[:, :1] > shares[:, 1:] + 0.04).all(), "in each seed the chosen lo
 assert chosen > random + 0.08 and chosen > centre + 0.08, "the claim"
 print("chosen beats random and centre by more than 8 points:", bool(chosen > max(random, centre) + 0.08))
 
-# %%
+# %% tags=["folded"]
 figure = new_figure(5.0, 2.4)
 axes = figure.subplots()
 names = ["chosen", "random", "centre"]
 plot_lines(axes, [0, 1, 2], dict(zip(names, shares.T)), xlabel="seed", ylabel="share right")
 axes.set(ylim=(0, 1), xticks=[0, 1, 2])
-figure
-
-# %% [markdown]
-# *Alt text:* share of right answers for three seeds. In each seed the chosen look is highest, near 0.6; the random one lies about
-# a tenth lower, the centre lower still.
+describe(
+    figure,
+    "share of right answers for three seeds. In each seed the chosen look is highest, near 0.6; the "
+    "random one lies about a tenth lower, the centre lower still.",
+)
 
 # %% [markdown]
 # ## Paths of the eye
@@ -531,7 +532,7 @@ def draw_path(axes, image, path, title):
     axes.add_patch(Rectangle((x - 0.5, y - 0.5), 8, 8, fill=False, edgecolor=COLOURS[5]))
 
 
-# %%
+# %% tags=["folded"]
 eye = learned[0].eval()
 with torch.no_grad():
     episode = eye.episode(test_set.images)
@@ -539,11 +540,12 @@ answers = episode.logits[:, -1].argmax(dim=1)
 figure = new_figure(7.0, 2.2)
 for k, axes in enumerate(figure.subplots(2, 7).flat):
     draw_path(axes, test_set.images[k, 0], episode.locations[k], f"{test_set.labels[k]} → {answers[k]}")
-figure
-
-# %% [markdown]
-# *Alt text:* fourteen small canvases, each with an arrow from the middle to a chosen place and a square there. Most arrows point
-# towards the side on which the digit lies; the squares often cut the digit, some lie beside it, and some far away.
+describe(
+    figure,
+    "fourteen small canvases, each with an arrow from the middle to a chosen place and a square there. "
+    "Most arrows point towards the side on which the digit lies; the squares often cut the digit, some "
+    "lie beside it, and some far away.",
+)
 
 # %% [markdown]
 # **Measure what the picture suggests.** Does the place follow the digit? And does the answer depend on it? Give each canvas the
@@ -636,7 +638,7 @@ assert 0.1 < telling < 0.6
 #
 # **Which loss trains which part of DRAM?** *Before running: which parts does the policy reach, that in RAM it did not?*
 
-# %%
+# %% tags=["folded", "answer"]
 figure = new_figure(5.4, 2.0)
 torch.manual_seed(0)
 both = {
@@ -645,11 +647,11 @@ both = {
 parts = ["glimpse", "core.lower", "classify", "expect", "core.upper", "core.context", "locate"]
 routes = draw_routes(figure.subplots(), both["dram"], parts, "DRAM")
 assert routes.int().tolist() == [[1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 1, 1, 1]]
-figure
-
-# %% [markdown]
-# *Alt text:* a table of three losses by seven parts. Classification fills glimpse, lower layer and classify; baseline fills expect; policy fills upper
-# layer, context and locate.
+describe(
+    figure,
+    "a table of three losses by seven parts. Classification fills glimpse, lower layer and classify; "
+    "baseline fills expect; policy fills upper layer, context and locate.",
+)
 
 # %% [markdown]
 # In DRAM steering has a memory of its own, made for steering. **Whose equation is it? Three experiments that tell the two apart**, with fresh networks: silence

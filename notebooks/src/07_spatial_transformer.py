@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from course_lib.data.canvases import digit_canvases
 from course_lib.data.photographs import load_photograph
 from course_lib.interactive import slider, steer
-from course_lib.plotting import new_figure, plot_lines, show_image, show_images, side_by_side
+from course_lib.plotting import describe, new_figure, plot_lines, show_image, show_images, side_by_side
 from course_lib.spatial.spatial_transformer import (
     SpatialTransformer,
     affine_grid,
@@ -44,7 +44,7 @@ from course_lib.training import accuracy, fit, predict
 # A row of four pixels holds 2, 4, 8, 6. At position 1.25, between the 4 and the 8 and nearer to the 4, we read three quarters of
 # 4 and one quarter of 8. Beyond the border stand zeros. *Before running: what do we read at 1.25, at 2.5, at 3.5 and at 5?*
 
-# %%
+# %% tags=["answer"]
 torch.manual_seed(0)  # every run of this notebook draws the same numbers
 row = torch.tensor([2.0, 4.0, 8.0, 6.0])
 
@@ -82,7 +82,7 @@ def sample_by_loops(image, points):
     return values
 
 
-# %%
+# %% tags=["answer"]
 image = torch.arange(16.0).view(4, 4)
 print(sample_by_loops(image, torch.tensor([[1.5, 2.25], [3.0, 0.0], [-0.5, 0.0], [9.0, 9.0]])).tolist())
 assert sample_by_loops(image, torch.tensor([[1.5, 2.25]])).item() == 4 * 2.25 + 1.5
@@ -97,7 +97,7 @@ assert sample_by_loops(image, torch.tensor([[1.5, 2.25]])).item() == 4 * 2.25 + 
 # **On a 4 × 4 image.** *Before running: with `False`, where is the middle of the first of four pixels?*
 
 
-# %%
+# %% tags=["folded", "answer"]
 def draw_convention(figure, align_corners):
     """The square from −1 to 1 on a 4 × 4 image, and the coordinate of each pixel's middle."""
     axes = figure.subplots()
@@ -109,12 +109,13 @@ def draw_convention(figure, align_corners):
         axes.text(p, 3.9, f"{centre:.2f}", ha="center", va="center", fontsize=8)
 
 
-side_by_side(draw_convention, [{"align_corners": True}, {"align_corners": False}])
-
-# %% [markdown]
-# *Alt text:* the same 4 × 4 image twice, a white dot in the middle of each pixel, an orange square from −1 to 1. With
-# align_corners=True the square runs through the middles of the outermost pixels, at −1.00, −0.33, 0.33 and 1.00. With False it encloses the whole image, and the
-# middles are at −0.75, −0.25, 0.25 and 0.75.
+describe(
+    side_by_side(draw_convention, [{"align_corners": True}, {"align_corners": False}]),
+    "the same 4 × 4 image twice, a white dot in the middle of each pixel, an orange square from −1 to 1. "
+    "With align_corners=True the square runs through the middles of the outermost pixels, at −1.00, "
+    "−0.33, 0.33 and 1.00. With False it encloses the whole image, and the middles are at −0.75, −0.25, "
+    "0.25 and 0.75.",
+)
 
 # %% [markdown]
 # As formulas, for pixel $p$ of $s$: the middle lies at $2p/(s-1) - 1$ (`True`), or at $(2p + 1)/s - 1$ (`False`). With `True` the
@@ -166,7 +167,7 @@ def in_pixels(grid, height, width):
 # Three warps whose result we know. *Before running: which places (x, y) do the two middle pixels of the output's first row read? With the identity they
 # are (1, 0) and (2, 0).*
 
-# %%
+# %% tags=["answer"]
 warps = {"identity": [[1, 0, 0], [0, 1, 0]], "scale ½": [[0.5, 0, 0], [0, 0.5, 0]], "x + ½": [[1, 0, 0.5], [0, 1, 0]]}
 for name, theta in warps.items():
     points = in_pixels(grid_by_loops(torch.tensor(theta, dtype=torch.float32), 4, 4), 4, 4)
@@ -214,7 +215,7 @@ assert one == 4 and share == 0.25
 # *Before running: on an image of ones, what will the identity put into a corner, into a border, and inside?*
 
 
-# %%
+# %% tags=["answer"]
 def mixed(images, theta):
     """A grid between the middles of the corner pixels, read as if between the edges."""
     grid = F.affine_grid(theta, images.shape, align_corners=True)
@@ -231,15 +232,16 @@ assert corner == [0.25, 0.5, 0.5, 1] and (mixed(noise, identity) - noise).abs().
 # **On a picture, and again and again.** *Before looking: the 8 outputs of a row, 7 steps from first to last, now span the full width of 8 pixels. Does the
 # picture grow or shrink?*
 
-# %%
+# %% tags=["folded"]
 photograph = load_photograph("astronaut", height=48)[None]
 repeated = [photograph]
 for _ in range(8):
     repeated.append(mixed(repeated[-1], identity))
-show_images([repeated[k][0] for k in (0, 1, 4, 8)], ["photograph", "once", "4 times", "8 times"])
-
-# %% [markdown]
-# *Alt text:* a portrait of an astronaut, four times. From left to right it gets smaller and softer, and a black frame grows around it.
+describe(
+    show_images([repeated[k][0] for k in (0, 1, 4, 8)], ["photograph", "once", "4 times", "8 times"]),
+    "a portrait of an astronaut, four times. From left to right it gets smaller and softer, and a black "
+    "frame grows around it.",
+)
 
 # %% [markdown]
 # One pass is easy to overlook: a shrink by 1 in 48 and a frame half as bright. A network trains around it. You will repair such code in the exercise.
@@ -249,7 +251,7 @@ show_images([repeated[k][0] for k in (0, 1, 4, 8)], ["photograph", "once", "4 ti
 # θ maps *output to input*. It moves the **window**, and the content seems to move the other way. *Before running: one bright pixel in column 3 of 8,
 # and $\theta_{13} = +0.5$, a quarter of the width. In which column will it appear? And with scale ½, how many pixels will be bright?*
 
-# %%
+# %% tags=["answer"]
 dot = torch.zeros(1, 1, 8, 8)
 dot[0, 0, 3, 3] = 1
 shifted = warp(dot, torch.tensor([[[1, 0, 0.5], [0, 1, 0]]]))
@@ -316,16 +318,17 @@ steer(
 # %% [markdown]
 # The same without a widget, for three settings:
 
-# %% tags=["static"]
+# %% tags=["static", "folded"]
 figure = new_figure(7.0, 6.6)
 for panel, (angle, scale, y) in zip(figure.subfigures(3, 1), [(0, 0.5, -0.4), (30, 0.5, -0.4), (-45, 1.4, 0.0)]):
     draw_warp(panel, angle, scale, y=y)
-figure
-
-# %% [markdown]
-# *Alt text:* three rows, left the photograph of the astronaut with an orange window of dots, right what is read. An upright window of half the size
-# around the face: the face, enlarged. The same window turned clockwise: the face, turned anticlockwise. A window turned the other way, larger than the photograph:
-# the whole photograph, smaller and turned clockwise, a diamond on black.
+describe(
+    figure,
+    "three rows, left the photograph of the astronaut with an orange window of dots, right what is read. "
+    "An upright window of half the size around the face: the face, enlarged. The same window turned "
+    "clockwise: the face, turned anticlockwise. A window turned the other way, larger than the "
+    "photograph: the whole photograph, smaller and turned clockwise, a diamond on black.",
+)
 
 # %% [markdown]
 # One trap remains: −1 … 1 is as long across as down. **On an image that is not square, a "rotation" in θ shears.** Two sides at a right angle, on an
@@ -388,7 +391,7 @@ def value_and_slope(x):
     return values.detach().flatten(), slopes[0, 0, :, 0] / 2  # 4 / 2 pixels to one unit
 
 
-# %%
+# %% tags=["folded", "answer"]
 x = torch.linspace(-2.5, 5.5, 801, dtype=torch.float64)
 values, slopes = value_and_slope(x)
 figure = new_figure()
@@ -398,11 +401,12 @@ left.plot(range(4), row, "o", color="black", markersize=4)
 right.plot(x, slopes, ".", color="#D55E00", markersize=1.5)
 left.set(xlabel="position x (pixels)", ylabel="value read")
 right.set(xlabel="position x (pixels)", ylabel="slope by autograd")
-figure
-
-# %% [markdown]
-# *Alt text:* left, the value read against the position: zero up to −1, then straight pieces through the four pixels 2, 4, 8, 6, and zero from 4 on. Right, the slope:
-# steps that change at whole numbers: 0, then 2 from −1 to 1, then 4, −2, −6, and 0 again from 4 on.
+describe(
+    figure,
+    "left, the value read against the position: zero up to −1, then straight pieces through the four "
+    "pixels 2, 4, 8, 6, and zero from 4 on. Right, the slope: steps that change at whole numbers: 0, then "
+    "2 from −1 to 1, then 4, −2, −6, and 0 again from 4 on.",
+)
 
 # %% [markdown]
 # **Read it.** Three things follow.
@@ -414,7 +418,7 @@ figure
 # The paper's equation 7 takes $+1$ for $m \ge x$. At a whole number that leaves one term, $+U_x$: the *brightness*, which is no slope from either side. At pixel 2, which holds 8, the slope from the left is 8 − 4 = 4, that
 # from the right 6 − 8 = −2, and equation 7, read to the letter, says 8. *Before running: which of the three does torch return?*
 
-# %%
+# %% tags=["answer"]
 at_pixel_2 = value_and_slope(torch.tensor([2.0], dtype=torch.float64))[1].item()
 print("torch says", at_pixel_2)
 assert at_pixel_2 == -2, "the slope from the right"
@@ -429,18 +433,18 @@ assert far.grad.abs().max() == 0
 # **How far does the loss reach?** A digit in the middle, and the same digit seen through a shifted window: the squared error against the shift. *Before running: draw
 # the curve. Where does downhill lead home?*
 
-# %%
+# %% tags=["folded", "answer"]
 one = digit_canvases(1, size=32, digit=(16, 16), seed=3)
 middle = warp(one.images, theta_of(0, 1.0, *one.centres[0].tolist())[None])  # the digit in the middle
 shifts = torch.linspace(-2.5, 2.5, 101)
 loss = torch.stack([(warp(middle, theta_of(0, 1.0, t)[None]) - middle).square().mean() for t in shifts])
 figure = new_figure()
 plot_lines(figure.subplots(), shifts, {"": loss}, xlabel="shift of the window (half widths)", ylabel="squared error")
-figure
-
-# %% [markdown]
-# *Alt text:* a curve over the shift from −2.5 to 2.5: zero at shift 0, steep walls up to a peak near ±0.75, down again to half of the peak at about ±1.25,
-# and flat from there on.
+describe(
+    figure,
+    "a curve over the shift from −2.5 to 2.5: zero at shift 0, steep walls up to a peak near ±0.75, down "
+    "again to half of the peak at about ±1.25, and flat from there on.",
+)
 
 # %% [markdown]
 # **Read it.** Home lies in a valley of about ±0.75. Beyond the peak, *downhill leads away*: two digits side by side are a larger error than one digit and nothing, so the
@@ -467,7 +471,7 @@ def localisation():
                          nn.Linear(32, 6))  # fmt: skip
 
 
-# %%
+# %% tags=["answer"]
 torch.manual_seed(0)
 fresh = SpatialTransformer(localisation(), size=(16, 16))
 few = digit_canvases(6, size=32, digit=(12, 22), max_angle=60, seed=5).images
@@ -487,17 +491,17 @@ random_start = SpatialTransformer(localisation(), size=(16, 16))
 random_start.localisation[-1].reset_parameters()
 rows = {"input": few, "identity start": fresh(few), "random start": random_start(few)}
 
-# %%
+# %% tags=["folded"]
 figure = new_figure(7.0, 3.7)
 for panels, (name, images) in zip(figure.subplots(3, 6), rows.items()):
     for axes, image in zip(panels, images[:, 0]):
         show_image(axes, image)
     panels[0].set_title(name, fontsize=9, loc="left")
-figure
-
-# %% [markdown]
-# *Alt text:* three rows of six canvases. Above, small digits on black; in the middle, the same, coarser; below, with the random start, smooth grey gradients or black, without
-# a digit.
+describe(
+    figure,
+    "three rows of six canvases. Above, small digits on black; in the middle, the same, coarser; below, "
+    "with the random start, smooth grey gradients or black, without a digit.",
+)
 
 # %% [markdown]
 # The random window is nearly a point, blown up. We will train both.
@@ -507,7 +511,7 @@ figure
 # Outside the image the sampler reads 0. On a black background nobody sees it. **On a white one a black frame appears**, as soon as the window leaves the image;
 # and it moves with θ, so it has a gradient. *Before running: an all-white image contains no information. Does its average brightness push the scale?*
 
-# %%
+# %% tags=["answer"]
 white, wide = torch.ones(1, 1, 16, 16), theta_of(0, 1.3)[None].requires_grad_()
 for name, seen in {"zeros": warp(white, wide), "background": warp(white - 1, wide) + 1}.items():
     (push,) = torch.autograd.grad(seen.mean(), wide)
@@ -518,15 +522,18 @@ for name, seen in {"zeros": warp(white, wide), "background": warp(white - 1, wid
 # With zeros, an image that says nothing still pushes θ: the frame is a shape that the network can see, and move. The cure: **subtract the background's value, warp, add it again**.
 # (`padding_mode="border"` repeats the edge pixels: right for an even background, streaks for a photograph.)
 
-# %%
+# %% tags=["folded"]
 paper = 1 - few[:1]
 out = theta_of(0, 1.5)[None]
 ways = [warp(paper, out), warp(paper - 1, out) + 1, warp(photograph, out, padding_mode="border")]
-show_images([paper[0, 0], ways[0][0, 0], ways[1][0, 0], ways[2][0]], ["on paper", "zeros", "background", "border"])
-
-# %% [markdown]
-# *Alt text:* a dark digit on white; the same seen from further away, first with a black frame around the white square, then on
-# white only; last, the astronaut from further away, his edge pixels drawn out into streaks.
+describe(
+    show_images(
+        [paper[0, 0], ways[0][0, 0], ways[1][0, 0], ways[2][0]], ["on paper", "zeros", "background", "border"]
+    ),
+    "a dark digit on white; the same seen from further away, first with a black frame around the white "
+    "square, then on white only; last, the astronaut from further away, his edge pixels drawn out into "
+    "streaks.",
+)
 
 # %% [markdown]
 # ## The experiment: does it undo the distortion?
@@ -534,14 +541,14 @@ show_images([paper[0, 0], ways[0][0, 0], ways[1][0, 0], ways[2][0]], ["on paper"
 # A digit, turned by up to 60° either way, 12 to 22 pixels large, anywhere on 32 × 32. We know the truth: angle (anticlockwise
 # counts positive), scale and centre of each. Training and test share no digit.
 
-# %%
+# %% tags=["folded"]
 data = partial(digit_canvases, size=32, digit=(12, 22))
 train, test = data(20000, max_angle=60, seed=0), data(1000, max_angle=60, test=True, seed=1)
 titles = [f"{label}: {angle:.0f}°" for label, angle in zip(test.labels[:8].tolist(), test.angles[:8].rad2deg())]
-show_images(list(test.images[:8, 0]), titles)
-
-# %% [markdown]
-# *Alt text:* eight black canvases, each with one bright digit of another size, place and angle; titles tell digit and angle.
+describe(
+    show_images(list(test.images[:8, 0]), titles),
+    "eight black canvases, each with one bright digit of another size, place and angle; titles tell digit and angle.",
+)
 
 # %% [markdown]
 # **The network that reads** is weak on purpose: 16 × 16 pixels, one hidden layer. It is tied to places, so it needs its digit in a standard position. In front of it
@@ -606,18 +613,19 @@ for name, shares in right.items():
     numbers = sum(p.numel() for p in groups[name][0].parameters())
     print(f"{name:18} {numbers:6} numbers   above 85 % in each run: {bool(shares.min() > 0.85)}")
 
-# %%
+# %% tags=["folded"]
 figure = new_figure()
 axes = figure.subplots()
 for k, shares in enumerate(right.values()):
     axes.plot([k] * len(shares), shares, "o", color="black", markersize=5)
 axes.set(xticks=range(4), xticklabels=list(right), xlim=(-0.4, 3.4), ylim=(0, 1.03), ylabel="share right")
 axes.axhline(0.1, color="grey", linestyle=":")
-figure
-
-# %% [markdown]
-# *Alt text:* the share of right answers, one point a run. The head alone: three points at about 0.4. With the transformer: three points near 0.95. With the random start: one
-# point at the same height. The convolutional network: one point as high as the transformer's. A dotted line marks guessing, 0.1.
+describe(
+    figure,
+    "the share of right answers, one point a run. The head alone: three points at about 0.4. With the "
+    "transformer: three points near 0.95. With the random start: one point at the same height. The "
+    "convolutional network: one point as high as the transformer's. A dotted line marks guessing, 0.1.",
+)
 
 # %%
 gain = right["STN + head"] - right["head"]
@@ -649,29 +657,29 @@ def draw_windows(figure, model, images):
         show_image(below, handed_on[0])
 
 
-# %%
+# %% tags=["folded"]
 figure = new_figure(7.0, 2.1)
 draw_windows(figure, with_stn[0], test.images[:8])
-figure
-
-# %% [markdown]
-# *Alt text:* above, the eight canvases with an orange window around each digit, its thick side turning with the digit; below, eight enlarged digits that fill the field and stand in nearly the same
-# orientation.
+describe(
+    figure,
+    "above, the eight canvases with an orange window around each digit, its thick side turning with the "
+    "digit; below, eight enlarged digits that fill the field and stand in nearly the same orientation.",
+)
 
 # %% [markdown]
 # **The same digit, turned by −60°, −30°, 0°, 30° and 60°.** What the head gets should hardly change.
 
-# %%
+# %% tags=["folded"]
 one = data(1, seed=7)  # not turned
 level = warp(one.images, theta_of(0, 1.0, *one.centres[0].tolist())[None])
 turned = torch.cat([warp(level, theta_of(angle, 1.0)[None]) for angle in (-60, -30, 0, 30, 60)])
 figure = new_figure(7.0, 3.0)
 draw_windows(figure, with_stn[0], turned)
-figure
-
-# %% [markdown]
-# *Alt text:* above, one digit in five orientations with its window, which turns along; below, five pictures of the digit that differ by far less than
-# the inputs.
+describe(
+    figure,
+    "above, one digit in five orientations with its window, which turns along; below, five pictures of "
+    "the digit that differ by far less than the inputs.",
+)
 
 # %% [markdown]
 # ## Measured against the truth
@@ -700,7 +708,7 @@ def correlation(a, b):
     return torch.corrcoef(torch.stack([a, b]))[0, 1].item()
 
 
-# %%
+# %% tags=["folded"]
 truth = {"angle": test.angles, "scale": test.scales, "x": test.centres[:, 0]}
 windows = [undone(model, test.images) for model in with_stn]
 figure = new_figure()
@@ -709,11 +717,12 @@ for axes, (name, true) in zip(figure.subplots(1, 3), truth.items()):
     axes.plot(factor * true, factor * windows[0][name], ".", color="#0072B2", markersize=2)
     unit = " (degrees)" if name == "angle" else ""
     axes.set(xlabel=f"true {name}{unit}", ylabel=f"{name} of the window")
-figure
-
-# %% [markdown]
-# *Alt text:* three scatter plots of 1000 test digits, the window against the truth. The angles form a rising band, most points within
-# 25 degrees of its middle; the scales a rising band as well; x a narrow diagonal line.
+describe(
+    figure,
+    "three scatter plots of 1000 test digits, the window against the truth. The angles form a rising "
+    "band, most points within 25 degrees of its middle; the scales a rising band as well; x a narrow "
+    "diagonal line.",
+)
 
 # %% [markdown]
 # The claims, in three seeds:
@@ -750,20 +759,20 @@ train_90, test_90 = data(20000, max_angle=90, seed=0), data(1000, max_angle=90, 
 torch.manual_seed(0)
 wider = train_behind(SpatialTransformer(localisation(), size=(16, 16)), train_90, seed=0)
 
-# %%
+# %% tags=["answer"]
 agree = correlation(undone(wider, test_90.images)["angle"], test_90.angles)
 still_right = accuracy(wider, test_90.images, test_90.labels)
 print(f"right answers above 80 %: {still_right > 0.8}; correlation of the angles below 0.75: {agree < 0.75}")
 assert still_right > 0.8 and agree < 0.75
 
-# %%
+# %% tags=["folded"]
 figure = new_figure(7.0, 2.1)
 draw_windows(figure, wider, test_90.images[:8])
-figure
-
-# %% [markdown]
-# *Alt text:* eight canvases with windows that enclose the digits but stand nearly upright, whatever the digit's angle; below, eight enlarged digits in
-# all orientations.
+describe(
+    figure,
+    "eight canvases with windows that enclose the digits but stand nearly upright, whatever the digit's "
+    "angle; below, eight enlarged digits in all orientations.",
+)
 
 # %% [markdown]
 # **Read it.** It still finds and enlarges the digits, and most answers are right; but it hardly turns them (two other seeds, tried

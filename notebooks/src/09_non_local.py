@@ -25,7 +25,7 @@ from course_lib.data.moving_digits import moving_digits
 from course_lib.data.photographs import load_photograph
 from course_lib.data.recall import in_image_recall
 from course_lib.interactive import slider, steer
-from course_lib.plotting import new_figure, plot_lines, show_image, show_weights
+from course_lib.plotting import describe, new_figure, plot_lines, show_image, show_weights
 from course_lib.spatial.non_local import NonLocal, non_local_means
 from course_lib.training import accuracy, fit
 
@@ -38,7 +38,7 @@ from course_lib.training import accuracy, fit
 # **Three pixels in a row: 0.2, 0.8, 0.2.** We repair the first. A blur averages it with its neighbour; a look-up weighs every
 # pixel by $e^{-(\text{difference})^2 / h^2}$ with $h = 0.2$. *Before running: which pixel gets almost no weight?*
 
-# %%
+# %% tags=["answer"]
 row = torch.tensor([0.2, 0.8, 0.2])
 weights = (-((row - row[0]) ** 2) / 0.2**2).softmax(dim=0)
 blurred, looked_up = row[:2].mean(), weights @ row
@@ -64,7 +64,7 @@ def add_noise(image, seed):
 # *Before running: noise of 0.1 has a mean square of 0.01; how many decibels?*
 
 
-# %%
+# %% tags=["answer"]
 def psnr(image, truth):
     """Peak signal-to-noise ratio in decibels, for values in [0, 1]."""
     return -10 * (image - truth).square().mean().log10().item()
@@ -142,7 +142,7 @@ library = non_local_means(corner, patch_size=3, window_size=15, bandwidth=h)
 # %% [markdown]
 # Loops, the look-up of lesson 01, and the module of this lesson, on a corner of 7 × 5 pixels:
 
-# %%
+# %% tags=["answer"]
 torch.testing.assert_close(denoise_by_loops(corner, 3, h), looked_up.mT.view_as(corner))
 torch.testing.assert_close(library, looked_up.mT.view_as(corner))
 print("loops = attention = course_lib")
@@ -173,18 +173,19 @@ assert (gain_on_temple > 1).all(), "more than 1 dB on the temple, in each seed"
 assert (gain_on_cat.abs() < 0.4).all(), "no difference worth naming on the cat"
 print("the look-up wins by more than 1 dB on the temple, and by nothing on the cat")
 
-# %%
+# %% tags=["folded"]
 denoised = non_local_means(noisy, patch_size=3, bandwidth=0.1)
 figure = new_figure(7.0, 5.0)
 grid = figure.subplots(2, 2).flat
 pictures = {"clean": clean, "noisy": noisy, "best blur": blur(noisy, best_sigma), "non-local means": denoised}
 for axes, (name, picture) in zip(grid, pictures.items()):
     show_image(axes, picture, title=name)
-figure
-
-# %% [markdown]
-# *Alt text:* a Chinese temple before a pale sky, four times: clean; covered by coloured grain; blurred, with soft roof edges and a
-# blotchy sky; and by non-local means, with a smooth sky and sharp roof edges, while the bushes have become a brown wash.
+describe(
+    figure,
+    "a Chinese temple before a pale sky, four times: clean; covered by coloured grain; blurred, with soft "
+    "roof edges and a blotchy sky; and by non-local means, with a smooth sky and sharp roof edges, while "
+    "the bushes have become a brown wash.",
+)
 
 # %% [markdown]
 # **Where does the gain come from?** Three parts of the photograph: sky, temple, bushes.
@@ -257,16 +258,17 @@ steer(
 # %% [markdown]
 # The same without a widget, for three queries:
 
-# %% tags=["static"]
+# %% tags=["static", "folded"]
 figure = new_figure(7.0, 7.2)
 for panel, (y, x) in zip(figure.subfigures(3, 1), ((9, 21), (30, 39), (27, 69))):
     draw_query(panel, y, x)
-figure
-
-# %% [markdown]
-# *Alt text:* three rows, each the photograph with a ringed query pixel and its weights as a map. A query in the blue sky left of the temple:
-# the left sky is bright, and so is a part of the lake. A query on the dark red wall: walls on all storeys are bright, and the bushes
-# half as bright. A query in the pale sky at the right: the sky above the horizon is bright, the temple is dark.
+describe(
+    figure,
+    "three rows, each the photograph with a ringed query pixel and its weights as a map. A query in the "
+    "blue sky left of the temple: the left sky is bright, and so is a part of the lake. A query on the "
+    "dark red wall: walls on all storeys are bright, and the bushes half as bright. A query in the pale "
+    "sky at the right: the sky above the horizon is bright, the temple is dark.",
+)
 
 # %% [markdown]
 # **Read it.** The roof's storeys find each other across the photograph; no 3 × 3 kernel could. But the sky also reads the *lake*, and
@@ -302,7 +304,7 @@ assert lake > 0.05 and bushes > 0.3
 # **By hand, for the softmax pairing.** *Before running: x is 2 × 8 × 5 × 3; which shape has the map?*
 
 
-# %%
+# %% tags=["answer"]
 def by_hand(block, x):
     """Project; compare all positions with all; softmax over the keys; mix; project back; add."""
     query, key, value = (conv(x).flatten(2) for conv in (block.query, block.key, block.value))  # b d n
@@ -332,7 +334,7 @@ print("double loop = course_lib")
 # %% [markdown]
 # **Four pairings.** *Before running: which rows sum to 1, and which pairing has the fewest parameters?*
 
-# %%
+# %% tags=["answer"]
 for pairing in ("gaussian", "embedded_gaussian", "dot_product", "concatenation"):
     other = NonLocal(8, pairing=pairing)
     weights, learned = other.attention(x), sum(p.numel() for p in other.parameters())
@@ -365,7 +367,7 @@ def reached(block):
     return names
 
 
-# %%
+# %% tags=["answer"]
 print("identity; first step:", first := reached(fresh))
 assert first == ["norm.weight", "norm.bias"]
 
@@ -407,7 +409,7 @@ assert not torch.allclose(fewer.attention(x), ported.attention(x))
 # key, four for its value, two for "I am a source" and "I ask". All other pixels are empty: ten zeros.
 
 
-# %%
+# %% tags=["folded"]
 def draw_recall(axes, recall, which):
     """Sources as squares with their value, queries as rings, coloured by key."""
     image, colours = recall.images[which], ("#E69F00", "#56B4E9", "#009E73", "#CC79A7")
@@ -424,11 +426,11 @@ train, test = in_image_recall(2560, seed=0), in_image_recall(256, seed=1)
 figure = new_figure()
 for which, axes in enumerate(figure.subplots(1, 3)):
     draw_recall(axes, test, which)
-figure
-
-# %% [markdown]
-# *Alt text:* three square fields, each with four filled squares in four colours, numbered from 0 to 3, and eight empty rings in the same
-# colours, all scattered at random.
+describe(
+    figure,
+    "three square fields, each with four filled squares in four colours, numbered from 0 to 3, and eight "
+    "empty rings in the same colours, all scattered at random.",
+)
 
 # %% [markdown]
 # The network: a 1 × 1 convolution to 32 channels, **one block**, a 1 × 1 convolution to four logits. So only the block can carry anything from
@@ -481,7 +483,7 @@ assert (right["convolution 3×3"] <= 0.35).all()
 assert (right["dot product"] >= 0.9).all()
 assert (right["softmax, N/4 keys"] >= 0.9).all() and (right["softmax, N/4 keys"] < 0.99).all()
 
-# %%
+# %% tags=["folded"]
 figure = new_figure()
 left, axes = figure.subplots(1, 2, width_ratios=[1, 2])
 for k, shares in enumerate(right.values()):
@@ -490,12 +492,14 @@ left.set(xticks=range(4), xticklabels=["conv", "dot", "softmax", "N/4"], ylim=(0
 left.axhline(0.25, color="grey", linestyle=":")
 curves = {name: torch.tensor(runs[0][1]).view(24, 10).mean(dim=1) for name, runs in trained.items()}
 plot_lines(axes, list(range(5, 240, 10)), curves, xlabel="step", ylabel="loss (nats)")
-figure
-
-# %% [markdown]
-# *Alt text:* left, the share of right answers, three points for each block: the convolution just above the dotted line of guessing at 0.25,
-# dot product and softmax at 1, N/4 keys near 0.95. Right, the loss over 240 steps of seed 0: the convolution stays at 1.4; softmax and
-# N/4 keys fall within about 70 steps, the latter not quite to zero; the dot product stays high for about 70 steps and reaches zero near step 200.
+describe(
+    figure,
+    "left, the share of right answers, three points for each block: the convolution just above the dotted "
+    "line of guessing at 0.25, dot product and softmax at 1, N/4 keys near 0.95. Right, the loss over 240 "
+    "steps of seed 0: the convolution stays at 1.4; softmax and N/4 keys fall within about 70 steps, the "
+    "latter not quite to zero; the dot product stays high for about 70 steps and reaches zero near step "
+    "200.",
+)
 
 # %% [markdown]
 # **Read it.** The convolution is near guessing, with four times the parameters; about 0.29 is all that it can know. The softmax needs a few dozen steps. *But our prediction for the dot
@@ -511,7 +515,7 @@ assert curves["softmax"][7] < 0.3 < 1 < curves["dot product"][7], "around step 7
 # the weights, since they have signs. *Before running: where should the bright spot be?*
 
 
-# %%
+# %% tags=["folded", "answer"]
 def maps_of(name):
     """The maps of all test images, with the first of the three trained networks: n 144 144."""
     model = trained[name][0][0].eval()
@@ -529,12 +533,13 @@ for column, (y, x) in enumerate(asked.tolist(), start=1):
         show_weights(grid[k, column], weights[0, 12 * y + x].abs().view(12, 12), title=f"row {y}, column {x}")
         grid[k, column].plot(x, y, "o", markersize=9, markerfacecolor="none", markeredgecolor="magenta")
 grid[0, 0].set_title("softmax", fontsize=9), grid[1, 0].set_title("dot product", fontsize=9)
-figure
-
-# %% [markdown]
-# *Alt text:* two rows: softmax above, dot product below. Left the image with its coloured squares and rings. Then a map for each of three
-# query pixels. With softmax one cell is bright, at the square of the query's colour, and all others are dark. With the dot
-# product that square is bright as well, but many rings are about half as bright, and all empty cells are a little above zero.
+describe(
+    figure,
+    "two rows: softmax above, dot product below. Left the image with its coloured squares and rings. Then "
+    "a map for each of three query pixels. With softmax one cell is bright, at the square of the query's "
+    "colour, and all others are dark. With the dot product that square is bright as well, but many rings "
+    "are about half as bright, and all empty cells are a little above zero.",
+)
 
 # %% [markdown]
 # **How much weight lies on the right source?** We know where it is: the source with the same key. For the dot product we compare
@@ -559,7 +564,7 @@ assert on_right[0] > 0.8 and on_right[1] < 0.3 and wasted > 0.7
 # **And the pixels that do not ask?** All empty pixels are equal, so they ask the same question. *Before running: how many keys do they share
 # their weight among?*
 
-# %%
+# %% tags=["answer"]
 used = torch.special.entr(soft).sum(dim=-1).exp()  # the effective number of keys, lesson 01
 empty = ~(test.queries | test.sources).flatten(1)
 print(f"asking pixels use fewer than 5 keys: {bool(used[asks].mean() < 5)}", end=";  ")
@@ -606,7 +611,7 @@ def shuffle(x):
     return x.flatten(2)[:, :, order].view_as(x)
 
 
-# %%
+# %% tags=["answer"]
 torch.manual_seed(0)
 plain, x = NonLocal(8).eval(), torch.randn(2, 8, 6, 10)
 for block in (plain, fewer):
@@ -646,7 +651,7 @@ def differs(block, x, y, place):
     return not torch.allclose(block(x)[..., place, place], block(y)[..., place, place], rtol=0, atol=1e-6)
 
 
-# %%
+# %% tags=["answer"]
 found = {name: (differs(block, one, other, 0), differs(block, one, changed, -1)) for name, block in blocks.items()}
 for name, (arrives, notices) in found.items():
     print(f"{name:13} content arrives: {arrives!s:6} the last pixel notices: {notices}")
@@ -668,7 +673,7 @@ assert all(block(one).shape == one.shape for block in blocks.values())
 # all pixels of all frames.** The features of a pixel are the 7 × 7 patch around it, as a vector of length 5, so that equal patches
 # score 25. The pairing is `gaussian`: nothing is trained. *Before running: 24 × 24 pixels and six frames; how many keys?*
 
-# %%
+# %% tags=["answer"]
 video = moving_digits(8, seed=0)[0][4:5]  # 1 1 t h w, an 8
 frames = [F.unfold(F.pad(frame, (3,) * 4), 7).unflatten(2, (24, 24)) for frame in video.unbind(dim=2)]
 patches = torch.stack(frames, dim=2)  # 1 49 t h w
@@ -677,18 +682,19 @@ weights = NonLocal(49, pairing="gaussian", dims=3).attention(features)
 seen = weights.view(6, 24, 24, 6, 24, 24)[0, 14, 14]  # t h w, for the query at frame 0, row 14, column 14
 print("map", list(weights.shape), "largest weight in each frame at", [divmod(int(w.argmax()), 24) for w in seen])
 
-# %%
+# %% tags=["folded"]
 figure = new_figure(7.0, 2.6)
 panels = figure.subplots(2, 6)
 for k in range(6):
     show_image(panels[0, k], video[0, 0, k], title=f"frame {k}: {seen[k].sum():.2f}")
     show_weights(panels[1, k], seen[k], top=seen.max())
 panels[0, 0].plot(14, 14, "o", markersize=9, markerfacecolor="none", markeredgecolor="magenta")
-figure
-
-# %% [markdown]
-# *Alt text:* above, six frames of an 8 that moves from the lower right to the upper left, each with the weight that falls into it; a ring on
-# its waist in frame 0. Below, one or two bright cells in each frame, which move with the digit; in frame 2 they are hardly visible.
+describe(
+    figure,
+    "above, six frames of an 8 that moves from the lower right to the upper left, each with the weight "
+    "that falls into it; a ring on its waist in frame 0. Below, one or two bright cells in each frame, "
+    "which move with the digit; in frame 2 they are hardly visible.",
+)
 
 # %% [markdown]
 # **Read it.** The look-up follows the same stroke of the digit without any notion of motion. But frame 2 gets a tenth of the weight of frame 4: there the
@@ -739,7 +745,7 @@ def fused(query, key, value):
     return F.scaled_dot_product_attention(query, key, value, scale=1.0)
 
 
-# %%
+# %% tags=["answer"]
 generator = torch.Generator().manual_seed(0)
 inputs = [torch.randn(1, 1, 64 * 64, 16, generator=generator).requires_grad_() for _ in range(3)]
 (mixed, large), (also_mixed, small) = bytes_kept(with_map, *inputs), bytes_kept(fused, *inputs)

@@ -26,7 +26,7 @@ from course_lib.data.pasted_digits import crops, pasted_digits
 from course_lib.data.photographs import load_photograph
 from course_lib.interactive import slider, steer
 from course_lib.models import SmallCNN, small_vit, stem_vit, trained_vit
-from course_lib.plotting import new_figure, show_image, show_images, show_overlay, show_weights
+from course_lib.plotting import describe, new_figure, show_image, show_images, show_overlay, show_weights
 from course_lib.spatial.vision_transformer import SIZES, EncoderBlock, PatchEmbedding, VisionTransformer, rollout
 from course_lib.training import accuracy, fit
 
@@ -47,7 +47,7 @@ def patchify(image, size):
     return parts.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # b i j c y x -> b (i j) (c y x)
 
 
-# %%
+# %% tags=["answer"]
 page = torch.arange(24.0).view(1, 1, 4, 6)
 patches = patchify(page, 2)
 print(patches[0, :2].int().tolist(), "of", patches.shape[1])
@@ -61,17 +61,19 @@ cat = load_photograph("cat", height=64)
 words = patchify(cat[None], 16)
 print("sentence:", list(words.shape))
 tiles = F.pad(words.view(4, 6, 3, 16, 16), (1, 1, 1, 1), value=1.0)  # i j c y x, a white edge around each
-show_images([cat, tiles.permute(2, 0, 3, 1, 4).reshape(3, 72, 108)], ["64 × 96 pixels", "24 words of 768 numbers"])
-
-# %% [markdown]
-# *Alt text:* a cat's face; and the same photograph cut into four rows of six squares with white gaps between them, each square showing
-# a bit of fur, an eye or the nose.
+describe(
+    show_images(
+        [cat, tiles.permute(2, 0, 3, 1, 4).reshape(3, 72, 108)], ["64 × 96 pixels", "24 words of 768 numbers"]
+    ),
+    "a cat's face; and the same photograph cut into four rows of six squares with white gaps between "
+    "them, each square showing a bit of fur, an eye or the nose.",
+)
 
 # %% [markdown]
 # **Each word becomes a vector by one linear layer**, the same for all patches: $x_p E + e$, with a bias e. That is a convolution whose
 # stride is its size: it reads every patch once. *Before running: E is 768 × d; which shape has the convolution's weight?*
 
-# %%
+# %% tags=["answer"]
 torch.manual_seed(0)
 embed = PatchEmbedding(3, 10, patch_size=16)
 weight, bias = embed.projection.weight, embed.projection.bias  # d c p p, d
@@ -139,7 +141,7 @@ def block_by_matrices(block, x):
     return x + block.think(block.mlp_norm(x))
 
 
-# %%
+# %% tags=["answer"]
 torch.manual_seed(0)
 block, x = EncoderBlock(12, 3), torch.randn(2, 7, 12)
 torch.testing.assert_close(block_by_matrices(block, x), torch.stack([block_by_loops(block, one) for one in x]))
@@ -165,7 +167,7 @@ print("sentence", list(z.shape), "logits", list(vit(image).shape))
 # A block makes $12\,n\,d^2$ multiplications in its linear layers and $2\,n^2 d$ in its maps, n = N + 1 tokens. **For ViT-B/16 (d = 768), which share is
 # quadratic?** *Before running: more or less than half at 224 × 224?*
 
-# %%
+# %% tags=["answer"]
 d = SIZES["B"]["embed_dim"]
 for side in (224, 384, 1024):
     n = (side // 16) ** 2 + 1
@@ -231,15 +233,15 @@ def shuffle(images, seed, *, alike=False):
     return assemble(patches.gather(1, orders[:, :, None].expand_as(patches)), (4, 4), 2)
 
 
-# %%
+# %% tags=["folded"]
 torch.testing.assert_close(shuffle(images, 0).sum(dim=(2, 3)), images.sum(dim=(2, 3)))
 each = torch.cat([shuffle(images, seed) for seed in range(10)])
 three = [test[0, 0], shuffle(test, 0, alike=True)[0, 0], shuffle(test, 99)[0, 0]]
-show_images(three, ["as it is", "shuffled alike", "shuffled each"], width=4.0)
-
-# %% [markdown]
-# *Alt text:* a handwritten digit in 8 × 8 grey pixels, readable; and twice the same with its sixteen squares of 2 × 2 pixels
-# in disorder, no longer readable.
+describe(
+    show_images(three, ["as it is", "shuffled alike", "shuffled each"], width=4.0),
+    "a handwritten digit in 8 × 8 grey pixels, readable; and twice the same with its sixteen squares of 2 "
+    "× 2 pixels in disorder, no longer readable.",
+)
 
 # %% [markdown]
 # *We predict.* The CNN wins on whole images: it knows about neighbours, and 1300 images are few. Without positions the ViT loses much. Shuffled alike,
@@ -282,7 +284,7 @@ def train(name, seed):
 trained = {name: [train(name, seed) for seed in (0, 1, 2)] for name in settings}
 right = {name: torch.tensor([share for _, share in runs]) for name, runs in trained.items()}
 
-# %%
+# %% tags=["folded"]
 figure = new_figure(6.0, 2.4)
 axes = figure.subplots()
 for k, shares in enumerate(right.values()):
@@ -290,11 +292,12 @@ for k, shares in enumerate(right.values()):
 axes.axvline(0.1, color="grey", linestyle=":")
 axes.set(yticks=range(5), yticklabels=list(right), xlim=(0, 1.03), xlabel="share of right answers on test images")
 axes.invert_yaxis()
-figure
-
-# %% [markdown]
-# *Alt text:* five rows of three points. The ViT lies near 0.87, without positions near 0.65. The CNN lies at 0.99, on images
-# shuffled alike at 0.98, and on images shuffled each in its own way near 0.3. A dotted line marks guessing at 0.1.
+describe(
+    figure,
+    "five rows of three points. The ViT lies near 0.87, without positions near 0.65. The CNN lies at "
+    "0.99, on images shuffled alike at 0.98, and on images shuffled each in its own way near 0.3. A "
+    "dotted line marks guessing at 0.1.",
+)
 
 # %%
 with_places, bag, cnn, cnn_alike, cnn_each = right.values()
@@ -314,7 +317,7 @@ assert (cnn_alike > with_places + 0.02).all() and (cnn_each < bag - 0.1).all()
 #
 # **One more test, without training: move the test images by one pixel.** *Before running: who minds more?*
 
-# %%
+# %% tags=["answer"]
 moved_by_one = test.roll(1, dims=3)
 after = {name: torch.tensor([accuracy(m, moved_by_one, truth) for m, _ in trained[name]]) for name in ("ViT", "CNN")}
 lost = {name: (right[name] - after[name]).mean() for name in after}
@@ -356,7 +359,7 @@ assert share_right > 0.8
 # **By hand, three tokens.** In layer 1 patch 1 reads patch 2; in layer 2 the class token reads patch 1; all others read themselves. *Before running: how much of patch 2 has
 # reached the class token?*
 
-# %%
+# %% tags=["answer"]
 eye = torch.eye(3)
 layer_1, layer_2 = eye[[0, 2, 2]], eye[[1, 1, 2]]  # row i is what token i reads
 total = ((layer_2 + eye) / 2) @ ((layer_1 + eye) / 2)
@@ -367,7 +370,7 @@ assert total[0].tolist() == [0.5, 0.25, 0.25]
 # %% [markdown]
 # The last layer knows nothing of patch 2. Now on pictures. *Before running: which of the two maps will fit the digit better?*
 
-# %%
+# %% tags=["folded", "answer"]
 with torch.no_grad():
     maps = reader.attention(pictures.images)  # four of b s n n
     answers = reader(pictures.images).argmax(dim=1)
@@ -377,12 +380,13 @@ for k, column in enumerate(figure.subplots(3, 6).T):
     show_image(column[0], pictures.images[k], title=f"a {pictures.labels[k]}, it says {answers[k]}")
     show_weights(column[1], last[k].view(8, 8), title="last layer" if k == 0 else "")
     show_weights(column[2], rolled[k].view(8, 8), title="rollout" if k == 0 else "")
-figure
-
-# %% [markdown]
-# *Alt text:* six pictures, dark photographs of a coffee cup or a cat with a pale digit and pieces of others. Below each the map of the last
-# layer, where one or a few cells are bright, some of them beside the digit; and the rollout, where several cells in the shape of the digit are
-# bright and nearly all others are dark.
+describe(
+    figure,
+    "six pictures, dark photographs of a coffee cup or a cat with a pale digit and pieces of others. "
+    "Below each the map of the last layer, where one or a few cells are bright, some of them beside the "
+    "digit; and the rollout, where several cells in the shape of the digit are bright and nearly all "
+    "others are dark.",
+)
 
 # %% [markdown]
 # **Read it, in numbers.** We know where each digit is. *How much of the map lies inside the digit's square?* A map that knows nothing gets the square's share of the
@@ -431,7 +435,7 @@ def cover(ranks):
     return pictures.images * (1 - mask) + pictures.images.mean(dim=(2, 3), keepdim=True) * mask
 
 
-# %%
+# %% tags=["answer"]
 random_ranks, first = torch.rand(300, 64, generator=torch.Generator().manual_seed(0)), maps[0].mean(dim=1)[:, 0, 1:]
 ranks = {"by rollout": rolled, "by the first layer": first, "by the last layer": last}
 ranks |= {"at random": random_ranks, "least rollout": -rolled}
@@ -498,17 +502,18 @@ steer(
 # %% [markdown]
 # The same without a widget: the class token in the first and in the last layer, and a corner of the background, asked with two heads of layer 2.
 
-# %% tags=["static"]
+# %% tags=["static", "folded"]
 figure = new_figure(7.0, 9.4)
 choices = [(1, "all", 0), (4, "all", 0), (2, 1, 1), (2, 2, 1)]
 for panel, (layer, head, token) in zip(figure.subfigures(4, 1), choices):
     draw_token(panel, layer, head, token)
-figure
-
-# %% [markdown]
-# *Alt text:* four rows: the picture with the asking patch marked, its map, the picture darkened. The class token in layer 1: bright cells on
-# the middle and the lower part of the 6. In layer 4: one bright cell at the right edge of the 6, and many weak ones all over the picture. The upper left corner,
-# in layer 2: with head 1 one bright cell below the 6, with head 2 one bright cell on its middle.
+describe(
+    figure,
+    "four rows: the picture with the asking patch marked, its map, the picture darkened. The class token "
+    "in layer 1: bright cells on the middle and the lower part of the 6. In layer 4: one bright cell at "
+    "the right edge of the 6, and many weak ones all over the picture. The upper left corner, in layer 2: "
+    "with head 1 one bright cell below the 6, with head 2 one bright cell on its middle.",
+)
 
 # %% [markdown]
 # **Read it.** Heads of one layer look at different places, here just below the digit and at its middle. But step through the tokens in layer 1: *all patches ask nearly the same*. The
@@ -529,7 +534,7 @@ assert background > 0.65
 #
 # **Photographs without any digit.** *Before running: what will the network answer, how sure will it be, and what will the map show?*
 
-# %%
+# %% tags=["folded", "answer"]
 plain = 0.5 * load_photograph("cat", height=64)[:, :, 16:80]  # as dark as in training
 empty = 0.5 * crops(200, 64, test=True, generator=torch.Generator().manual_seed(0))
 with torch.no_grad():
@@ -539,11 +544,11 @@ with torch.no_grad():
 figure = new_figure(5.0, 2.6)
 left, right_axes = figure.subplots(1, 2)
 show_image(left, plain, title="no digit"), show_weights(right_axes, plain_map, title="rollout")
-figure
-
-# %% [markdown]
-# *Alt text:* a dark photograph of a cat's face without any digit; beside it a rollout in which nearly all cells are of the same middle
-# brightness, two between the eyes and one at the lower edge brighter.
+describe(
+    figure,
+    "a dark photograph of a cat's face without any digit; beside it a rollout in which nearly all cells "
+    "are of the same middle brightness, two between the eyes and one at the lower edge brighter.",
+)
 
 # %% [markdown]
 # **Read it.** The map lights up all over. We count the *effective number of patches* (lesson 01) that a rollout spreads over, and how sure the network is:
@@ -569,7 +574,7 @@ assert effective(empty_maps) > 45 > 35 > effective(rolled) and (sure > 0.5).floa
 # **How alike are the position vectors of two places?** Each small square below is one place, and shows the cosine of its vector with those of all 64 places. (Their common mean
 # is subtracted first.) *Before running: nobody told the network that place 9 lies below place 1. Could it have found out?*
 
-# %%
+# %% tags=["folded", "answer"]
 places = reader.positions[0, 1:].detach()
 places = places - places.mean(dim=0)
 cosine = F.cosine_similarity(places[:, None], places[None], dim=2)  # 64 64
@@ -579,12 +584,14 @@ axes = figure.subplots()
 drawn = axes.imshow(tiles.permute(0, 2, 1, 3).reshape(80, 80), cmap="PuOr_r", vmin=-1, vmax=1)
 axes.set_axis_off()
 figure.colorbar(drawn, shrink=0.7, label="cosine")
-figure
-
-# %% [markdown]
-# *Alt text:* eight rows of eight small squares of 8 × 8 cells. Those of places in the middle are brown, that is alike, in a blob around their own place and
-# violet along the border. Those of the two left columns and of the right one are the other way round: brown at the left and right border and violet in the middle.
-# Those of the top row are palest. A bar beside them shows the colours of cosines from -1, violet, to 1, brown.
+describe(
+    figure,
+    "eight rows of eight small squares of 8 × 8 cells. Those of places in the middle are brown, that is "
+    "alike, in a blob around their own place and violet along the border. Those of the two left columns "
+    "and of the right one are the other way round: brown at the left and right border and violet in the "
+    "middle. Those of the top row are palest. A bar beside them shows the colours of cosines from -1, "
+    "violet, to 1, brown.",
+)
 
 # %%
 spot = torch.cartesian_prod(torch.arange(8.0), torch.arange(8.0))
@@ -602,7 +609,7 @@ assert near > far + 0.2 and columns[1, 7] > columns[1, 4] + 0.2
 #
 # *Before running: put the same average vector at all places. How many answers are lost?*
 
-# %%
+# %% tags=["answer"]
 without = copy.deepcopy(reader)
 without.positions.data[:, 1:] = reader.positions[:, 1:].mean(dim=1, keepdim=True)
 lost = share_right - accuracy(without, pictures.images, pictures.labels)
@@ -636,7 +643,7 @@ print("table:", list(reader.positions.shape), "→", list(at_size(64, 128).posit
 # %% [markdown]
 # Two pictures side by side hold two digits. *Before running: will it name one of them, or something in between?*
 
-# %%
+# %% tags=["answer"]
 pairs = torch.cat([pictures.images[:150], pictures.images[150:]], dim=3)  # b 3 64 128
 wide = at_size(64, 128)
 with torch.no_grad():
@@ -645,7 +652,7 @@ one_of_both = ((named == pictures.labels[:150]) | (named == pictures.labels[150:
 print(f"it names one of the two in more than 70 % of the pairs (guessing: 19 %): {bool(one_of_both > 0.7)}")
 assert one_of_both > 0.7
 
-# %%
+# %% tags=["folded"]
 with torch.no_grad():
     pair_maps = rollout(wide.attention(pairs[:3]))[:, 0, 1:].view(3, 8, 16)
 figure = new_figure(7.0, 2.6)
@@ -654,11 +661,12 @@ for k, column in enumerate(figure.subplots(2, 3).T):
         column[0], pairs[k], title=f"a {pictures.labels[k]} and a {pictures.labels[150 + k]}, it says {named[k]}"
     )
     show_weights(column[1], pair_maps[k])
-figure
-
-# %% [markdown]
-# *Alt text:* three wide pictures, each made of two with a digit in either half, and their rollouts. In the first two both digits are bright, the
-# digit on the right more, and it is the answer. In the third, a 2 and a 7, three places are bright and the answer is 4.
+describe(
+    figure,
+    "three wide pictures, each made of two with a digit in either half, and their rollouts. In the first "
+    "two both digits are bright, the digit on the right more, and it is the answer. In the third, a 2 and "
+    "a 7, three places are bright and the answer is 4.",
+)
 
 # %% [markdown]
 # **But more pixels are not the same as more picture.** Larger canvases with digits of the usual size, against the same pictures enlarged:
@@ -685,7 +693,7 @@ for side in (96, 128):
 # paper's come from JAX and have their axes in another order as well: inputs first, heads in an axis of their own
 # (a test of the library reads such a file). *Before running: what may the first block's query be called?*
 
-# %%
+# %% tags=["answer"]
 import tempfile
 from pathlib import Path
 

@@ -82,9 +82,9 @@ def test_twin_cells_get_different_ids(course):
 
 def test_one_changed_cell_changes_one_id(course):
     before = [cell.id for cell in generate(SLUG, "lesson", course).cells]
-    rewrite(parts(SLUG, course)["lesson source"], "four pixels", "4 pixels")  # a code cell and its alt text
+    rewrite(parts(SLUG, course)["lesson source"], "four pixels", "4 pixels")
     after = [cell.id for cell in generate(SLUG, "lesson", course).cells]
-    assert sum(one != other for one, other in zip(before, after, strict=True)) == 2
+    assert sum(one != other for one, other in zip(before, after, strict=True)) == 1
 
 
 def test_badge_and_set_up_cell_come_from_one_address(course):
@@ -93,7 +93,7 @@ def test_badge_and_set_up_cell_come_from_one_address(course):
         first, set_up = generate(SLUG, kind, course).cells[:2]
         assert ("github/else/where/blob/main/" in first.source) == (kind != "solution")
         assert "https://github.com/else/where" in set_up.source
-        assert len(set_up.source.splitlines()) <= 6
+        assert set_up.source.startswith("# @title") and len(set_up.source.splitlines()) <= 1 + 6
 
 
 def test_answers_are_stripped_from_the_exercise_only(built):
@@ -269,3 +269,11 @@ def test_a_lesson_without_exercise_makes_one_notebook(course):
 def test_writing_the_same_text_leaves_the_file_alone(course):
     path = parts(SLUG, course)["lesson"]
     assert write(path, read(path)) == "unchanged"
+
+
+def test_what_is_tagged_is_folded_in_every_front_end(course):
+    rewrite(parts(SLUG, course)["lesson source"], "# %%\nobject()", '# %% tags=["folded", "answer"]\nobject()')
+    set_up, folded = (generate(SLUG, "lesson", course).cells[k] for k in (1, 3))
+    assert set_up.metadata["jupyter"] == {"source_hidden": True} and set_up.metadata["cellView"] == "form"
+    assert folded.metadata["jupyter"] == {"source_hidden": True, "outputs_hidden": True}
+    assert folded.metadata["collapsed"] and folded.source.startswith("# @title ")  # Colab folds what has a title

@@ -1,6 +1,7 @@
 """The lint of teaching: a sound lesson has no findings, and each rule sees its fault."""
 
 import ast
+import re
 import shutil
 
 import pytest
@@ -15,15 +16,23 @@ from tests.tiny_course import tiny_course
 
 SLUG = "01_averages"
 HIDDEN = '@task("task_01_1", hint="…")\n@task("task_01_2", hint="…")\n@wrong("task_01_1")\n@wrong("task_01_2")\n'
-PICTURE = new_output("display_data", data={"image/png": "AAAA", "text/plain": "<Figure>"})
+PLAIN = new_output("display_data", data={"image/png": "AAAA", "text/plain": "<Figure>"})
 WARNING = new_output("stream", name="stderr", text="UserWarning")
+
+
+def picture(source):
+    """The output of ``describe``, with the words that the cell gives it; of a plain figure where it gives none."""
+    words = re.search(r'describe\(figure, "(.*)"\)', source)
+    return new_output("execute_result", data={"text/html": f'<img src="…" alt="{words[1]}">'}) if words else PLAIN
 
 
 def put_out(notebook, *, folder, name):
     """Stands in for the kernel: a picture for each figure, a word for each other cell."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs = [PICTURE] if "plt.subplots" in cell.source else [new_output("stream", text="fine")]
+            cell.outputs = (
+                [picture(cell.source)] if "plt.subplots" in cell.source else [new_output("stream", text="fine")]
+            )
             cell.outputs += [WARNING] * ("import warnings" in cell.source)
 
 
@@ -61,7 +70,11 @@ def test_a_sound_course_has_no_findings(course, monkeypatch, capsys):
 
 
 LESSON, SOLUTION, TESTS = "lesson source", "solution source", "hidden tests"
-AFTER_FIGURE = "# *Alt text:* four pixels"
+DESCRIBED = 'describe(figure, "four pixels, each lighter than the one before.")'
+
+
+LAST = "ipywidgets.interactive(lambda n: print(n), n=(0, 3))"
+DEEPER = (LAST, f"{LAST}\n\n# %% [markdown]\n# ## Deeper · Nothing")
 
 
 def cell(code):
@@ -81,13 +94,16 @@ def cell(code):
         ("needs", (LESSON, "*Needs:* —", "*Needs:* 01"), "needs itself: 01 → 01"),
         ("nothing_left_to_fill", (LESSON, "four pixels, each", "FILL IN"), "says FILL IN"),
         ("citations", (LESSON, "arXiv 1709.01507", "a journal"), "no paper with an arXiv id or DOI"),
-        ("citations", (LESSON, "lighter than", "as in Smith et al. (2020),"), "Smith et al. is cited without an id"),
-        ("alt_text", (LESSON, AFTER_FIGURE, "# four pixels"), "a figure without alt text"),
         (
-            "alt_text",
-            (LESSON, AFTER_FIGURE + ", each lighter than the one before.", "# *Alt text:* x"),
-            "without alt",
+            "citations",
+            (LESSON, "- draw it", "- draw as Smith et al. do"),
+            "Smith et al. is cited without an id",
         ),
+        ("alt_text", (LESSON, DESCRIBED, "figure"), "a figure without alternative text"),
+        ("alt_text", (LESSON, DESCRIBED, 'describe(figure, "x")'), "a figure without alternative text"),
+        ("minutes", (LESSON, "*Minutes:* 5", "*Minutes:* 9"), "the walk takes 2 minutes, not 9"),
+        ("minutes", (LESSON, "*Minutes:* 5", "*Minutes:* 5, deeper 7"), "deeper 7"),
+        ("minutes", (LESSON, *DEEPER), "'Nothing' takes 0 minutes"),
         ("cell_length", cell("\n".join("x = 1" for _ in range(21))), "21 lines of code"),
         ("cell_length", cell("\n# %%\n".join(["x = 1\n" * 7] * 5)), "have more than 6"),
         ("colour_maps", (LESSON, 'cmap="viridis"', 'cmap="jet"'), "colour map jet"),
