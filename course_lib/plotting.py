@@ -23,6 +23,7 @@ DOTS = 150  # drawn for an inch: sharp
 SHOWN = 100  # pixels of the page that an inch takes, so that 10 points are as large as the text around them
 WEIGHTS = "viridis"  # for values >= 0
 SIGNED = "PuOr"  # for values around 0
+ASKING = "#FF00FF"  # the ring around the place that asks
 
 plt.rcParams["svg.hashsalt"] = "attention"
 plt.rcParams.update({"font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "legend.fontsize": 10})
@@ -116,6 +117,25 @@ def show_overlay(axes: Axes, image: Tensor, weights: Tensor, *, title: str = "")
     scaled = F.interpolate(weights[None, None].float(), image.shape[1:], mode="nearest")[0, 0]
     share = scaled / scaled.max().clamp_min(1e-12)
     show_image(axes, image * (0.15 + 0.85 * share), title=title)
+
+
+def show_asked(axes: Axes, image: Tensor, weights: Tensor, place: tuple[int, int], *, title: str = "") -> None:
+    """Whom one place asks: weights (h' w') in colour over the darkened image (3 h w), a ring around the asking place.
+
+    A place likes itself most; the colours end at the largest weight of the *others*.
+    """
+    others = weights.clone()
+    others[place] = 0
+    shown = F.interpolate((weights / others.max()).clamp(0, 1)[None, None], image.shape[1:])[0, 0].detach().numpy()
+    show_image(axes, 0.4 * image.mean(dim=0), title=title)
+    axes.imshow(shown, cmap="inferno", vmin=0, vmax=1, alpha=shown, interpolation="nearest")
+    (row, column), (rows, columns) = place, weights.shape
+    ring(axes, (row + 0.5) * image.shape[1] / rows - 0.5, (column + 0.5) * image.shape[2] / columns - 0.5)
+
+
+def ring(axes: Axes, row: float, column: float) -> None:
+    """Mark the place that asks."""
+    axes.plot(column, row, "o", markersize=11, markerfacecolor="none", markeredgecolor=ASKING, markeredgewidth=2)
 
 
 def plot_lines(

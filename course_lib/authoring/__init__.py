@@ -10,4 +10,5 @@ lint         what every lesson must have
 tables       the generated parts of README.md
 release      the student edition, with student_cli as its `course` command
 train_vit    how data/vit.npz was made
+fold_trunk   how data/trunk.npz was made
 """
