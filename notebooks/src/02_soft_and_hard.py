@@ -9,7 +9,7 @@
 # - measure bias and variance of a gradient estimator against the exact gradient;
 # - train a network that picks one place, and say what a baseline is good for.
 #
-# *Minutes:* 45 · *Needs:* 01 · *Paper:* Xu et al., 2015, arXiv 1502.03044; Jang et al., 2017, arXiv 1611.01144; Bengio et al., 2013, arXiv 1308.3432 · *Exercise:* [02 soft and hard](../exercises/02_soft_and_hard.ipynb) · *Module:* [soft_and_hard.py](../course_lib/basics/soft_and_hard.py), [show_attend_tell.py](../course_lib/basics/show_attend_tell.py)
+# *Minutes:* 65 · *Needs:* 01 · *Paper:* Xu et al., 2015, arXiv 1502.03044; Jang et al., 2017, arXiv 1611.01144; Bengio et al., 2013, arXiv 1308.3432 · *Exercise:* [02 soft and hard](../exercises/02_soft_and_hard.ipynb) · *Module:* [soft_and_hard.py](../course_lib/basics/soft_and_hard.py), [show_attend_tell.py](../course_lib/basics/show_attend_tell.py)
 #
 # Out of scope: choosing where to look several times in a row, each time by what was seen before (06).
 

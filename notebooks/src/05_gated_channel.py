@@ -9,7 +9,7 @@
 # - derive all its gradients and check each of them against autograd;
 # - answer by an experiment whether channels can have neighbours, as ECA assumes.
 #
-# *Minutes:* 45 · *Needs:* 03 · *Paper:* Yang et al., 2020, arXiv 1909.11519; Wang et al., 2020, arXiv 1910.03151 · *Exercise:* [05 gated channel](../exercises/05_gated_channel.ipynb) · *Module:* [gated_channel.py](../course_lib/channel/gated_channel.py), [efficient_channel.py](../course_lib/channel/efficient_channel.py)
+# *Minutes:* 53 · *Needs:* 03 · *Paper:* Yang et al., 2020, arXiv 1909.11519; Wang et al., 2020, arXiv 1910.03151 · *Exercise:* [05 gated channel](../exercises/05_gated_channel.ipynb) · *Module:* [gated_channel.py](../course_lib/channel/gated_channel.py), [efficient_channel.py](../course_lib/channel/efficient_channel.py)
 #
 # Out of scope: other ways to describe a channel than by its size (04), and gates for positions (15).
 

@@ -9,7 +9,7 @@
 # - derive the gradient that trains the choice of a place, and say which of three losses trains which part;
 # - tell by a measurement whether a network chooses well, and whether a formula belongs to RAM or to DRAM.
 #
-# *Minutes:* 45 · *Needs:* 02 · *Paper:* Mnih et al., Recurrent Models of Visual Attention, 2014, arXiv 1406.6247; Ba et al., Multiple Object Recognition with Visual Attention, 2015, arXiv 1412.7755 · *Exercise:* [06 glimpses](../exercises/06_glimpses.ipynb) · *Module:* [glimpse.py](../course_lib/spatial/glimpse.py)
+# *Minutes:* 57 · *Needs:* 02 · *Paper:* Mnih et al., Recurrent Models of Visual Attention, 2014, arXiv 1406.6247; Ba et al., Multiple Object Recognition with Visual Attention, 2015, arXiv 1412.7755 · *Exercise:* [06 glimpses](../exercises/06_glimpses.ipynb) · *Module:* [glimpse.py](../course_lib/spatial/glimpse.py)
 #
 # Out of scope: choosing a place with a gradient, by warping the image (07), and zooming in by stages (18).
 

@@ -9,7 +9,7 @@
 # - derive the gradient that trains such a warp, and say where it is zero, and where it does not exist;
 # - measure whether a trained transformer really undoes a distortion, and not only whether the answers are right.
 #
-# *Minutes:* 45 · *Needs:* 01, 06 · *Paper:* Jaderberg et al., Spatial Transformer Networks, 2015, arXiv 1506.02025 · *Exercise:* [07 spatial transformer](../exercises/07_spatial_transformer.ipynb) · *Module:* [spatial_transformer.py](../course_lib/spatial/spatial_transformer.py)
+# *Minutes:* 63 · *Needs:* 01, 06 · *Paper:* Jaderberg et al., Spatial Transformer Networks, 2015, arXiv 1506.02025 · *Exercise:* [07 spatial transformer](../exercises/07_spatial_transformer.ipynb) · *Module:* [spatial_transformer.py](../course_lib/spatial/spatial_transformer.py)
 #
 # Out of scope: a warp of its own for every position (08), projective maps and thin plates.
 

@@ -9,7 +9,7 @@
 # - say what a vision transformer knows about geometry before it has seen an image, and what that costs it;
 # - draw attention maps and rollouts of a trained one, and say how far to believe them.
 #
-# *Minutes:* 45 · *Needs:* 01, 09 · *Paper:* Dosovitskiy et al., An Image is Worth 16x16 Words, 2021, arXiv 2010.11929 · *Exercise:* [14 vision transformer](../exercises/14_vision_transformer.ipynb) · *Module:* [vision_transformer.py](../course_lib/spatial/vision_transformer.py)
+# *Minutes:* 69 · *Needs:* 01, 09 · *Paper:* Dosovitskiy et al., An Image is Worth 16x16 Words, 2021, arXiv 2010.11929 · *Exercise:* [14 vision transformer](../exercises/14_vision_transformer.ipynb) · *Module:* [vision_transformer.py](../course_lib/spatial/vision_transformer.py)
 #
 # Out of scope: attention in small windows (13), pre-training without labels, and detection or segmentation with these networks.
 
