@@ -3,7 +3,8 @@
 AXES = "the shapes that the task promises have no other axes: it is the same one"
 SIGN = "what is squared, or taken as a distance, has no sign"
 ONE = "what has length 1, or the same in every place, may be read at any of them"
-SAID = "it says what holds anyway: torch's own choice, or a check of lengths that are equal"
+SAID = "it says the same in other words: torch's own default, the dtype of a tensor, lengths that are equal"
+MORE = "more zeros around the image than needed, for any number of scales that a retina has"
 KIND = "the numbers are the same, only of another kind, which is not asked for"
 
 EXPLAINED: dict[str, dict[str, list[str]]] = {
@@ -17,6 +18,31 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         "task_02_4: return places * (1 - words / places) ** 2": ["return places * (words / places - 1) ** 2"],
         "task_02_5: lengths = (torch.eye(len(scores), dtype=scores.dtype) - alpha).square().sum(dim=1)": [
             "lengths = (alpha - torch.eye(len(scores), dtype=scores.dtype)).square().sum(dim=1)"
+        ],
+        "task_06_2: log_prob = -((drawn - mean) / std).square() / 2 - math.log(std) - math.log(2 * math.pi) / 2": [
+            "log_prob = -((mean - drawn) / std).square() / 2 - math.log(std) - math.log(2 * math.pi) / 2"
+        ],
+        "task_06_5: log_prob = normal_log_prob(place, mean, self.std)": [
+            "log_prob = normal_log_prob(mean, place, self.std)"
+        ],
+    },
+    MORE: {
+        "task_06_1: edge, patches = (size * 2 ** scales, [])": [
+            "edge, patches = (size * scales ** 2, [])",
+            "edge, patches = (size * 3 ** scales, [])",
+        ],
+    },
+    ONE: {
+        "task_06_5: mean, expected = (self.locate(state.detach()), self.expect(state.detach())[:, 0])": [
+            "mean, expected = (self.locate(state.detach()), self.expect(state.detach())[:, -1])"
+        ],
+    },
+    SAID: {
+        "task_06_3: reward = (logits.argmax(dim=1) == labels).to(logits.dtype)": [
+            "reward = (logits.argmax(dim=1) == labels).to(logits)"
+        ],
+        "task_06_5: advantage = (logits.argmax(dim=1) == labels).to(logits.dtype) - expected": [
+            "advantage = (logits.argmax(dim=1) == labels).to(logits) - expected"
         ],
     },
     AXES: {

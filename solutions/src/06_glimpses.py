@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Exercise 06 · Glimpses
 #
-# You write the retina of lesson 06, the draw of a place with its log-probability, and the three losses with their cuts; you derive how
-# noisy the gradient is, and repair an agent whose losses leak into each other's parts.
+# You write a retina that knows where the image ends, the draw of a place with its log-probability, and the three losses with their cuts; you
+# derive how noisy the gradient is, and repair an agent whose losses leak into each other's parts.
 #
-# *Minutes:* 75 · *Needs:* 06
+# *Minutes:* 78 · *Needs:* 06
 #
 # Each task has a cell to fill in, a check to run, and folded hints. The check answers in words and counts your points.
 # Your work is graded with other sizes and values than the ones you see here.
@@ -22,33 +22,33 @@ torch.manual_seed(0)
 exercise = Exercise("06_glimpses", points=[3, 2, 3, 3, 3])
 
 # %% [markdown]
-# ## task_06_1 · The retina
-# difficulty 3/5 · importance 4/5 · 20 minutes
+# ## task_06_1 · A retina that knows where the image ends
+# difficulty 3/5 · importance 4/5 · 15 minutes
 #
 # Cut k squares around a place out of each image, of side g, 2g, 4g, …, and shrink each to g × g by averaging blocks of $2^i \times 2^i$ pixels.
-# The result holds the sharpest patch first. Beyond the border of the image all is zero, and zeros count in the averages.
+# The result holds the sharpest patch first. The lesson's retina takes zeros for what lies beyond the border, so a white wall looks grey at its
+# edge. Yours does not: **a block averages only those of its pixels that lie inside the image**, and is zero where there are none.
 #
 # A place (x, y) has x = −1 at the *left* edge and x = 1 at the right edge, y = −1 on *top* and y = 1 below, for any h and w. The first
 # column of a square of side s is $\lfloor (x + 1)\, w / 2 - (s - 1)/2 \rfloor$; rows likewise with y and h.
 #
-# Shapes: `images` b c h w, `location` b 2, result b (k c) g g.
+# Shapes: `images` b c h w, `location` b 2, result b (k c) g g, for any g and k.
 #
 # <details><summary>Hint 1: the border</summary>
 #
-# `F.pad` all four sides with the widest side, `size * 2 ** scales` is enough. Then every corner moves by the same number, and no square leaves the
-# padded image.
+# Pad all four sides with zeros, so far that no square leaves the padded image; then every corner moves by the same number. How far does the
+# widest square reach beyond the border?
 # </details>
 #
-# <details><summary>Hint 2: the batch</summary>
+# <details><summary>Hint 2: how many pixels of a block are inside?</summary>
+#
+# Look in the same way at an image that is 1 everywhere: its averages, with zeros beyond the border, are the shares that lie inside.
+# </details>
+#
+# <details><summary>Hint 3: the batch</summary>
 #
 # A loop over images is allowed here. Without one: `padded.unfold(2, s, 1).unfold(3, s, 1)` is a view of all windows, b c y x s s, and
-# `windows[torch.arange(b), :, top, left]` picks one of each image.
-# </details>
-#
-# <details><summary>Hint 3: pseudo-code</summary>
-#
-# pad; for i in 0 … k − 1: s = g · 2^i; left, top = floor of the formula, plus the padding; cut s × s from each image;
-# F.avg_pool2d with 2^i; at the end torch.cat along the channels.
+# `windows[torch.arange(b), :, top, left]` picks one of each image. `F.avg_pool2d` shrinks; `torch.cat` joins the patches.
 # </details>
 
 
@@ -58,52 +58,66 @@ def retina(images, location, size, scales):
     ### BEGIN SOLUTION
     b, _, h, w = images.shape
     edge, patches = size * 2**scales, []
-    padded = F.pad(images, (edge, edge, edge, edge))
+    padded, inside = (F.pad(t, (edge, edge, edge, edge)) for t in (images, torch.ones_like(images)))
     for i in range(scales):
         side = size * 2**i
         exact = (location + 1) * location.new_tensor([w, h]) / 2 - (side - 1) / 2  # b 2, x and y
         left, top = (exact.floor().long() + edge).unbind(dim=1)
-        windows = padded.unfold(2, side, 1).unfold(3, side, 1)  # b c y x side side
-        patches.append(F.avg_pool2d(windows[torch.arange(b), :, top, left], 2**i))
+        windows = (t.unfold(2, side, 1).unfold(3, side, 1) for t in (padded, inside))  # b c y x side side
+        seen, share = (F.avg_pool2d(t[torch.arange(b), :, top, left], 2**i) for t in windows)
+        patches.append(seen / share.clamp(min=0.25**i))  # one pixel of 4^i at least, or the block is zero anyway
     return torch.cat(patches, dim=1)
     ### END SOLUTION
 
 
 # %% tags=["check_06_1"]
+def numbers(patch):
+    """The numbers of a patch, row by row, for the sentences below."""
+    return [round(value, 3) for value in patch.flatten().tolist()]
+
+
 with exercise.check(1):
-    image, middle = torch.arange(16.0).view(1, 1, 4, 4), torch.zeros(1, 2)
+    image, middle = torch.arange(48.0).view(1, 1, 6, 8), torch.zeros(1, 2)  # 8·row + column
     sharp = retina(image, middle, 2, 1)
     assert sharp.shape == (1, 1, 2, 2), f"one image, one patch of 2 × 2 is 1 1 2 2, not {tuple(sharp.shape)}"
-    assert sharp.flatten().tolist() == [5, 6, 9, 10], "at (0, 0) the patch is the middle of the image: 5, 6, 9, 10"
-    right = retina(image, torch.tensor([[0.3, 0.0]]), 2, 1).flatten().tolist()
-    assert right == [6, 7, 10, 11], f"0.3 of x is 0.6 columns, rounded to one to the right: 6, 7, 10, 11, not {right}"
+    assert numbers(sharp) == [19, 20, 27, 28], (
+        f"at (0, 0) of 6 × 8 pixels the patch is rows 2, 3 and columns 3, 4: 19, 20, 27, 28, not {numbers(sharp)}"
+    )
+    right = numbers(retina(image, torch.tensor([[0.2, 0.0]]), 2, 1))
+    assert right == [20, 21, 28, 29], f"at x = 0.2 the first column is ⌊4.8 − 0.5⌋ = 4: 20, 21, 28, 29, not {right}"
     wide = retina(torch.arange(24.0).view(1, 1, 3, 8), torch.tensor([[0.5, 0.0]]), 1, 1).item()
     assert wide == 14, f"on 3 × 8 pixels (0.5, 0) is row 1, column 6, which holds 14, not {wide}: x goes with w"
     both = retina(image, middle, 2, 2)
     assert both.shape == (1, 2, 2, 2), f"two scales of one channel are 1 2 2 2, not {tuple(both.shape)}"
-    assert both[0, 0].flatten().tolist() == [5, 6, 9, 10], "the sharpest patch comes first"
-    coarse = both[0, 1].flatten().tolist()
-    assert coarse == [2.5, 4.5, 10.5, 12.5], (
-        f"the coarse patch averages each quarter: 2.5, 4.5, 10.5, 12.5, not {coarse}"
+    assert numbers(both[0, 0]) == [19, 20, 27, 28], "the sharpest patch comes first"
+    assert numbers(both[0, 1]) == [14.5, 16.5, 30.5, 32.5], (
+        f"the coarse square is rows 1 to 4 and columns 2 to 5, each quarter averaged: 14.5, 16.5, 30.5, 32.5, not {numbers(both[0, 1])}"
     )
-    ones = torch.ones(1, 1, 4, 4)
-    beyond = retina(ones, torch.ones(1, 2), 2, 1)[0, 0].tolist()
-    assert beyond == [[1, 0], [0, 0]], "at (1, 1) only one pixel lies inside the image; beyond it, zeros"
-    before = retina(ones, -torch.ones(1, 2), 2, 1)[0, 0].tolist()
-    assert before == [[0, 0], [0, 1]], f"at (−1, −1) the square begins at ⌊−½⌋ = −1: [[0, 0], [0, 1]], not {before}"
-    edge = retina(ones, torch.ones(1, 2), 1, 2)[0, 1].item()
-    assert edge == 0.25, (
-        f"zeros beyond the border count: a block with one pixel of four inside averages to ¼, not {edge}"
+    ones = torch.ones(1, 1, 4, 5)
+    beyond = numbers(retina(ones, torch.ones(1, 2), 2, 1))
+    assert beyond == [1, 0, 0, 0], f"at (1, 1) only the first pixel lies inside: 1, 0, 0, 0, not {beyond}"
+    before = numbers(retina(ones, -torch.ones(1, 2), 2, 1))
+    assert before == [0, 0, 0, 1], f"at (−1, −1) the square begins at ⌊−½⌋ = −1: 0, 0, 0, 1, not {before}"
+    (edge,) = numbers(retina(ones, torch.ones(1, 2), 1, 2)[0, 1])
+    assert edge == 1, (
+        f"at (1, 1) a block of 2 × 2 has one pixel inside, a 1, and averages to 1, not {edge}: what lies outside must not count"
+    )
+    (outside,) = numbers(retina(ones, torch.ones(1, 2), 4, 2)[0, 1, 3, 3])
+    assert outside == 0, f"a block without any pixel inside is 0, not {outside}"
+    widest = numbers(retina(ones, -torch.ones(1, 2), 3, 6)[0].amax(dim=(1, 2)))
+    assert widest == [1] * 6, (
+        f"six scales of a white image at (−1, −1), squares up to 96 wide: each sees white somewhere, not {widest}; "
+        "how far does the widest square reach beyond the border?"
     )
     pair = torch.cat([image, image + 100])
-    two = retina(pair, torch.tensor([[0.0, 0.0], [0.5, 0.0]]), 2, 1)[1, 0].flatten().tolist()
-    assert two == [106, 107, 110, 111], (
-        f"each image has its own place: the second shows 106, 107, 110, 111, not {two}"
+    two = numbers(retina(pair, torch.tensor([[0.0, 0.0], [0.2, 0.0]]), 2, 1)[1])
+    assert two == [120, 121, 128, 129], (
+        f"each image has its own place: the second shows 120, 121, 128, 129, not {two}"
     )
 
 # %% [markdown]
 # ## task_06_2 · Draw a place
-# difficulty 2/5 · importance 5/5 · 10 minutes
+# difficulty 2/5 · importance 5/5 · 8 minutes
 #
 # The network wants to look at `mean`. In training it looks at $l = \mu + \sigma \epsilon$, with a given noise $\epsilon$. Return two things:
 #
@@ -142,28 +156,35 @@ with exercise.check(2):
     mean = torch.tensor([[0.2, -0.4], [0.9, 0.1]], requires_grad=True)
     noise = torch.tensor([[1.0, -1.0], [2.0, 0.5]])
     place, log_prob = draw_place(mean, noise, 0.2)
+    assert all(isinstance(one, torch.Tensor) for one in (place, log_prob)), "return two tensors"
     assert place.shape == (2, 2), f"one place (x, y) for each image: (2, 2), not {tuple(place.shape)}"
-    assert log_prob.shape == (2,), (
-        f"one number for each image, summed over x and y: (2,), not {tuple(log_prob.shape)}"
+    assert log_prob.shape == (2,), f"one number for each image: (2,), not {tuple(log_prob.shape)}"
+    first, second = ([round(v, 2) for v in row] for row in place.tolist())
+    assert torch.allclose(place[0], torch.tensor([0.4, -0.6])), (
+        f"mean (0.2, −0.4), noise (1, −1), std 0.2: the first place is (0.4, −0.6), not {first}"
     )
-    assert torch.allclose(place[0], torch.tensor([0.4, -0.6])), "the draw is mean + std · noise: (0.4, −0.6)"
-    assert torch.allclose(place[1], torch.tensor([1.0, 0.2])), "the retina gets the draw clipped to [−1, 1]: (1, 0.2)"
-    assert not place.requires_grad, "a gradient still passes through the place: detach the draw"
-    normal = torch.distributions.Normal(mean.detach(), 0.2)
-    expected = normal.log_prob(mean.detach() + 0.2 * noise).sum(dim=1)
-    assert torch.allclose(log_prob[0], expected[0]), (
-        f"the first draw lies inside; its log-density is {expected[0]:.3f}, not {log_prob[0]:.3f}: look at σ², log σ, log 2π"
+    assert torch.allclose(place[1], torch.tensor([1.0, 0.2])), (
+        f"the second draw, (1.3, 0.2), leaves the image; the retina looks at (1, 0.2), not at {second}"
     )
-    assert torch.allclose(log_prob[1], expected[1]), "take the log-density of the draw before it is clipped"
-    assert log_prob.requires_grad, "the log-probability must keep its gradient for the mean"
-    (gradient,) = torch.autograd.grad(log_prob.sum(), mean)
+    assert not place.requires_grad, "a gradient still passes through the place"
+    density = torch.distributions.Normal(mean.detach(), 0.2)
+    off = log_prob.detach() - density.log_prob(mean.detach() + 0.2 * noise).sum(dim=1)
+    said = f"log π is too large by {off[0]:.2f} for the draw inside the image and by {off[1]:.2f} for the one that left it"
+    assert abs(off).max() < 1e-4 or abs(off[0] - off[1]) > 1e-4, f"{said}: a constant is missing, or one too many"
+    assert abs(off[1]) < 1e-4 or abs(off[0]) > 1e-4, f"{said}: of which place is it the density?"
+    assert abs(off).max() < 1e-4, f"{said}: how do the two coordinates come together, and is 0.2 σ or σ²?"
+    assert log_prob.requires_grad, "the log-probability has no gradient: nothing can be learned from it"
+    (gradient,) = torch.autograd.grad(log_prob.sum(), mean, allow_unused=True)
+    assert gradient is not None and gradient.any(), (
+        "the gradient of the log-probability by the mean is zero: does the draw move along with the mean?"
+    )
     assert torch.allclose(gradient, noise / 0.2), (
-        f"the gradient by the mean must be noise / std, not {[round(g, 2) for g in gradient[0].tolist()]}"
+        f"the first draw is one σ right of and above the mean, so the gradient by the mean is (5, −5), not {gradient[0].tolist()}"
     )
 
 # %% [markdown]
 # ## task_06_3 · Three losses
-# difficulty 3/5 · importance 5/5 · 15 minutes
+# difficulty 2/5 · importance 5/5 · 10 minutes
 #
 # An image earns $R = 1$ if the largest logit is that of its label, else 0. With the *advantage* $A_{nt} = R_n - b_{nt}$ return three numbers:
 #
@@ -198,39 +219,50 @@ def hybrid_loss(logits, labels, log_prob, baseline):
 
 
 # %% tags=["check_06_3"]
-with exercise.check(3):
-    logits = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 1.0]], requires_grad=True)
-    log_prob = torch.tensor([[-1.0, -2.0], [-3.0, -2.5]], requires_grad=True)
-    baseline = torch.tensor([[0.5, 0.25], [0.5, 1.0]], requires_grad=True)
-    labels = torch.tensor([0, 2])  # the first image is right, the second is not
+with exercise.check(3):  # 3 images, 2 glimpses, 4 classes
+    logits = torch.tensor([[2.0, 0.0, 1.0, 0.0], [0.0, 3.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0]], requires_grad=True)
+    log_prob = torch.tensor([[-1.0, -2.0], [-3.0, -2.5], [-1.5, -0.5]], requires_grad=True)
+    baseline = torch.tensor([[0.5, 0.25], [0.5, 1.0], [1.0, 0.5]], requires_grad=True)
+    labels = torch.tensor([0, 2, 2])  # the first and the last image are right, the second is not
     losses = hybrid_loss(logits, labels, log_prob, baseline)
-    assert len(losses) == 3 and all(loss.numel() == 1 for loss in losses), "return three numbers"
+    assert len(losses) == 3 and all(torch.is_tensor(loss) and loss.numel() == 1 for loss in losses), (
+        "return three numbers, as tensors, so that they keep their gradients"
+    )
     classification, squared, policy = losses
-    assert torch.allclose(classification, torch.tensor(1.28876), atol=1e-4), "classification: mean cross-entropy"
-    assert torch.allclose(squared, torch.tensor(0.515625)), (
-        f"the advantages are ½, ¾ and −½, −1; the mean of their squares is 0.516, not {squared:.3f}"
+    value = F.cross_entropy(logits, labels)
+    assert torch.allclose(classification, value, atol=1e-4), (
+        f"classification: the mean cross-entropy of the logits is {value:.3f}, not {classification:.3f}"
     )
-    value = policy.item()
-    assert abs(value + 1) < 1e-5, f"−(−1·½ − 2·¾) is 2 and −(3·½ + 2½·1) is −4; their mean is −1, not {value:.2f}"
-    assert policy.requires_grad, "the policy's loss has no gradient: the log-probabilities must keep theirs"
+    assert not torch.allclose(squared, torch.tensor(2.3125)), "baseline: these are summed squares; it is their mean"
+    assert torch.allclose(squared, torch.tensor(0.38542), atol=1e-4), (
+        f"baseline: R is 1, 0, 1, so the advantages are ½ ¾, −½ −1, 0 ½; the mean of their squares is 0.385, not {squared:.3f}"
+    )
+    value, right = policy.item(), -1.75 / 3  # −(−1·½ − 2·¾) = 2, −(3·½ + 2½·1) = −4, −(−½·½) = ¼
+    assert abs(value + right) > 1e-5, "policy: the sign is turned; a step down would make rewarded choices rarer"
+    assert abs(value - right / 2) > 1e-5, (
+        "policy: half of what is due; how do the two glimpses of an image come together?"
+    )
+    assert abs(value - right * 3) > 1e-5, "policy: three times what is due; how do the three images come together?"
+    assert abs(value - right * 3 / 2) > 1e-5, "policy: what is summed and what is averaged, images or glimpses?"
+    assert abs(value - right) < 1e-5, (
+        f"policy: the three images give 2, −4 and ¼ (advantages ½ ¾, −½ −1, 0 ½); their mean is −0.583, not {value:.3f}"
+    )
+    assert policy.requires_grad, "the policy's loss has no gradient: nothing tells the choices what paid"
     by_choice = torch.autograd.grad(policy, log_prob, retain_graph=True, allow_unused=True)[0]
-    assert by_choice is not None and torch.allclose(by_choice, torch.tensor([[-0.25, -0.375], [0.25, 0.5]])), (
-        "the policy's gradient for each choice is minus its advantage over the number of images: a step down must make "
-        "rewarded choices likelier"
-    )
+    assert by_choice is not None and by_choice.any(), "the policy's loss does not reach the log-probabilities"
     leak = torch.autograd.grad(policy, (baseline, logits), retain_graph=True, allow_unused=True)
-    assert all(g is None or g.abs().sum() == 0 for g in leak), "the policy's loss may not bend baseline or answer"
-    by_baseline = (
-        torch.autograd.grad(squared, (baseline, logits), allow_unused=True) if squared.requires_grad else [None]
-    )
-    assert by_baseline[0] is not None, "the baseline learns nothing: its own loss must reach it"
-    assert torch.allclose(by_baseline[0], torch.tensor([[-0.25, -0.375], [0.25, 0.5]])), (
-        "baseline: ∂/∂b = −2A / (b t)"
+    for name, gradient in zip(("baseline", "answer"), leak):
+        assert gradient is None or not gradient.any(), (
+            f"the policy's loss bends the {name}, too: it trains the choices alone"
+        )
+    by_baseline = torch.autograd.grad(squared, baseline, allow_unused=True) if squared.requires_grad else [None]
+    assert by_baseline[0] is not None and by_baseline[0].any(), (
+        "the baseline learns nothing: its own loss must reach it"
     )
 
 # %% [markdown]
 # ## task_06_4 · How noisy is the gradient?
-# difficulty 4/5 · importance 4/5 · 20 minutes
+# difficulty 5/5 · importance 4/5 · 25 minutes
 #
 # One coordinate, one choice: $l = \mu + \sigma\epsilon$ with $\epsilon \sim \mathcal N(0, 1)$, and the reward falls with the distance to a target,
 # $R = -(l - c)^2$. Let $d = c - \mu$, the way that is still to go. REINFORCE estimates the derivative of $\mathbb E[R]$ by the mean by
@@ -312,7 +344,7 @@ with exercise.check(4):
 # ## task_06_5 · Repair an agent that leaks
 # difficulty 4/5 · importance 5/5 · 20 minutes
 #
-# This agent looks twice, first in the middle, then where it chose. Code like its `forward` circulates. It trains, the loss falls, and it is not RAM: with a
+# This agent looks twice, first in the middle, then where it chose. It trains, the loss falls, and it is not RAM: with a
 # *smooth* crop (bilinear, so it has a gradient for the place) the losses flow into parts that they must not train.
 #
 # ```python

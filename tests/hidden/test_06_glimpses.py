@@ -7,24 +7,25 @@ from torch import nn
 from torch.nn import functional as F
 
 from course_lib.grading import task, wrong
-from tests.properties import assert_same
+from tests.properties import assert_number, assert_same, number, tensor
 
 # --- task 1: the retina ---
 
 
 def seen_by_loop(images, location, size, scales):
-    """Pixel by pixel: which block of which patch does it fall into?"""
+    """Pixel by pixel: which block of which patch does it fall into? Then each sum by how many fell there."""
     b, c, h, w = images.shape
-    result = images.new_zeros(b, scales * c, size, size)
+    total, count = (images.new_zeros(b, scales, n, size, size) for n in (c, 1))
     for n, k in ((n, k) for n in range(b) for k in range(scales)):
         block, side = 2**k, size * 2**k
         left = math.floor((location[n, 0].item() + 1) * w / 2 - (side - 1) / 2)
         top = math.floor((location[n, 1].item() + 1) * h / 2 - (side - 1) / 2)
         for y in range(max(top, 0), min(top + side, h)):
             for x in range(max(left, 0), min(left + side, w)):
-                patch = result[n, k * c : (k + 1) * c]
-                patch[:, (y - top) // block, (x - left) // block] += images[n, :, y, x] / block**2
-    return result
+                row, column = (y - top) // block, (x - left) // block
+                total[n, k, :, row, column] += images[n, :, y, x]
+                count[n, k, :, row, column] += 1
+    return (total / count.clamp(min=1)).flatten(1, 2)
 
 
 def somewhere(draw, count):
@@ -39,12 +40,19 @@ def test_retina_equals_the_loop(student, draw):
         assert_same(student.retina(images, location, size, 3), seen_by_loop(images, location, size, 3))
 
 
-@task("task_06_1", hint="At the corners of the image most of the retina sees zeros, and they count in the averages.")
+@task("task_06_1", hint="At the corners most of the retina lies outside: there is nothing, and it does not count.")
 def test_retina_at_the_corners(student, draw):
     h, w = draw.primes(2)
     corners = torch.tensor([[1, 1], [1, -1], [-1, 1], [-1, -1]], dtype=torch.float64)
     images = 1 + draw.uniform(4, 2, h, w)
     assert_same(student.retina(images, corners, 4, 3), seen_by_loop(images, corners, 4, 3))
+
+
+@task("task_06_1", hint="With six scales the widest square is 32 times as wide as the sharpest: it must still fit.")
+def test_retina_of_many_scales(student, draw):
+    h, w = draw.primes(2, high=7)
+    images, location = 1 + draw.uniform(2, 1, h, w), torch.tensor([[-1.0, 1.0], [1.0, -1.0]]).double()
+    assert_same(student.retina(images, location, 5, 6), seen_by_loop(images, location, 5, 6))
 
 
 @task("task_06_1", hint="Each image has a place of its own; what one sees must not depend on the others.")
@@ -62,17 +70,38 @@ def _squares(location, h, w, side):
     return exact.floor().long().unbind(1)
 
 
-def _retina(images, location, size, scales, squares=_squares, shrink=F.avg_pool2d, pad="constant"):
+def _retina(images, location, size, scales, squares=_squares, shrink=F.avg_pool2d, exist=True, edge=None):
     """The right answer, image by image, with the parts that a wrong answer exchanges."""
     _, _, h, w = images.shape
-    edge, result = size * 2**scales, []
-    padded = F.pad(images, (edge,) * 4, mode=pad)
+    edge, result = size * 2**scales if edge is None else edge, []
+    padded = F.pad(torch.stack([images, torch.ones_like(images)]), (edge,) * 4)  # seen or exists, b c h w
     for k in range(scales):
         side, cut = size * 2**k, []
-        for image, left, top in zip(padded, *squares(location, h, w, side), strict=True):
-            cut.append(image[:, top + edge : top + edge + side, left + edge : left + edge + side])
-        result.append(shrink(torch.stack(cut), 2**k))
+        for n, (left, top) in enumerate(zip(*squares(location, h, w, side), strict=True)):
+            cut.append(padded[:, n, :, top + edge : top + edge + side, left + edge : left + edge + side])
+        seen, share = torch.stack(cut, dim=1)
+        share = F.avg_pool2d(share, 2**k).clamp(min=0.25**k) if exist else 1
+        result.append(shrink(seen, 2**k) / share)
     return torch.cat(result, dim=1)
+
+
+@wrong("task_06_1")
+def retina__as_in_the_lesson(images, location, size, scales):
+    """This is the lesson's retina: zeros beyond the border count in its averages; yours leaves them out."""
+    return _retina(images, location, size, scales, exist=False)
+
+
+@wrong("task_06_1")
+def retina__nan_where_nothing_is(images, location, size, scales):
+    """A block with no pixel inside the image is divided by zero; it must be zero."""
+    seen = _retina(images, location, size, scales, exist=False)
+    return seen / _retina(torch.ones_like(images), location, size, scales, exist=False)
+
+
+@wrong("task_06_1")
+def retina__padded_too_little(images, location, size, scales):
+    """The padding is 2g on each side; the widest square is g · 2^(k − 1) wide, and leaves it where k is large."""
+    return _retina(images, location, size, scales, edge=2 * size)
 
 
 @wrong("task_06_1")
@@ -140,7 +169,11 @@ def retina__coarsest_first(images, location, size, scales):
 def retina__sides_grow_by_addition(images, location, size, scales):
     """The sides are g, 3g, 5g; each square must be twice as wide as the one before."""
     times = [2 * k + 1 for k in range(scales)]
-    patches = [_retina(images, location, size * n, 1, shrink=lambda cut, _, n=n: F.avg_pool2d(cut, n)) for n in times]
+
+    def patch(x, n):
+        return _retina(x, location, size * n, 1, shrink=lambda cut, _: F.avg_pool2d(cut, n), exist=False)
+
+    patches = [patch(images, n) / patch(torch.ones_like(images), n).clamp(min=1e-3) for n in times]
     return torch.cat(patches, dim=1)
 
 
@@ -152,7 +185,7 @@ def retina__one_place_for_all(images, location, size, scales):
 
 @wrong("task_06_1")
 def retina__clamped_into_the_image(images, location, size, scales):
-    """Squares are pushed back into the image; they must stay around their place, with zeros beyond the border."""
+    """Squares are pushed back into the image; they must stay around their place, whatever lies beyond the border."""
 
     def inside(location, h, w, side):
         left, top = _squares(location, h, w, side)
@@ -182,8 +215,8 @@ def test_place_is_the_clipped_draw(student, draw):
         [min(1.0, max(-1.0, m + std * e)) for m, e in zip(*row, strict=True)]
         for row in zip(mean.tolist(), noise.tolist(), strict=True)
     ]
-    assert_same(place.detach(), torch.tensor(expected, dtype=torch.float64))
-    assert not place.requires_grad
+    assert_same(tensor(place).detach(), torch.tensor(expected, dtype=torch.float64))
+    assert not gradient_or_zero(place.sum(), mean).any()
 
 
 @task("task_06_2", hint="The log-density of a Gaussian, summed over x and y, at the draw before clipping.")
@@ -191,15 +224,14 @@ def test_log_probability_of_the_unclipped_draw(student, draw):
     mean, noise, std = choices(draw)
     _, log_prob = student.draw_place(mean, noise, std)
     density = torch.exp(-noise.square().sum(1) / 2) / (2 * math.pi * std**2)
-    assert_same(log_prob.detach(), density.log())
+    assert_same(tensor(log_prob).detach(), density.log())
 
 
 @task("task_06_2", hint="∂ log π / ∂ mean = (l − mean) / std², for draws inside and outside the image.")
 def test_gradient_for_the_mean(student, draw):
     mean, noise, std = choices(draw)
     _, log_prob = student.draw_place(mean, noise, std)
-    (gradient,) = torch.autograd.grad(log_prob.sum(), mean)
-    assert_same(gradient, noise / std)
+    assert_same(gradient_or_zero(tensor(log_prob).sum(), mean), noise / std)
 
 
 def _log_density(place, mean, std):
@@ -265,37 +297,51 @@ def draw_place__not_clipped(mean, noise, std):
 # --- task 3: three losses ---
 
 
-def episode(draw):
-    """logits b k, labels b, log_prob b t, baseline b t; about half of the images right; b = t, the trap."""
-    b, k = draw.primes(2, high=13)
+def episode(draw, *, square=False):
+    """logits b k, labels b, log_prob b t, baseline b t; about half of the images right; with ``square`` b = t."""
+    b, k, t = draw.primes(3, high=13)
+    t = b if square else t
     logits = draw.normal(b, k)
     labels = torch.where(draw.uniform(b) < 0.5, logits.argmax(1), draw.integers(0, k, b))
     labels[0], labels[1] = logits[0].argmax(), (logits[1].argmax() + 1) % k
-    return logits.requires_grad_(), labels, draw.normal(b, b).requires_grad_(), draw.normal(b, b).requires_grad_()
+    return logits.requires_grad_(), labels, draw.normal(b, t).requires_grad_(), draw.normal(b, t).requires_grad_()
 
 
 def gradient_or_zero(loss, leaf):
-    if not loss.requires_grad:
+    """The gradient of what a student returned, or zeros where none reaches the leaf."""
+    if not tensor(loss).requires_grad:
         return torch.zeros_like(leaf)
     (gradient,) = torch.autograd.grad(loss, leaf, retain_graph=True, allow_unused=True)
     return torch.zeros_like(leaf) if gradient is None else gradient
 
 
-@task("task_06_3", hint="Compare with loops over images and glimpses: R is one number for each image.")
-def test_values_equal_the_loops(student, draw):
-    logits, labels, log_prob, baseline = episode(draw)
-    b = len(labels)
+def losses_by_loops(logits, labels, log_prob, baseline):
+    """Image by image and glimpse by glimpse: three numbers."""
+    b, t = log_prob.shape
     classification = squared = policy = 0.0
     for n in range(b):
         classification -= logits[n].log_softmax(0)[labels[n]].item() / b
         reward = float(logits[n].argmax() == labels[n])
-        for t in range(b):
-            advantage = reward - baseline[n, t].item()
-            squared += advantage**2 / b**2
-            policy -= log_prob[n, t].item() * advantage / b
-    actual = student.hybrid_loss(logits, labels, log_prob, baseline)
-    for loss, expected in zip(actual, (classification, squared, policy), strict=True):
-        assert_same(loss.detach(), torch.tensor(expected, dtype=torch.float64))
+        for k in range(t):
+            advantage = reward - baseline[n, k].item()
+            squared += advantage**2 / (b * t)
+            policy -= log_prob[n, k].item() * advantage / b
+    return classification, squared, policy
+
+
+def compare_losses(student, data):
+    for loss, expected in zip(student.hybrid_loss(*data), losses_by_loops(*data), strict=True):
+        assert_number(tensor(loss).detach(), expected)
+
+
+@task("task_06_3", hint="Compare with loops over images and glimpses: R is one number for each image.")
+def test_values_equal_the_loops(student, draw):
+    compare_losses(student, episode(draw))
+
+
+@task("task_06_3", hint="As many glimpses as images: a reward spread over the wrong axis then runs without an error.")
+def test_values_equal_the_loops_where_b_is_t(student, draw):
+    compare_losses(student, episode(draw, square=True))
 
 
 @task(
@@ -369,6 +415,13 @@ def hybrid_loss__averaged_over_glimpses(logits, labels, log_prob, baseline):
 
 
 @wrong("task_06_3")
+def hybrid_loss__summed_over_the_images(logits, labels, log_prob, baseline):
+    """Images and glimpses are exchanged: the policy's loss is summed over the images, averaged over the glimpses."""
+    a = _advantage(logits, labels, baseline)
+    return _losses(logits, labels, a, -(log_prob * a.detach()).sum(0).mean())
+
+
+@wrong("task_06_3")
 def hybrid_loss__reward_along_the_wrong_axis(logits, labels, log_prob, baseline):
     """R has one number for each image and needs a second axis; here it was spread over the glimpses."""
     a = (logits.argmax(1) == labels).to(logits.dtype) - baseline
@@ -411,13 +464,13 @@ def numbers(draw):
 @task("task_06_4", hint="Only even powers of ε survive; the mean does not contain the baseline.")
 def test_mean(student, draw):
     for d, std, b in [numbers(draw) for _ in range(6)]:
-        assert math.isclose(float(student.gradient_mean(d, std, b)), moments(d, std, b)[0], rel_tol=1e-9)
+        assert_number(student.gradient_mean(d, std, b), moments(d, std, b)[0])
 
 
 @task("task_06_4", hint="E[ĝ²] − E[ĝ]², with E[ε²] = 1, E[ε⁴] = 3, E[ε⁶] = 15.")
 def test_variance(student, draw):
     for d, std, b in [numbers(draw) for _ in range(6)]:
-        assert math.isclose(float(student.gradient_variance(d, std, b)), moments(d, std, b)[1], rel_tol=1e-9)
+        assert_number(student.gradient_variance(d, std, b), moments(d, std, b)[1])
 
 
 @task("task_06_4", hint="The variance is a parabola in b; where is its lowest point?")
@@ -425,7 +478,7 @@ def test_best_baseline(student, draw):
     for d, std, _ in [numbers(draw) for _ in range(6)]:
         left, middle, right = (moments(d, std, b)[1] for b in (-1.0, 0.0, 1.0))
         lowest = (left - right) / (2 * (left - 2 * middle + right))
-        assert math.isclose(float(student.best_baseline(d, std)), lowest, rel_tol=1e-6)
+        assert math.isclose(number(student.best_baseline(d, std)), lowest, rel_tol=1e-6)
 
 
 @wrong("task_06_4")
@@ -580,7 +633,7 @@ def agents(student, draw):
 def test_the_values_stay(student, draw):
     yours, right, data = agents(student, draw)
     for mine, expected in zip(yours(*data), right(*data), strict=True):
-        assert_same(mine.detach(), expected.detach())
+        assert_same(tensor(mine).detach(), expected.detach())
 
 
 def same_gradients(student, draw, which, *parts):
