@@ -37,8 +37,8 @@ def survives(file: str, right: str, wrong: str) -> bool:
     pid = os.fork()
     if pid == 0:
         mutate(file, right, wrong)
-        room, name = file.split("/")
-        os._exit(run_quietly(f"{ROOT}/tests/{room}/test_{name}.py"))
+        source = Path(file)
+        os._exit(run_quietly(f"{ROOT}/tests/{source.parent}/test_{source.name}.py"))
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return status != KILLED
 

@@ -40,7 +40,7 @@ BARS: dict[str, tuple[dict, float, float, float, float]] = {
     "GatedChannelTransform": ({}, 0.69, 0.0, 4.49, 0.0),
     "StyleRecalibration": ({}, 2.50, 0.0, 6.87, 0.0),
     "FrequencyChannel": ({}, 4.00, 0.0, 2.51, 0.0),
-    "SecondOrderPooling": ({"reduced": 64}, 5.60, 3.1, 10.1, 4.7),
+    "SecondOrderPooling": ({"hidden": 64}, 5.60, 3.1, 10.1, 4.7),
     "ContextEncoding": ({}, 3.82, 2.0, 10.8, 4.6),
     "GatherExcite": ({"extent": 8}, 1.70, 1.0, 5.77, 3.1),
     "CBAM": ({}, 3.50, 1.1, 7.20, 3.2),

@@ -5,7 +5,7 @@ The contract test, the tables of the README, ``course list`` and lesson 19 read 
 
 from collections.abc import Callable
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -96,9 +96,10 @@ class Mechanism(NamedTuple):
     paper: str  # first author, year, arXiv id
     lesson: int
     map: Map | tuple[Map, ...]  # a tuple where attention(x) returns several maps
-    map_shape: str  # in axis letters, as in the docstring
-    parameters: Callable[[nn.Module], int]  # the number of parameters by the paper's formula
+    map_shape: str  # in axis letters, as in the docstring; ", " between several maps
+    parameters: Callable[[Any], int]  # the number of parameters by the paper's formula
     arguments: Callable[[int, int, int], tuple] = lambda c, h, w: (c,)
+    named: Callable[[int, int, int], dict] = lambda c, h, w: {}
     small: dict = {}  # noqa: RUF012  (rows are constants)
     size: tuple[int, int, int] = (12, 5, 7)  # c h w of the tests
     inputs: Callable[[int, int, int, int], tuple] = lambda b, c, h, w: ((b, c, h, w),)
@@ -121,7 +122,7 @@ class Mechanism(NamedTuple):
         return QUESTIONS[self.room]
 
     def build(self, c: int, h: int, w: int, **arguments) -> nn.Module:
-        return self.module(*self.arguments(c, h, w), **arguments)
+        return self.module(*self.arguments(c, h, w), **self.named(c, h, w), **arguments)
 
 
 CATALOG = (
@@ -133,7 +134,7 @@ CATALOG = (
         lesson=1,
         map=Distribution(-1),
         map_shape="b s n n",
-        parameters=lambda m: 4 * m.channels**2 + 4 * m.channels,
+        parameters=lambda m: 4 * m.embed_dim**2 + 4 * m.embed_dim,
         arguments=lambda c, h, w: (c, 4),
         inputs=lambda b, c, h, w: ((b, h * w, c),),
         output=lambda b, c, h, w: (b, h * w, c),
@@ -195,7 +196,7 @@ CATALOG = (
         map=Gate(0, 1),
         map_shape="b c 1 1",
         parameters=lambda m: (c := m.channels) * (d := m.norm.num_features) + 9 * d + 4 * d * d + 4 * d * c + c,
-        small={"reduced": 5},
+        small={"hidden": 5},
         no_gradient={"reduce.0.bias": "the batch norm after it takes the mean away again"},
     ),
     Mechanism(
@@ -314,7 +315,7 @@ CATALOG = (
         map=Free("the square to zoom into: x, y, half side, the image from −1 to 1"),
         map_shape="b 3",
         parameters=lambda m: m.channels * m.pool**2 * (n := m.propose[0].out_features) + n + 3 * n + 3,
-        small={"size": (3, 4), "pool": 2, "hidden_dim": 8},
+        small={"size": (3, 4), "pool": 2, "hidden": 8},
         inputs=lambda b, c, h, w: ((b, c, h, w), (b, 3, 2 * h, 2 * w)),
         output=lambda b, c, h, w: (b, 3, 3, 4),
     ),
@@ -345,13 +346,14 @@ CATALOG = (
         paper="Dosovitskiy 2021, arXiv 2010.11929",
         lesson=14,
         map=Distribution(3),
-        map_shape="list of b s n n",
+        map_shape="b s n n",
         parameters=lambda m: (
             (d := m.class_token.shape[2]) * (m.patches.channels * m.patches.patch_size**2 + m.positions.shape[1] + 4)
             + len(m.blocks) * (12 * d * d + 13 * d)
             + (d + 1) * m.head.out_features
         ),
-        arguments=lambda c, h, w: ((h, w), 4, c),
+        arguments=lambda c, h, w: ((h, w),),
+        named=lambda c, h, w: {"patch_size": 4, "channels": c},
         small={"embed_dim": 10, "depth": 2, "num_heads": 2, "num_classes": 7},
         size=(5, 8, 12),
         output=lambda b, c, h, w: (b, 7),
@@ -424,7 +426,7 @@ CATALOG = (
         paper="Huang 2019, arXiv 1811.11721",
         lesson=11,
         map=Distribution(3),
-        map_shape="b h w (h+w−1)",
+        map_shape="b h w h+w-1",
         parameters=lambda m: (c := m.channels) * (c + 2 * (d := c // 8)) + c + 2 * d + 1,
         size=(19, 5, 7),
         no_gradient=dict.fromkeys(
@@ -453,7 +455,7 @@ CATALOG = (
         paper="Chen 2018, arXiv 1810.11579",
         lesson=11,
         map=(Distribution(2), Distribution(1)),
-        map_shape="gather b m n, distribute b m n",
+        map_shape="b m n, b m n",
         parameters=lambda m: (
             2 * (c := m.channels) * ((d := m.feature.out_features) + (s := m.gather.out_channels)) + c + d + 2 * s
         ),
@@ -497,7 +499,7 @@ CATALOG = (
         paper="Li 2020, arXiv 2003.10211",
         lesson=12,
         map=Free("normalised similarity of two pixels, in [0, 1], of largest eigenvalue 1"),
-        map_shape="per level b n n",
+        map_shape="b n n",
         parameters=lambda m: (
             len(m.levels) * (2 * (c := m.channels) * (f := m.levels[0].embed.out_channels) + 2 * f + c * c)
         ),

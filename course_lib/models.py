@@ -91,7 +91,13 @@ def small_vit(
     58234
     """
     return VisionTransformer(
-        image_size, patch_size, channels, embed_dim=width, depth=depth, num_heads=4, num_classes=classes
+        image_size,
+        patch_size=patch_size,
+        channels=channels,
+        embed_dim=width,
+        depth=depth,
+        num_heads=4,
+        num_classes=classes,
     )
 
 

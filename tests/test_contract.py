@@ -54,6 +54,22 @@ def test_the_map_is_of_its_kind(row):
             assert_same(total, torch.ones_like(total))
 
 
+def test_the_map_has_the_shape_that_the_row_says(row):
+    module, inputs = built(row)
+    known = {"b": BATCH} | dict(zip("chw", row.size, strict=True))
+    shapes = row.map_shape.split(", ")
+    maps = [attention for attention, _ in pairs(module.attention(*inputs), row.map)]
+    for attention, shape in zip(maps, shapes * (len(maps) // len(shapes)), strict=True):
+        lengths = dict(known)  # a letter means one length within a map
+        axes = shape.split()
+        assert attention.ndim == len(axes)
+        for axis, length in zip(axes, attention.shape, strict=True):
+            wanted = (
+                eval(axis, {}, known) if set(axis) <= set("chw+-0123456789") else lengths.setdefault(axis, length)
+            )
+            assert length == wanted, f"axis {axis} of {shape}"
+
+
 def test_every_parameter_gets_a_finite_gradient_at_the_start(row):
     torch.manual_seed(0)
     module = row.build(*row.size, **row.small).double()

@@ -89,7 +89,7 @@ def test_every_module_has_its_place(site):
     shown = {name for page in site.glob("*.html") for name in re.findall(r'id="module-([\w.]+)"', page.read_text())}
     files = {".".join(file.with_suffix("").relative_to(ROOT).parts) for file in ROOT.glob("course_lib/*/*.py")}
     wanted = {name for name in files if not re.search(r"\.(authoring|grading|__init__|__main__)\b", name)}
-    tools = ("catalog", "recording", "training", "models", "plotting", "interactive", "exercises")
+    tools = ("catalog", "published", "recording", "training", "models", "plotting", "interactive", "exercises")
     assert (wanted | {f"course_lib.{tool}" for tool in tools}) - shown == set()
 
 

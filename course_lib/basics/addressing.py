@@ -91,7 +91,7 @@ class AdditiveScore(nn.Module):
         return self.score(pairs.tanh()).squeeze(-1)  # … n m 1 -> … n m
 
 
-def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
+def masked_softmax(scores: Tensor, attn_mask: Tensor | None = None) -> Tensor:
     """Weights over the keys that may be seen: ≥ 0, summing to 1 over the last axis.
 
         α_ij = exp(s_ij) / Σ_k exp(s_ik),  over the keys j and k that query i may attend to
@@ -100,26 +100,27 @@ def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
 
     Args:
         scores: any real numbers.
-        mask: True = may attend, as in ``scaled_dot_product_attention`` (``nn.MultiheadAttention`` means the
+        attn_mask: True = may attend, as in ``scaled_dot_product_attention`` (``nn.MultiheadAttention`` means the
             opposite). Broadcasts to the shape of the scores.
 
     Shape:
         scores: … n m -> … n m.
     """
-    if mask is None:
+    if attn_mask is None:
         return scores.softmax(dim=-1)
-    if mask.dtype != torch.bool:
-        raise ValueError(f"mask has dtype {mask.dtype}; give booleans, True = may attend (mask.bool())")
+    if attn_mask.dtype != torch.bool:
+        raise ValueError(f"attn_mask has dtype {attn_mask.dtype}; give booleans, True = may attend (mask.bool())")
     lowest = torch.finfo(scores.dtype).min  # −inf would make a NaN of a fully masked row, which debuggers report
-    return scores.masked_fill(~mask, lowest).softmax(dim=-1).masked_fill(~mask, 0.0)
+    return scores.masked_fill(~attn_mask, lowest).softmax(dim=-1).masked_fill(~attn_mask, 0.0)
 
 
 def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
+    *,
     score: Callable[[Tensor, Tensor], Tensor] = scaled_dot_score,
-    mask: Tensor | None = None,
+    attn_mask: Tensor | None = None,
 ) -> Tensor:
     """Compare the query with every key, and return the values mixed by how well their keys fit.
 
@@ -128,7 +129,7 @@ def attend(
     Args:
         query, key, value: what is sought, what it is compared with, what is returned.
         score: any function of query and key that gives … n m scores.
-        mask: True = may attend; broadcasts to … n m.
+        attn_mask: True = may attend; broadcasts to … n m.
 
     Shape:
         query: … n d, key: … m d, value: … m v -> … n v.
@@ -142,4 +143,4 @@ def attend(
     """
     if key.shape[-2] != value.shape[-2]:
         raise ValueError(f"{key.shape[-2]} keys and {value.shape[-2]} values; every key needs its value")
-    return masked_softmax(score(query, key), mask) @ value
+    return masked_softmax(score(query, key), attn_mask) @ value

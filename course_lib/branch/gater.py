@@ -51,7 +51,7 @@ class Gater(nn.Module):
         channels: number of channels c of the image.
         filters: number of gated filters (the paper's c).
         feature_dim: length of f (the paper's h).
-        bottleneck: units between FC₁ and FC₂ (the paper's b).
+        hidden: units between FC₁ and FC₂ (the paper's b).
 
     Shape:
         image: b c h w and features: b filters h' w' -> b filters h' w'; ``attention(image)``: b filters, 0 or 1
@@ -67,7 +67,7 @@ class Gater(nn.Module):
     torch.Size([2, 8, 5, 5])
     """
 
-    def __init__(self, channels: int, filters: int, *, feature_dim: int = 32, bottleneck: int = 16):
+    def __init__(self, channels: int, filters: int, *, feature_dim: int = 32, hidden: int = 16):
         super().__init__()
         self.channels, self.filters = channels, filters
         layers = []
@@ -76,10 +76,10 @@ class Gater(nn.Module):
             layers += [conv, nn.BatchNorm2d(feature_dim), nn.ReLU()]
         self.extract = nn.Sequential(*layers)
         self.decide = nn.Sequential(
-            nn.Linear(feature_dim, bottleneck, bias=False),
-            nn.BatchNorm1d(bottleneck),
+            nn.Linear(feature_dim, hidden, bias=False),
+            nn.BatchNorm1d(hidden),
             nn.ReLU(),
-            nn.Linear(bottleneck, filters, bias=False),
+            nn.Linear(hidden, filters, bias=False),
         )
 
     def logits(self, image: Tensor) -> Tensor:

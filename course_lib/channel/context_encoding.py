@@ -48,7 +48,7 @@ class ContextEncoding(nn.Module):
     True
     """
 
-    def __init__(self, channels: int, codewords: int = 32, *, pool: str = "mean", fusion: str = "residual"):
+    def __init__(self, channels: int, *, codewords: int = 32, pool: str = "mean", fusion: str = "residual"):
         super().__init__()
         if codewords < 1:
             raise ValueError(f"codewords={codewords} leaves nothing to compare with; use codewords >= 1")

@@ -57,7 +57,7 @@ class EfficientChannel(nn.Module):
     [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
     """
 
-    def __init__(self, channels: int, kernel_size: int | None = None, *, padding_mode: str = "zeros"):
+    def __init__(self, channels: int, *, kernel_size: int | None = None, padding_mode: str = "zeros"):
         super().__init__()
         k = adaptive_kernel_size(channels) if kernel_size is None else kernel_size
         if padding_mode not in ("zeros", "circular"):
@@ -78,20 +78,3 @@ class EfficientChannel(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.attention(x)
-
-
-def load_published(state_dict: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
-    """The filter of one published block: ``block.load_state_dict(load_published(file, prefix))``.
-
-    The table has one row: the authors' ``layer1.0.eca.conv.weight``, timm's ``layer1.0.se.conv.weight`` (also for its
-    circular variant) and our ``conv.weight`` are all 1 × 1 × k, and k is the ``kernel_size`` to build the block with.
-    ``prefix`` picks one block out of the file of a whole network: ``"layer1.0.eca."``. Anything else is refused,
-    above all the bias that some ports have and ECA has not.
-    """
-    block = {key.removeprefix(prefix): tensor for key, tensor in state_dict.items() if key.startswith(prefix)}
-    if set(block) != {"conv.weight"}:
-        raise ValueError(
-            f"prefix={prefix!r} finds {sorted(block)[:4]} where an ECA block has 'conv.weight' alone; "
-            "give the prefix of one block, such as 'layer1.0.eca.'"
-        )
-    return block

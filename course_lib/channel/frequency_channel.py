@@ -89,8 +89,8 @@ class FrequencyChannel(nn.Module):
         channels: int,
         height: int,
         width: int,
-        reduction: int = 16,
         *,
+        reduction: int = 16,
         frequencies: tuple[tuple[int, int], ...] = TOP_16,
     ):
         super().__init__()

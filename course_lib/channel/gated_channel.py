@@ -53,7 +53,7 @@ class GatedChannelTransform(nn.Module):
     True
     """
 
-    def __init__(self, channels: int, norm: str = "l2", *, epsilon: float = 1e-5, epsilon_in: str = "mean"):
+    def __init__(self, channels: int, *, norm: str = "l2", epsilon: float = 1e-5, epsilon_in: str = "mean"):
         super().__init__()
         if channels < 1:
             raise ValueError(f"channels={channels} leaves nothing to gate; use channels >= 1")

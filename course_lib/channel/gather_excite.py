@@ -54,9 +54,9 @@ class GatherExcite(nn.Module):
     def __init__(
         self,
         channels: int,
+        *,
         extent: int = 0,
         kind: str = "minus",
-        *,
         size: tuple[int, int] | None = None,
         reduction: int = 16,
     ):

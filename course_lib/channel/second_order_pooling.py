@@ -25,7 +25,7 @@ class SecondOrderPooling(nn.Module):
 
     Args:
         channels: number of channels c.
-        reduced: number of channels d of the covariance.
+        hidden: number of channels d of the covariance.
         negative_slope: of the leaky ReLU between RC and W.
 
     Shape:
@@ -39,19 +39,19 @@ class SecondOrderPooling(nn.Module):
         ValueError: if no reduced channel would be left, or the input does not fit.
 
     >>> import torch
-    >>> SecondOrderPooling(6, reduced=3).covariance(torch.rand(2, 6, 4, 5)).shape
+    >>> SecondOrderPooling(6, hidden=3).covariance(torch.rand(2, 6, 4, 5)).shape
     torch.Size([2, 3, 3])
     """
 
-    def __init__(self, channels: int, reduced: int = 128, *, negative_slope: float = 1.0):
+    def __init__(self, channels: int, *, hidden: int = 128, negative_slope: float = 1.0):
         super().__init__()
-        if reduced < 1:
-            raise ValueError(f"reduced={reduced} leaves no channel for the covariance; use reduced >= 1")
+        if hidden < 1:
+            raise ValueError(f"hidden={hidden} leaves no channel for the covariance; use hidden >= 1")
         self.channels, self.negative_slope = channels, negative_slope
-        self.reduce = nn.Sequential(nn.Conv2d(channels, reduced, 1), nn.BatchNorm2d(reduced), nn.ReLU())
-        self.norm = nn.BatchNorm1d(reduced)
-        self.rows = nn.Conv1d(reduced, 4 * reduced, kernel_size=reduced, groups=reduced)
-        self.excite = nn.Conv1d(4 * reduced, channels, 1)
+        self.reduce = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.BatchNorm2d(hidden), nn.ReLU())
+        self.norm = nn.BatchNorm1d(hidden)
+        self.rows = nn.Conv1d(hidden, 4 * hidden, kernel_size=hidden, groups=hidden)
+        self.excite = nn.Conv1d(4 * hidden, channels, 1)
         for layer in (self.reduce[0], self.rows, self.excite):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 

@@ -54,37 +54,3 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.attention(x)
-
-
-# names of published layers (without "weight" and "bias"), and ours
-PUBLISHED_NAMES = {
-    "fc1": "squeeze",  # timm, torchvision and ports of the authors' models: 1 × 1 convolutions with biases
-    "fc2": "excite",
-    "fc.0": "squeeze",  # the most copied PyTorch module: linear layers without biases
-    "fc.2": "excite",
-    "down": "squeeze",  # the authors' Caffe layers, conv2_1_1x1_down: 1 × 1 convolutions with biases
-    "up": "excite",
-}
-
-
-def load_published(state_dict: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
-    """The weights of one published block in our names: ``block.load_state_dict(load_published(file, prefix))``.
-
-    ``PUBLISHED_NAMES`` is the table of keys. ``prefix`` picks one block out of the file of a whole network:
-    ``"layer1.0.se."``, or ``"conv2_1_1x1_"`` with only the layers ``down`` and ``up``.
-
-    Build the block with ``reduction`` = channels // hidden units of the file (timm rounds these to a multiple of 8)
-    and with ``bias=True`` where the file has biases. Other keys are refused: EfficientNet's ``conv_reduce`` and
-    ``conv_expand``, for example, belong to another function, with SiLU between the layers.
-    """
-    ours = {}
-    for key, tensor in state_dict.items():
-        if not key.startswith(prefix):
-            continue
-        layer, _, kind = key.removeprefix(prefix).rpartition(".")
-        if layer not in PUBLISHED_NAMES or kind not in ("weight", "bias"):
-            raise ValueError(f"key {key!r} is no part of an SE block; give the prefix before {list(PUBLISHED_NAMES)}")
-        ours[f"{PUBLISHED_NAMES[layer]}.{kind}"] = tensor.flatten(1) if kind == "weight" else tensor
-    if not ours:
-        raise ValueError(f"no key starts with prefix={prefix!r}; the keys are {list(state_dict)[:3]} ...")
-    return ours

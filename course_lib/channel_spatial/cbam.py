@@ -20,7 +20,7 @@ class CBAM(nn.Module):
     serves both statistics, and their logits are added before the sigmoid. The gate on x is M_c · M_s, a rank-one
     table of channels × positions. The released code adds biases to the MLP and a BatchNorm after ``f``, which the
     paper's formulas do not have: ``released=False`` leaves them out. The paper writes [mean; max]; the order here
-    is that of the released weights, max first (``load_published`` knows who stores it the other way round).
+    is that of the released weights, max first (``course_lib.published`` knows who stores it the other way round).
 
     Args:
         channels: number of channels c.
@@ -79,42 +79,3 @@ class CBAM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x * self.channel(x)
         return x * self.spatial(x)
-
-
-PUBLISHED = {  # our key: (key of the released code, key of timm)
-    "squeeze.weight": ("ChannelGate.mlp.1.weight", "channel.fc1.weight"),
-    "squeeze.bias": ("ChannelGate.mlp.1.bias", "channel.fc1.bias"),
-    "excite.weight": ("ChannelGate.mlp.3.weight", "channel.fc2.weight"),
-    "excite.bias": ("ChannelGate.mlp.3.bias", "channel.fc2.bias"),
-    "locate.weight": ("SpatialGate.spatial.conv.weight", "spatial.conv.conv.weight"),
-    "norm.weight": ("SpatialGate.spatial.bn.weight", "spatial.conv.bn.weight"),
-    "norm.bias": ("SpatialGate.spatial.bn.bias", "spatial.conv.bn.bias"),
-    "norm.running_mean": ("SpatialGate.spatial.bn.running_mean", "spatial.conv.bn.running_mean"),
-    "norm.running_var": ("SpatialGate.spatial.bn.running_var", "spatial.conv.bn.running_var"),
-}
-
-
-def load_published(state_dict: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
-    """The weights of one published block in our names: ``block.load_state_dict(load_published(file, prefix))``.
-
-    ``PUBLISHED`` is the table of keys. The released code stores max before mean in the two input channels of its
-    7×7 convolution, timm mean before max, so timm's are swapped here; timm stores the MLP as 1×1 convolutions and
-    by default without biases, which become zero.
-
-    Raises:
-        ValueError: if no CBAM is stored under ``prefix``.
-    """
-    first = PUBLISHED["squeeze.weight"]
-    source = next((i for i, name in enumerate(first) if prefix + name in state_dict), None)
-    if source is None:
-        found = sorted(key.removesuffix(name) for key in state_dict for name in first if key.endswith(name))
-        raise ValueError(f"no CBAM under prefix={prefix!r}; the prefixes that hold one are {found}")
-    stored = {ours: prefix + names[source] for ours, names in PUBLISHED.items()}
-    ours = {name: state_dict[theirs] for name, theirs in stored.items() if theirs in state_dict}
-    if source == 1:
-        ours["locate.weight"] = ours["locate.weight"].flip(1)  # mean, max -> max, mean
-        for layer in ("squeeze", "excite"):
-            weight = ours[f"{layer}.weight"].flatten(1)  # o i 1 1 -> o i
-            ours[f"{layer}.weight"] = weight
-            ours.setdefault(f"{layer}.bias", weight.new_zeros(len(weight)))
-    return ours

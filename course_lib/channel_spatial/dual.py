@@ -145,29 +145,3 @@ class DualAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.position(x) + self.channel(x)
-
-
-PUBLISHED = {  # our key: key of the released code
-    "query.weight": "query_conv.weight",
-    "query.bias": "query_conv.bias",
-    "key.weight": "key_conv.weight",
-    "key.bias": "key_conv.bias",
-    "value.weight": "value_conv.weight",
-    "value.bias": "value_conv.bias",
-    "gamma": "gamma",
-}
-
-
-def load_published(state_dict: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
-    """Released weights in the names of `PositionAttention`: ``block.load_state_dict(load_published(file, prefix))``.
-
-    ``PUBLISHED`` is the table of keys; in the released models the prefix is "head.sa.".
-
-    Raises:
-        ValueError: if no position attention is stored under ``prefix``.
-    """
-    first = PUBLISHED["query.weight"]
-    if prefix + first not in state_dict:
-        found = sorted(key.removesuffix(first) for key in state_dict if key.endswith(first))
-        raise ValueError(f"no position attention under prefix={prefix!r}; the prefixes that hold one are {found}")
-    return {ours: state_dict[prefix + theirs] for ours, theirs in PUBLISHED.items()}

@@ -57,7 +57,7 @@ class BilinearAttention(nn.Module):
         self.read_q = nn.ModuleList(nn.Linear(q_dim, hidden) for _ in range(glimpses))
         self.project = nn.ModuleList(nn.Linear(hidden, q_dim) for _ in range(glimpses))
 
-    def attention(self, v: Tensor, q: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+    def attention(self, v: Tensor, q: Tensor, *, attn_mask: Tensor | None = None) -> Tensor:
         check_tokens(v, self.v_dim)
         check_tokens(q, self.q_dim)
         if len(v) != len(q):
@@ -70,8 +70,8 @@ class BilinearAttention(nn.Module):
             logits = logits.masked_fill(~attn_mask[:, None, :, None], -math.inf)
         return logits.flatten(2).softmax(dim=2).view(logits.shape)  # one softmax over v and q
 
-    def forward(self, v: Tensor, q: Tensor, attn_mask: Tensor | None = None) -> Tensor:
-        for g, pairs in enumerate(self.attention(v, q, attn_mask).unbind(1)):  # b v q
+    def forward(self, v: Tensor, q: Tensor, *, attn_mask: Tensor | None = None) -> Tensor:
+        for g, pairs in enumerate(self.attention(v, q, attn_mask=attn_mask).unbind(1)):  # b v q
             regions, words = self.read_v[g](v).relu(), self.read_q[g](q).relu()  # b v k, b q k
             f = (regions * (pairs @ words)).sum(dim=1)  # b v q, b q k -> b v k -> b k
             q = q + self.project[g](f)[:, None]  # b 1 q_dim, the same for every word

@@ -93,7 +93,7 @@ class GlimpseNetwork(nn.Module):
         channels: channels of the image.
         size, scales: of the retina.
         combine: "sum" (RAM) or "product" (DRAM).
-        hidden_dim: units of each path in RAM, channels of the convolutions in DRAM.
+        hidden: units of each path in RAM, channels of the convolutions in DRAM.
         output_dim: length of g.
 
     Shape: images: b c h w, location: b 2 -> b output_dim.
@@ -105,10 +105,10 @@ class GlimpseNetwork(nn.Module):
         self,
         channels: int,
         size: int,
-        scales: int = 1,
         *,
+        scales: int = 1,
         combine: str = "sum",
-        hidden_dim: int = 128,
+        hidden: int = 128,
         output_dim: int = 256,
     ):
         super().__init__()
@@ -118,11 +118,11 @@ class GlimpseNetwork(nn.Module):
         if combine == "sum":
             pixels = scales * channels * size**2
             self.image = nn.Sequential(
-                nn.Flatten(), nn.Linear(pixels, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, output_dim)
+                nn.Flatten(), nn.Linear(pixels, hidden), nn.ReLU(), nn.Linear(hidden, output_dim)
             )
-            self.location = nn.Sequential(nn.Linear(2, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, output_dim))
+            self.location = nn.Sequential(nn.Linear(2, hidden), nn.ReLU(), nn.Linear(hidden, output_dim))
         else:
-            self.image = convolutions(scales * channels, size, hidden_dim, output_dim)
+            self.image = convolutions(scales * channels, size, hidden, output_dim)
             self.location = nn.Sequential(nn.Linear(2, output_dim), nn.ReLU())
 
     def forward(self, images: Tensor, location: Tensor) -> Tensor:
@@ -299,7 +299,7 @@ class RecurrentAttention(nn.Module):
         self.first = first or ("chosen" if core == "dram" else "centre")
         combine = "product" if core == "dram" else "sum"
         self.glimpse = GlimpseNetwork(
-            channels, size, scales, combine=combine, hidden_dim=glimpse_dim, output_dim=hidden_dim
+            channels, size, scales=scales, combine=combine, hidden=glimpse_dim, output_dim=hidden_dim
         )
         if core == "dram":
             self.core = TwoLayerCore(channels, size, hidden_dim, hidden_dim, glimpse_dim)

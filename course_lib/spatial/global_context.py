@@ -129,33 +129,3 @@ def bottleneck(channels: int, hidden: int) -> nn.Sequential:
     nn.init.zeros_(layers[3].weight)
     nn.init.zeros_(layers[3].bias)
     return layers
-
-
-# names of the released layers (without "weight" and "bias"), and ours; mmcv's ContextBlock has the same
-PUBLISHED_NAMES = {
-    "conv_mask": "key",  # 1 c 1 1
-    **{f"channel_add_conv.{i}": f"add.{i}" for i in (0, 1, 3)},  # c/r c 1 1, the norm's c/r 1 1, c c/r 1 1
-    **{f"channel_mul_conv.{i}": f"scale.{i}" for i in (0, 1, 3)},  # the same shapes
-}
-
-
-def load_published(state_dict: dict[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
-    """The weights of one released block in our names: ``block.load_state_dict(load_published(file, prefix))``.
-
-    ``PUBLISHED_NAMES`` is the table of keys. ``prefix`` picks one block out of the file of a whole network:
-    ``"layer2.0.context_block."``. Build the block with ``reduction`` = channels // hidden units of the file, and with
-    ``fusion="scale"`` or ``"scale_add"`` where the file has a ``channel_mul_conv``.
-
-    Raises:
-        ValueError: if a key under the prefix is no part of a block, or no key starts with it.
-    """
-    ours = {}
-    for key in (key for key in state_dict if key.startswith(prefix)):
-        layer, _, kind = key.removeprefix(prefix).rpartition(".")
-        if layer not in PUBLISHED_NAMES or kind not in ("weight", "bias"):
-            raise ValueError(f"key {key!r} is no part of a context block; give the prefix before 'conv_mask'")
-        tensor = state_dict[key]
-        ours[f"{PUBLISHED_NAMES[layer]}.{kind}"] = tensor.flatten(1) if tensor.ndim == 4 else tensor.flatten()
-    if not ours:
-        raise ValueError(f"no key starts with prefix={prefix!r}; the keys are {list(state_dict)[:3]} ...")
-    return ours

@@ -121,8 +121,8 @@ class SpatialTransformer(nn.Module):
     def __init__(
         self,
         localisation: nn.Sequential,
-        size: tuple[int, int] | None = None,
         *,
+        size: tuple[int, int] | None = None,
         align_corners: bool = False,
         padding_mode: str = "zeros",
     ):

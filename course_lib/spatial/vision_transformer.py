@@ -7,15 +7,14 @@ Lesson: notebooks/14_vision_transformer.ipynb
 """
 
 import math
-import re
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from course_lib.checks import check_features
+from course_lib.checks import check_features, check_tokens
 
-# The published sizes: VisionTransformer(224, 16, **SIZES["B"]) is ViT-B/16.
+# The published sizes: VisionTransformer(224, **SIZES["B"]) is ViT-B/16.
 # Ti and S are not the paper's; they come from DeiT, arXiv 2012.12877.
 SIZES = {
     "Ti": {"embed_dim": 192, "depth": 12, "num_heads": 3},
@@ -70,11 +69,6 @@ class PatchEmbedding(nn.Module):
             )
         patches = self.projection(x)  # b c h w -> b d h/P w/P
         return patches.flatten(2).transpose(1, 2)  # b d h/P w/P -> b n d
-
-
-def check_tokens(x: Tensor, embed_dim: int) -> None:
-    if x.ndim != 3 or x.shape[2] != embed_dim:
-        raise ValueError(f"input has shape {tuple(x.shape)}; give tokens b n d with d={embed_dim}")
 
 
 class EncoderBlock(nn.Module):
@@ -183,7 +177,7 @@ class VisionTransformer(nn.Module):
         ValueError: if the patches do not tile the image, the heads do not divide d, or the input does not fit.
 
     >>> import torch
-    >>> vit = VisionTransformer((8, 12), 4, embed_dim=12, depth=2, num_heads=3, num_classes=5)
+    >>> vit = VisionTransformer((8, 12), patch_size=4, embed_dim=12, depth=2, num_heads=3, num_classes=5)
     >>> vit(torch.zeros(2, 3, 8, 12)).shape
     torch.Size([2, 5])
     >>> [maps.shape for maps in vit.attention(torch.zeros(2, 3, 8, 12))]
@@ -193,9 +187,9 @@ class VisionTransformer(nn.Module):
     def __init__(
         self,
         image_size: int | tuple[int, int],
+        *,
         patch_size: int = 16,
         channels: int = 3,
-        *,
         embed_dim: int = 768,
         depth: int = 12,
         num_heads: int = 12,
@@ -321,114 +315,3 @@ def interpolate_positions(
     image = patches.transpose(1, 2).unflatten(2, (height, width))  # 1 n d -> 1 d h w
     image = F.interpolate(image, size=new_grid, **options[method])
     return torch.cat([class_row, image.flatten(2).transpose(1, 2)], dim=1)  # 1 d h w -> 1 1+n d
-
-
-# What each part is called elsewhere; {} is the number of the block. timm stacks query, key and value in one layer ...
-TIMM = {
-    "cls_token": "class_token",
-    "pos_embed": "positions",
-    "patch_embed.proj": "patches.projection",
-    "blocks.{}.norm1": "blocks.{}.attention_norm",
-    "blocks.{}.attn.qkv": "blocks.{}.query key value",
-    "blocks.{}.attn.proj": "blocks.{}.project",
-    "blocks.{}.norm2": "blocks.{}.mlp_norm",
-    "blocks.{}.mlp.fc1": "blocks.{}.expand",
-    "blocks.{}.mlp.fc2": "blocks.{}.contract",
-    "norm": "norm",
-    "pre_logits.fc": "pre_logits.0",
-    "head": "head",
-}
-# ... and so does torchvision, whose older files say linear_1 and linear_2.
-TORCHVISION = {
-    "class_token": "class_token",
-    "encoder.pos_embedding": "positions",
-    "conv_proj": "patches.projection",
-    "encoder.layers.encoder_layer_{}.ln_1": "blocks.{}.attention_norm",
-    "encoder.layers.encoder_layer_{}.self_attention.in_proj": "blocks.{}.query key value",
-    "encoder.layers.encoder_layer_{}.self_attention.out_proj": "blocks.{}.project",
-    "encoder.layers.encoder_layer_{}.ln_2": "blocks.{}.mlp_norm",
-    "encoder.layers.encoder_layer_{}.mlp.0": "blocks.{}.expand",
-    "encoder.layers.encoder_layer_{}.mlp.3": "blocks.{}.contract",
-    "encoder.layers.encoder_layer_{}.mlp.linear_1": "blocks.{}.expand",
-    "encoder.layers.encoder_layer_{}.mlp.linear_2": "blocks.{}.contract",
-    "encoder.ln": "norm",
-    "heads.pre_logits": "pre_logits.0",
-    "heads.head": "head",
-}
-# Build the model with eps=1e-12. The pooler is the head's hidden layer, and only some files have one.
-HUGGING_FACE = {
-    "embeddings.cls_token": "class_token",
-    "embeddings.position_embeddings": "positions",
-    "embeddings.patch_embeddings.projection": "patches.projection",
-    "encoder.layer.{}.layernorm_before": "blocks.{}.attention_norm",
-    "encoder.layer.{}.attention.attention.query": "blocks.{}.query",
-    "encoder.layer.{}.attention.attention.key": "blocks.{}.key",
-    "encoder.layer.{}.attention.attention.value": "blocks.{}.value",
-    "encoder.layer.{}.attention.output.dense": "blocks.{}.project",
-    "encoder.layer.{}.layernorm_after": "blocks.{}.mlp_norm",
-    "encoder.layer.{}.intermediate.dense": "blocks.{}.expand",
-    "encoder.layer.{}.output.dense": "blocks.{}.contract",
-    "layernorm": "norm",
-    "pooler.dense": "pre_logits.0",
-    "classifier": "head",
-}
-# The paper's own .npz files. Build the model with approximate="tanh".
-ORIGINAL = {
-    "cls": "class_token",
-    "Transformer/posembed_input/pos_embedding": "positions",
-    "embedding": "patches.projection",
-    "Transformer/encoderblock_{}/LayerNorm_0": "blocks.{}.attention_norm",
-    "Transformer/encoderblock_{}/MultiHeadDotProductAttention_1/query": "blocks.{}.query",
-    "Transformer/encoderblock_{}/MultiHeadDotProductAttention_1/key": "blocks.{}.key",
-    "Transformer/encoderblock_{}/MultiHeadDotProductAttention_1/value": "blocks.{}.value",
-    "Transformer/encoderblock_{}/MultiHeadDotProductAttention_1/out": "blocks.{}.project",
-    "Transformer/encoderblock_{}/LayerNorm_2": "blocks.{}.mlp_norm",
-    "Transformer/encoderblock_{}/MlpBlock_3/Dense_0": "blocks.{}.expand",
-    "Transformer/encoderblock_{}/MlpBlock_3/Dense_1": "blocks.{}.contract",
-    "Transformer/encoder_norm": "norm",
-    "pre_logits": "pre_logits.0",
-    "head": "head",
-}
-PUBLISHED = TIMM | TORCHVISION | HUGGING_FACE | ORIGINAL
-
-
-def load_published(state_dict: dict) -> dict[str, Tensor]:
-    """Translate published weights into this module's names: ``vit.load_state_dict(load_published(weights))``.
-
-    Takes what ``torch.load`` or ``numpy.load`` makes of a file of timm, torchvision, Hugging Face (with or without
-    ``vit.`` in front) or the paper's own code; the four tables above say which name becomes which.
-    A file says nothing of ``num_heads``, ``eps`` and ``approximate``: a model built with others loads, and is wrong.
-    For another image size pass ``"positions"`` of the result through ``interpolate_positions`` first.
-
-    Raises:
-        ValueError: if a key stands in none of the tables.
-
-    >>> import torch
-    >>> list(load_published({"blocks.7.attn.qkv.bias": torch.zeros(36)}))
-    ['blocks.7.query.bias', 'blocks.7.key.bias', 'blocks.7.value.bias']
-    """
-    translated = {}
-    for key in state_dict:
-        block = re.search(r"\d+", key)
-        pattern = re.sub(r"\d+", "{}", key.removeprefix("vit."), count=1)
-        part, leaf = re.fullmatch(r"(.+?)(?:[./_](weight|bias|kernel|scale))?", pattern).groups()
-        if part not in PUBLISHED:
-            raise ValueError(f"key {key!r} is in no published format known here; remove it if it may be left out")
-        *prefix, layers = PUBLISHED[part].rsplit(".", 1)
-        names = [".".join([*prefix, layer]).format(block and block[0]) for layer in layers.split()]
-        tensor = torch.as_tensor(state_dict[key])
-        if leaf == "kernel":
-            tensor = from_jax(tensor, output_layer=part.endswith("/out"))
-        if leaf == "bias":
-            tensor = tensor.flatten()  # s d_head -> d in the paper's files
-        leaf = {None: "", "bias": ".bias"}.get(leaf, ".weight")
-        translated |= {name + leaf: rows for name, rows in zip(names, tensor.chunk(len(names)), strict=True)}
-    return translated
-
-
-def from_jax(kernel: Tensor, *, output_layer: bool) -> Tensor:
-    """Bring a kernel whose input axes come first into torch's order, its heads into one axis."""
-    if kernel.ndim == 4:
-        return kernel.permute(3, 2, 0, 1)  # P P c d -> d c P P
-    flat = kernel.flatten(0, -2) if output_layer else kernel.flatten(1)  # s d_head d -> d d, or d s d_head -> d d
-    return flat.T

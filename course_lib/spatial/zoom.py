@@ -61,6 +61,7 @@ def zoom(images: Tensor, region: Tensor, size: Size, *, sharpness: float | None 
     height, width = (size, size) if isinstance(size, int) else size
     if min(height, width) < 1:
         raise ValueError(f"size={size} leaves no pixel; use 1 or more")
+    check_features(images, None)
     if region.shape != (len(images), 3):
         raise ValueError(f"region has shape {tuple(region.shape)}; give (x, y, half side) an image: {len(images)} 3")
     exact = images.to(torch.promote_types(images.dtype, torch.float32))  # half precision blurs coordinates
@@ -118,7 +119,7 @@ class AttentionProposal(nn.Module):
         channels: channels of the features.
         size: height and width of the zoomed image.
         pool: side to which the features are (max-)pooled first.
-        hidden_dim: hidden units.
+        hidden: hidden units.
         sharpness: of the box, see ``zoom``.
 
     Shape:
@@ -130,7 +131,7 @@ class AttentionProposal(nn.Module):
     Raises:
         ValueError: if the inputs do not fit.
 
-    >>> proposal = AttentionProposal(4, size=8, pool=2, hidden_dim=5)
+    >>> proposal = AttentionProposal(4, size=8, pool=2, hidden=5)
     >>> proposal(torch.ones(1, 4, 6, 6), torch.ones(1, 3, 48, 48)).shape
     torch.Size([1, 3, 8, 8])
     """
@@ -141,13 +142,13 @@ class AttentionProposal(nn.Module):
         *,
         size: Size = 224,
         pool: int = 14,
-        hidden_dim: int = 1024,
+        hidden: int = 1024,
         sharpness: float | None = 10.0,
     ):
         super().__init__()
         self.channels, self.size, self.pool, self.sharpness = channels, size, pool, sharpness
         self.propose = nn.Sequential(
-            nn.Linear(channels * pool**2, hidden_dim), nn.Tanh(), nn.Linear(hidden_dim, 3), nn.Sigmoid()
+            nn.Linear(channels * pool**2, hidden), nn.Tanh(), nn.Linear(hidden, 3), nn.Sigmoid()
         )
 
     def attention(self, features: Tensor, images: Tensor | None = None) -> Tensor:

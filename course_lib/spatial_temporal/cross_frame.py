@@ -1,7 +1,8 @@
 """SpSequenceNet: Semantic Segmentation Network on 4D Point Clouds.
 
-Hanyu Shi, Guosheng Lin, Hao Wang, Tzu-Yi Hung, Zhenhua Wang, CVPR 2020, pages 4574-4583 (no arXiv version), section
-3. Lesson: notebooks/17_time.ipynb
+Hanyu Shi, Guosheng Lin, Hao Wang, Tzu-Yi Hung, Zhenhua Wang, CVPR 2020, pages 4574-4583 (no arXiv version),
+section 3.
+Lesson: notebooks/17_time.ipynb
 """
 
 import torch
@@ -82,7 +83,7 @@ class CrossFrameLocalInterpolation(nn.Module):
     [[[0.375], [0.375]]]
     """
 
-    def __init__(self, channels: int, neighbours: int = 3, *, radius: float = 0.5):
+    def __init__(self, channels: int, neighbours: int, *, radius: float = 0.5):
         super().__init__()
         if neighbours < 1 or radius <= 0:
             raise ValueError(f"neighbours={neighbours} must be at least 1 and radius={radius} above 0")

@@ -1,1 +1,4 @@
-"""Attention when."""
+"""Attention when.
+
+frame_attention  weights for frames, and frames that ask frames
+"""

@@ -45,7 +45,7 @@ class FramePooling(nn.Module):
         self.embed = nn.Linear(channels, hidden or channels)
         self.score = nn.Linear(hidden or channels, 1, bias=False)
 
-    def attention(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+    def attention(self, x: Tensor, *, attn_mask: Tensor | None = None) -> Tensor:
         check_features(x, self.channels, dims=3)
         frames = x.mean(dim=(3, 4)).mT  # b c t h w -> b t c
         scores = self.score(self.embed(frames).tanh())[:, :, 0]  # b t c -> b t
@@ -54,8 +54,8 @@ class FramePooling(nn.Module):
             scores = scores.masked_fill(~attn_mask, -math.inf)
         return scores.softmax(dim=1)
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
-        return torch.einsum("bt,bcthw->bchw", self.attention(x, attn_mask), x)
+    def forward(self, x: Tensor, *, attn_mask: Tensor | None = None) -> Tensor:
+        return torch.einsum("bt,bcthw->bchw", self.attention(x, attn_mask=attn_mask), x)
 
 
 class TemporalSelfAttention(nn.Module):
@@ -95,7 +95,7 @@ class TemporalSelfAttention(nn.Module):
         self.value = nn.Linear(channels, channels)
         self.output = nn.Linear(channels, channels)
 
-    def attention(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+    def attention(self, x: Tensor, *, attn_mask: Tensor | None = None) -> Tensor:
         check_features(x, self.channels, dims=3)
         frames = x.mean(dim=(3, 4)).mT  # b c t h w -> b t c
         query, key = (f(frames).unflatten(2, (self.num_heads, -1)).transpose(1, 2) for f in (self.query, self.key))
@@ -105,8 +105,8 @@ class TemporalSelfAttention(nn.Module):
             scores = scores.masked_fill(~attn_mask[:, None, None], -math.inf)
         return scores.softmax(dim=3)
 
-    def forward(self, x: Tensor, attn_mask: Tensor | None = None) -> Tensor:
-        attention = self.attention(x, attn_mask)
+    def forward(self, x: Tensor, *, attn_mask: Tensor | None = None) -> Tensor:
+        attention = self.attention(x, attn_mask=attn_mask)
         value = self.value(x.movedim(1, 4)).unflatten(4, (self.num_heads, -1))  # b c t h w -> b t h w s d
         read = torch.einsum("bsij,bjhwsd->bihwsd", attention, value).flatten(4)  # b t h w c
         return x + self.output(read).movedim(4, 1)  # b t h w c -> b c t h w

@@ -501,7 +501,7 @@ print("the map of every head:", list(ours.attention(x).shape), "= b s n n")
 # %%
 mask = torch.rand(5, 5, generator=generator) < 0.5
 mask |= torch.eye(5, dtype=torch.bool)
-torch.testing.assert_close(ours(x, mask=mask), torchs(x, x, x, attn_mask=~mask, need_weights=False)[0])
+torch.testing.assert_close(ours(x, attn_mask=mask), torchs(x, x, x, attn_mask=~mask, need_weights=False)[0])
 print("same result with the mask turned round")
 
 # %% [markdown]

@@ -407,7 +407,7 @@ assert order < -0.5
 # %% tags=["answer"]
 x = torch.tensor([[[[8.0, 0.0], [0.0, 0.0]], [[2.0, 2.0], [2.0, 2.0]]]])
 for norm in ("l1", "l2"):
-    print(norm, [round(v, 1) for v in GatedChannelTransform(2, norm).embedding(x).tolist()[0]])
+    print(norm, [round(v, 1) for v in GatedChannelTransform(2, norm=norm).embedding(x).tolist()[0]])
 
 # %% [markdown]
 # $\ell_1$ sees no difference, $\ell_2$ calls the peak twice as loud. The plain average agrees with $\ell_1$ here, until numbers are
@@ -578,12 +578,12 @@ print(f"a guess among the three: {guess:.0%}")
 natural, fixed = torch.arange(12), torch.randperm(12, generator=torch.Generator().manual_seed(7))
 GATES = {
     "no gate": lambda: Shuffled(nn.Identity(), natural),
-    "ECA, k = 1": lambda: Shuffled(EfficientChannel(12, 1), natural),
+    "ECA, k = 1": lambda: Shuffled(EfficientChannel(12, kernel_size=1), natural),
     "SE, r = 4": lambda: Shuffled(SqueezeExcitation(12, reduction=4), natural),
     "GCT": lambda: Shuffled(GatedChannelTransform(12), natural),
-    "ECA, natural order": lambda: Shuffled(EfficientChannel(12, 3), natural),
-    "ECA, another fixed order": lambda: Shuffled(EfficientChannel(12, 3), fixed),
-    "ECA, new order each step": lambda: Shuffled(EfficientChannel(12, 3)),
+    "ECA, natural order": lambda: Shuffled(EfficientChannel(12, kernel_size=3), natural),
+    "ECA, another fixed order": lambda: Shuffled(EfficientChannel(12, kernel_size=3), fixed),
+    "ECA, new order each step": lambda: Shuffled(EfficientChannel(12, kernel_size=3)),
 }
 networks = {}
 

@@ -153,7 +153,7 @@ print("loops = matrices = course_lib; the map:", list(block.attention(x).shape))
 
 # %%
 torch.manual_seed(0)
-vit = VisionTransformer((8, 12), 4, 3, embed_dim=12, depth=2, num_heads=3, num_classes=5)
+vit = VisionTransformer((8, 12), patch_size=4, channels=3, embed_dim=12, depth=2, num_heads=3, num_classes=5)
 image = torch.rand(2, 3, 8, 12)
 z = torch.cat([vit.class_token.expand(2, -1, -1), vit.patches(image)], dim=1) + vit.positions
 for block in vit.blocks:
@@ -630,7 +630,9 @@ from course_lib.spatial.vision_transformer import interpolate_positions
 
 def at_size(height, width, method="bicubic"):
     """The trained ViT for another size of image."""
-    model = VisionTransformer((height, width), 8, 3, embed_dim=64, depth=4, num_heads=4, num_classes=10)
+    model = VisionTransformer(
+        (height, width), patch_size=8, channels=3, embed_dim=64, depth=4, num_heads=4, num_classes=10
+    )
     model.patches = stem_vit().patches
     stretched = interpolate_positions(reader.positions, model.grid, method=method)
     model.load_state_dict(reader.state_dict() | {"positions": stretched.detach()})
@@ -689,7 +691,7 @@ for side in (96, 128):
 #
 # ## Published weights
 #
-# Every code base has its own names for the same tensors. `load_published` translates those of timm, torchvision, Hugging Face and of the paper's own files. The
+# Every code base has its own names for the same tensors. `published.load` translates those of timm, torchvision, Hugging Face and of the paper's own files. The
 # paper's come from JAX and have their axes in another order as well: inputs first, heads in an axis of their own
 # (a test of the library reads such a file). *Before running: what may the first block's query be called?*
 
@@ -697,10 +699,11 @@ for side in (96, 128):
 import tempfile
 from pathlib import Path
 
-from course_lib.spatial.vision_transformer import HUGGING_FACE, ORIGINAL, TIMM, load_published
+from course_lib import published
 
-for name, table in {"timm": TIMM, "Hugging Face": HUGGING_FACE, "the paper": ORIGINAL}.items():
-    print(f"{name:13}", next(theirs for theirs, ours in table.items() if "query" in ours).format(0))
+formats = published.TABLES[VisionTransformer].formats
+for name in ("timm", "Hugging Face", "the paper's code"):
+    print(f"{name:16}", next(theirs for theirs, ours in formats[name].names.items() if "query" in ours).format(0))
 
 # %% [markdown]
 # **timm stacks query, key and value in one layer; Hugging Face does not.** To show it without a network, we write a small ViT to two files, as these would.
@@ -721,27 +724,30 @@ def rename(state, table):
 
 # %%
 torch.manual_seed(0)
-source, image = VisionTransformer(32, 8, embed_dim=12, depth=2, num_heads=3, num_classes=5), torch.rand(2, 3, 32, 32)
+source, image = (
+    VisionTransformer(32, patch_size=8, embed_dim=12, depth=2, num_heads=3, num_classes=5),
+    torch.rand(2, 3, 32, 32),
+)
 files = {}
 with tempfile.TemporaryDirectory() as folder:
-    for name, table in {"timm": TIMM, "Hugging Face": HUGGING_FACE}.items():
-        torch.save(rename(source.state_dict(), table), Path(folder, "vit.pth"))
+    for name in ("timm", "Hugging Face"):
+        torch.save(rename(source.state_dict(), formats[name].names), Path(folder, "vit.pth"))
         files[name] = torch.load(Path(folder, "vit.pth"), weights_only=True)
 
 # %%
 for name, weights in files.items():
-    reading = VisionTransformer(32, 8, embed_dim=12, depth=2, num_heads=3, num_classes=5)
-    reading.load_state_dict(load_published(weights))
+    reading = VisionTransformer(32, patch_size=8, embed_dim=12, depth=2, num_heads=3, num_classes=5)
+    published.load(reading, weights)
     torch.testing.assert_close(reading(image), source(image))
-    print(f"{name:13} {len(weights)} tensors, the same logits")
+    print(f"{name:16} {len(weights)} tensors, the same logits")
 
 # %% [markdown]
 # A file says nothing of the number of heads, of the ε of the norms (1e-12 in Hugging Face), or of which GELU (the paper's code uses an approximation). *Build the model
 # with another number of heads: it loads without an error, and is wrong.*
 
 # %%
-wrong = VisionTransformer(32, 8, embed_dim=12, depth=2, num_heads=4, num_classes=5)
-wrong.load_state_dict(load_published(files["timm"]))
+wrong = VisionTransformer(32, patch_size=8, embed_dim=12, depth=2, num_heads=4, num_classes=5)
+published.load(wrong, files["timm"])
 print("four heads instead of three: same logits?", torch.allclose(wrong(image), source(image), atol=1e-3))
 assert not torch.allclose(wrong(image), source(image), atol=1e-3)
 
@@ -755,8 +761,8 @@ if DOWNLOAD:
     import IPython.display
 
     url = "https://dl.fbaipublicfiles.com/deit/deit_tiny_patch16_224-a1311bcf.pth"
-    deit = VisionTransformer(224, 16, **SIZES["Ti"])
-    deit.load_state_dict(load_published(torch.hub.load_state_dict_from_url(url, check_hash=True)["model"]))
+    deit = VisionTransformer(224, patch_size=16, **SIZES["Ti"])
+    published.load(deit, torch.hub.load_state_dict_from_url(url, check_hash=True))
     cat = load_photograph("cat", height=224)[:, :, 56:280]
     mean, deviation = (torch.tensor(v).view(3, 1, 1) for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     with torch.no_grad():

@@ -103,20 +103,20 @@ def test_gradients_with_a_mask():
 def test_attend_equals_torch():
     assert_same(attend(QUERY, KEY, VALUE), F.scaled_dot_product_attention(QUERY, KEY, VALUE))
     expected = F.scaled_dot_product_attention(QUERY, KEY, VALUE, attn_mask=MASK)
-    assert_same(attend(QUERY, KEY, VALUE, mask=MASK), expected)
+    assert_same(attend(QUERY, KEY, VALUE, attn_mask=MASK), expected)
 
 
 @pytest.mark.parametrize("score", PAIRS)
 def test_memory_has_no_order_but_keys_belong_to_their_values(score):
     order = torch.randperm(7, generator=torch.Generator().manual_seed(0))
-    expected = attend(QUERY, KEY, VALUE, score)
-    assert_same(attend(QUERY, KEY[:, order], VALUE[:, order], score), expected)
-    assert not torch.allclose(attend(QUERY, KEY[:, order], VALUE, score), expected)
+    expected = attend(QUERY, KEY, VALUE, score=score)
+    assert_same(attend(QUERY, KEY[:, order], VALUE[:, order], score=score), expected)
+    assert not torch.allclose(attend(QUERY, KEY[:, order], VALUE, score=score), expected)
 
 
 @pytest.mark.parametrize("score", [dot_score, scaled_dot_score])
 def test_a_constant_added_to_all_keys_changes_nothing(score):
-    assert_same(attend(QUERY, KEY + features(11), VALUE, score), attend(QUERY, KEY, VALUE, score))
+    assert_same(attend(QUERY, KEY + features(11), VALUE, score=score), attend(QUERY, KEY, VALUE, score=score))
 
 
 def test_a_pair_stored_twice_counts_twice():
@@ -132,7 +132,7 @@ def test_one_key_returns_its_value_whatever_the_query():
 def test_gaussian_score_is_kernel_regression():
     kernel = torch.exp(-torch.cdist(QUERY, KEY).square() / 2)
     expected = kernel @ VALUE / kernel.sum(-1, keepdim=True)
-    assert_same(attend(QUERY, KEY, VALUE, gaussian_score), expected)
+    assert_same(attend(QUERY, KEY, VALUE, score=gaussian_score), expected)
 
 
 def test_wrong_sizes_are_named():

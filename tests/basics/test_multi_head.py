@@ -36,8 +36,8 @@ def test_equals_the_loop_over_heads_and_queries(num_heads, memory):
 def test_forward_applies_attention(mask):
     block = randomise(MultiHeadAttention(12, 3))
     value = block.value(MEMORY).unflatten(2, (3, 4)).transpose(1, 2)
-    heads = block.attention(X, MEMORY, mask) @ value  # b s n d
-    assert_same(block(X, MEMORY, mask), block.output(heads.transpose(1, 2).flatten(2)))
+    heads = block.attention(X, MEMORY, attn_mask=mask) @ value  # b s n d
+    assert_same(block(X, MEMORY, attn_mask=mask), block.output(heads.transpose(1, 2).flatten(2)))
 
 
 def test_equals_torch_with_the_same_weights_and_the_mask_turned_round():
@@ -47,15 +47,15 @@ def test_equals_torch_with_the_same_weights_and_the_mask_turned_round():
     torchs.out_proj.load_state_dict(ours.output.state_dict())
     mask = MASK[0, 0]
     expected, weights = torchs(X, MEMORY, MEMORY, attn_mask=~mask, average_attn_weights=False)
-    assert_same(ours(X, MEMORY, mask), expected)
-    assert_same(ours.attention(X, MEMORY, mask), weights)
+    assert_same(ours(X, MEMORY, attn_mask=mask), expected)
+    assert_same(ours.attention(X, MEMORY, attn_mask=mask), weights)
 
 
 def test_a_query_that_sees_nothing_reads_the_bias_alone():
     block = randomise(MultiHeadAttention(12, 3))
     mask = MASK.clone()
     mask[:, :, 2] = False
-    assert_same(block(X, MEMORY, mask)[:, 2], block.output.bias.expand(3, 12))
+    assert_same(block(X, MEMORY, attn_mask=mask)[:, 2], block.output.bias.expand(3, 12))
 
 
 def test_permuting_tokens_permutes_the_output():
@@ -71,5 +71,54 @@ def test_parameter_count_does_not_depend_on_the_heads(num_heads):
 
 @pytest.mark.parametrize("num_heads", [0, 5])
 def test_heads_must_divide_channels(num_heads):
-    with pytest.raises(ValueError, match=f"num_heads={num_heads} does not divide channels=12"):
+    with pytest.raises(ValueError, match=f"num_heads={num_heads} does not divide embed_dim=12"):
         MultiHeadAttention(12, num_heads)
+
+
+def test_numbers_in_the_mask_are_added_to_the_scores():
+    block, bias = randomise(MultiHeadAttention(12, 3)), features(3, 1, 5, 7, seed=4)
+    bias[..., 2] = -math.inf
+    scores = (block.attention(X, MEMORY).log() + bias).exp()  # softmax does not see what log takes from a row
+    expected = scores / scores.sum(dim=-1, keepdim=True)
+    assert_same(block.attention(X, MEMORY, attn_mask=bias), expected)
+    value = block.value(MEMORY).unflatten(2, (3, 4)).transpose(1, 2)
+    read = (expected @ value).transpose(1, 2).flatten(2)
+    assert_same(block(X, MEMORY, attn_mask=bias), block.output(read))
+
+
+def test_a_mask_of_minus_infinity_reads_nothing():
+    block, nothing = randomise(MultiHeadAttention(12, 3)), torch.full((3, 1, 5, 7), -math.inf, dtype=torch.float64)
+    assert_same(block.attention(X, MEMORY, attn_mask=nothing), torch.zeros(3, 3, 5, 7, dtype=torch.float64))
+    assert_same(block(X, MEMORY, attn_mask=nothing), block.output.bias.expand(3, 5, 12))
+
+
+def test_keys_and_values_of_other_lengths():
+    block = randomise(MultiHeadAttention(12, 3, kdim=10, vdim=8))
+    keys, values = features(3, 7, 10, seed=5), features(3, 7, 8, seed=6)
+    torchs = nn.MultiheadAttention(12, 3, kdim=10, vdim=8, batch_first=True).double()
+    for ours, theirs in zip((block.query, block.key, block.value), "qkv", strict=True):
+        getattr(torchs, f"{theirs}_proj_weight").data = ours.weight.data
+    torchs.in_proj_bias.data = torch.cat([block.query.bias, block.key.bias, block.value.bias])
+    torchs.out_proj.load_state_dict(block.output.state_dict())
+    assert_same(block(X, keys, values=values), torchs(X, keys, values, need_weights=False)[0])
+
+
+@pytest.mark.parametrize("call", ["attention", "forward"])
+@pytest.mark.parametrize(
+    ("x", "memory", "mask", "message"),
+    [
+        (features(3, 5, 11), MEMORY, None, "tokens have shape"),
+        (X.long(), MEMORY, None, "convert them with x.float"),
+        (X, MEMORY[:, :0], None, "at least 1 token"),
+        (X, MEMORY[:1], None, "memory has 1 samples and x 3"),
+        (X, MEMORY, MASK.long(), r"attn_mask has dtype torch.int64; give booleans.*torch.float64 to add"),
+    ],
+)
+def test_attention_and_forward_refuse_the_same(call, x, memory, mask, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(MultiHeadAttention(12, 3).double(), call)(x, memory, attn_mask=mask)
+
+
+def test_every_key_needs_its_value():
+    with pytest.raises(ValueError, match=r"\(3, 7\) keys and \(3, 5\) values"):
+        MultiHeadAttention(12, 3).double()(X, MEMORY, values=X)

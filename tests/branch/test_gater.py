@@ -18,7 +18,7 @@ def normalise(values, norm):
 
 
 def test_equals_the_loop():
-    gater = randomise(Gater(3, 11, feature_dim=5, bottleneck=4))
+    gater = randomise(Gater(3, 11, feature_dim=5, hidden=4))
     image, maps = features(3, 3, 9, 7), features(3, 11, 5, 6, seed=2)
     expected = torch.empty_like(maps)
     for b in range(3):

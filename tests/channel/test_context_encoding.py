@@ -5,8 +5,8 @@ from course_lib.channel.context_encoding import ContextEncoding
 from tests.properties import assert_same, features, randomise
 
 
-def random_block(*arguments, **named):
-    block = randomise(ContextEncoding(*arguments, **named))
+def random_block(channels, codewords, **named):
+    block = randomise(ContextEncoding(channels, codewords=codewords, **named))
     block.smoothing.data.abs_()
     return block
 
@@ -98,18 +98,18 @@ def test_one_codeword_takes_the_sum_of_all_differences():
 def test_the_gate_passes_its_gradient_on_to_the_input():
     """Random parameters saturate the gates, whose gradient is then lost in rounding: take those of the start."""
     torch.manual_seed(0)
-    block = ContextEncoding(6, 5).double().eval()
+    block = ContextEncoding(6, codewords=5).double().eval()
     assert torch.autograd.gradcheck(block, features(3, 6, 2, 3).requires_grad_())
 
 
 def test_starts_with_positive_smoothing_and_small_codewords():
-    block = ContextEncoding(13, 50)
+    block = ContextEncoding(13, codewords=50)
     assert 0 <= block.smoothing.min() and 0.5 < block.smoothing.max() < 1
     assert 0.9 < block.codewords.abs().max() * (13 * 50) ** 0.5 <= 1
 
 
 def test_has_542304_parameters_at_the_papers_size():
-    assert sum(p.numel() for p in ContextEncoding(512, 32).parameters()) == 542_304
+    assert sum(p.numel() for p in ContextEncoding(512, codewords=32).parameters()) == 542_304
 
 
 @pytest.mark.parametrize(

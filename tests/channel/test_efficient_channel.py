@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from course_lib.channel.efficient_channel import EfficientChannel, adaptive_kernel_size, load_published
+from course_lib.channel.efficient_channel import EfficientChannel, adaptive_kernel_size
 from tests.properties import assert_same, features, randomise
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])
 @pytest.mark.parametrize("padding_mode", ["zeros", "circular"])
 def test_equals_the_band_matrix(kernel_size, padding_mode):
-    block = randomise(EfficientChannel(13, kernel_size, padding_mode=padding_mode))
+    block = randomise(EfficientChannel(13, kernel_size=kernel_size, padding_mode=padding_mode))
     band = torch.zeros(13, 13, dtype=torch.float64)
     for c in range(13):
         for j in range(kernel_size):
@@ -22,7 +22,7 @@ def test_equals_the_band_matrix(kernel_size, padding_mode):
 
 
 def test_forward_applies_attention():
-    block, x = randomise(EfficientChannel(13, 5)), features(3, 13, 5, 7)
+    block, x = randomise(EfficientChannel(13, kernel_size=5)), features(3, 13, 5, 7)
     assert_same(block(x), block.attention(x) * x)
 
 
@@ -37,14 +37,16 @@ def test_parameters_in_resnet_50_by_the_rule_and_as_released():
     blocks = ((256, 3, 3), (512, 4, 5), (1024, 6, 5), (2048, 3, 7))  # channels, blocks, released kernel size
 
     def total(kernel):
-        return sum(n * sum(p.numel() for p in EfficientChannel(c, kernel(k)).parameters()) for c, n, k in blocks)
+        return sum(
+            n * sum(p.numel() for p in EfficientChannel(c, kernel_size=kernel(k)).parameters()) for c, n, k in blocks
+        )
 
     assert total(lambda released: None) == 86
     assert total(lambda released: released) == 80
 
 
 def test_a_gate_ignores_channels_beyond_its_reach():
-    block, x = randomise(EfficientChannel(13, 5)), features(3, 13, 5, 7)
+    block, x = randomise(EfficientChannel(13, kernel_size=5)), features(3, 13, 5, 7)
     changed = x.clone()
     changed[:, 6] += 1
     moved = (block.attention(changed) != block.attention(x)).any(dim=0).flatten()
@@ -52,14 +54,14 @@ def test_a_gate_ignores_channels_beyond_its_reach():
 
 
 def test_circular_padding_commutes_with_rolling_the_channels_and_not_with_shuffling_them():
-    block, x = randomise(EfficientChannel(13, 5, padding_mode="circular")), features(3, 13, 5, 7)
+    block, x = randomise(EfficientChannel(13, kernel_size=5, padding_mode="circular")), features(3, 13, 5, 7)
     assert_same(block(x.roll(3, dims=1)), block(x).roll(3, dims=1))
     order = torch.randperm(13, generator=torch.Generator().manual_seed(0))
     assert not torch.allclose(block(x[:, order]), block(x)[:, order])
 
 
 def test_zero_padding_gives_the_first_channels_fewer_neighbours():
-    block, x = randomise(EfficientChannel(13, 5)), features(3, 13, 5, 7)
+    block, x = randomise(EfficientChannel(13, kernel_size=5)), features(3, 13, 5, 7)
     assert not torch.allclose(block(x.roll(3, dims=1)), block(x).roll(3, dims=1))
 
 
@@ -70,31 +72,10 @@ def test_zero_filter_halves_the_input():
 
 
 def test_gates_see_only_the_mean_of_each_channel():
-    block, x = randomise(EfficientChannel(13, 3)), features(3, 13, 5, 7)
+    block, x = randomise(EfficientChannel(13, kernel_size=3)), features(3, 13, 5, 7)
     order = torch.randperm(35, generator=torch.Generator().manual_seed(0))
     shuffled = x.flatten(2)[:, :, order].unflatten(2, (5, 7))
     assert_same(block.attention(shuffled), block.attention(x))
-
-
-@pytest.mark.parametrize("key", ["layer1.0.eca.conv.weight", "layer1.0.se.conv.weight", "conv.weight"])
-def test_loads_a_published_file(tmp_path, key):
-    weight = features(1, 1, 5)
-    torch.save({key: weight, "layer1.0.bn1.weight": torch.ones(4)}, tmp_path / "eca.pth")
-    file = torch.load(tmp_path / "eca.pth", weights_only=True)
-    if key == "conv.weight":
-        file.pop("layer1.0.bn1.weight")
-    block = EfficientChannel(13, 5).double()
-    block.load_state_dict(load_published(file, prefix=key.removesuffix("conv.weight")))
-    x = features(3, 13, 5, 7)
-    mixed = torch.nn.functional.conv1d(x.mean((2, 3))[:, None], weight, padding=2)[:, 0]
-    assert_same(block(x), x * mixed.sigmoid()[:, :, None, None])
-
-
-def test_refuses_a_published_file_that_is_no_eca():
-    with pytest.raises(ValueError, match=r"\['conv.bias', 'conv.weight'\]"):
-        load_published({"a.conv.weight": torch.ones(1, 1, 3), "a.conv.bias": torch.ones(1)}, prefix="a.")
-    with pytest.raises(ValueError, match="give the prefix of one block"):
-        load_published({"a.conv.weight": torch.ones(1, 1, 3)}, prefix="b.")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ EPSILON_IN = pytest.mark.parametrize("epsilon_in", ["mean", "sum"])
 @EPSILON_IN
 def test_equals_the_double_loop(norm, epsilon_in):
     eps = 0.3  # large, so that its place is seen
-    block = randomise(GatedChannelTransform(13, norm, epsilon=eps, epsilon_in=epsilon_in))
+    block = randomise(GatedChannelTransform(13, norm=norm, epsilon=eps, epsilon_in=epsilon_in))
     x, expected = features(3, 13, 5, 7), torch.empty(3, 13, 5, 7, dtype=torch.float64)
     for b in range(3):
         if norm == "l2":
@@ -35,7 +35,7 @@ def test_equals_the_double_loop(norm, epsilon_in):
 def test_autograd_gives_the_closed_form_gradients(norm, epsilon_in):
     """The letters are those of lesson 05; g is the gradient that arrives at y."""
     eps = 0.3
-    block = randomise(GatedChannelTransform(13, norm, epsilon=eps, epsilon_in=epsilon_in))
+    block = randomise(GatedChannelTransform(13, norm=norm, epsilon=eps, epsilon_in=epsilon_in))
     x, g = features(3, 13, 5, 7).requires_grad_(), features(3, 13, 5, 7, seed=2)
     block(x).backward(g)
 
@@ -67,19 +67,19 @@ def test_autograd_gives_the_closed_form_gradients(norm, epsilon_in):
 
 @NORMS
 def test_forward_applies_attention(norm):
-    block, x = randomise(GatedChannelTransform(13, norm)), features(3, 13, 5, 7)
+    block, x = randomise(GatedChannelTransform(13, norm=norm)), features(3, 13, 5, 7)
     assert_same(block(x), block.attention(x) * x)
 
 
 @NORMS
 def test_starts_as_the_identity_exactly(norm):
     x = features(3, 13, 5, 7)
-    assert torch.equal(GatedChannelTransform(13, norm).double()(x), x)
+    assert torch.equal(GatedChannelTransform(13, norm=norm).double()(x), x)
 
 
 @NORMS
 def test_alpha_gets_no_gradient_while_gamma_is_zero(norm):
-    block = GatedChannelTransform(13, norm).double()
+    block = GatedChannelTransform(13, norm=norm).double()
     x, g = features(3, 13, 5, 7), features(3, 13, 5, 7, seed=2)
     block(x).backward(g)
     assert torch.equal(block.alpha.grad, torch.zeros(13, dtype=torch.float64))
@@ -95,7 +95,7 @@ def test_normalised_embedding_has_mean_square_one():
 
 @NORMS
 def test_scaling_every_alpha_changes_nothing(norm):
-    block, x = randomise(GatedChannelTransform(13, norm, epsilon=1e-13)), features(3, 13, 5, 7)
+    block, x = randomise(GatedChannelTransform(13, norm=norm, epsilon=1e-13)), features(3, 13, 5, 7)
     before = block(x)
     before.sum().backward()
     euler = (block.alpha * block.alpha.grad).sum()
@@ -106,14 +106,14 @@ def test_scaling_every_alpha_changes_nothing(norm):
 
 @NORMS
 def test_scaling_the_input_scales_the_output(norm):
-    block, x = randomise(GatedChannelTransform(13, norm, epsilon=1e-13)), features(3, 13, 5, 7)
+    block, x = randomise(GatedChannelTransform(13, norm=norm, epsilon=1e-13)), features(3, 13, 5, 7)
     assert_same(block(5 * x), 5 * block(x))
 
 
 @NORMS
 def test_positive_gamma_spreads_the_channels_and_negative_draws_them_together(norm):
     x = features(3, 13, 5, 7) * torch.linspace(0.2, 3, 13, dtype=torch.float64)[:, None, None]
-    block = GatedChannelTransform(13, norm).double()
+    block = GatedChannelTransform(13, norm=norm).double()
 
     def spread(gamma):
         torch.nn.init.constant_(block.gamma, gamma)
@@ -125,7 +125,7 @@ def test_positive_gamma_spreads_the_channels_and_negative_draws_them_together(no
 
 @NORMS
 def test_a_channel_that_grows_lowers_the_other_gates_when_gamma_is_positive(norm):
-    block, x = GatedChannelTransform(13, norm).double(), features(3, 13, 5, 7)
+    block, x = GatedChannelTransform(13, norm=norm).double(), features(3, 13, 5, 7)
     torch.nn.init.constant_(block.gamma, 0.5)
     before = block.attention(x)
     x[:, 4] *= 3
@@ -152,7 +152,7 @@ def test_permuting_channels_and_parameters_together_permutes_the_output():
 
 @NORMS
 def test_channels_of_zeros_have_finite_gradients(norm):
-    block, x = randomise(GatedChannelTransform(13, norm)), features(3, 13, 5, 7)
+    block, x = randomise(GatedChannelTransform(13, norm=norm)), features(3, 13, 5, 7)
     x[0], x[1, 4] = 0, 0
     block(x.requires_grad_()).sum().backward()
     assert x.grad.isfinite().all()

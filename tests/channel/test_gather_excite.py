@@ -30,7 +30,7 @@ def test_minus_equals_the_double_loop(extent, size):
                 window = x[:, :, rows, columns]
                 cells[:, :, i, j] = window.sum((2, 3)) / (window.shape[2] * window.shape[3])
     expected = x / (1 + torch.exp(-nearest(cells, h, w)))
-    assert_same(GatherExcite(13, extent)(x), expected)
+    assert_same(GatherExcite(13, extent=extent)(x), expected)
 
 
 @pytest.mark.parametrize("kind", ["theta", "plus"])
@@ -38,7 +38,7 @@ def test_minus_equals_the_double_loop(extent, size):
 def test_learned_kinds_equal_their_convolutions_channel_by_channel(kind, extent):
     h, w = 5, 7
     size = (h, w) if extent == 0 else None
-    block, x = randomise(GatherExcite(13, extent, kind, size=size, reduction=3)), features(3, 13, h, w)
+    block, x = randomise(GatherExcite(13, extent=extent, kind=kind, size=size, reduction=3)), features(3, 13, h, w)
     cells, convs = x, [layer for layer in block.gather if isinstance(layer, torch.nn.Conv2d)]
     norms = [layer for layer in block.gather if isinstance(layer, torch.nn.BatchNorm2d)]
     for step, (conv, norm) in enumerate(zip(convs, norms, strict=True)):
@@ -58,7 +58,7 @@ def test_learned_kinds_equal_their_convolutions_channel_by_channel(kind, extent)
 
 @pytest.mark.parametrize("extent", [0, 4])
 def test_forward_applies_attention(extent):
-    block, x = GatherExcite(13, extent), features(3, 13, 5, 7)
+    block, x = GatherExcite(13, extent=extent), features(3, 13, 5, 7)
     assert block.attention(x).shape == x.shape
     assert_same(block(x), block.attention(x) * x)
 
@@ -67,24 +67,24 @@ def test_forward_applies_attention(extent):
 def test_constant_input_gives_a_constant_gate(extent):
     """Fails where the padding is counted: at the border the mean would sink and the gate move towards one half."""
     x = torch.full((3, 13, 5, 7), 2.0, dtype=torch.float64)
-    assert_same(GatherExcite(13, extent).attention(x), x.sigmoid())
+    assert_same(GatherExcite(13, extent=extent).attention(x), x.sigmoid())
 
 
 @pytest.mark.parametrize(("extent", "inputs"), [(2, 9), (4, 49), (0, 256)])
 def test_an_output_pixel_sees_its_neighbourhood(extent, inputs):
     x = features(1, 1, 16, 16).requires_grad_()
-    GatherExcite(1, extent)(x)[0, 0, 8, 8].backward()
+    GatherExcite(1, extent=extent)(x)[0, 0, 8, 8].backward()
     assert int((x.grad != 0).sum()) == inputs
 
 
 @pytest.mark.parametrize(("extent", "distinct"), [(2, 64), (4, 16), (0, 1)])
 def test_there_are_as_many_gates_as_cells(extent, distinct):
-    assert GatherExcite(1, extent).attention(features(1, 1, 16, 16)).unique().numel() == distinct
+    assert GatherExcite(1, extent=extent).attention(features(1, 1, 16, 16)).unique().numel() == distinct
 
 
 @pytest.mark.parametrize("kind", ["minus", "theta"])
 def test_a_gate_ignores_the_other_channels(kind):
-    block, x = randomise(GatherExcite(13, 2, kind)), features(3, 13, 5, 7)
+    block, x = randomise(GatherExcite(13, extent=2, kind=kind)), features(3, 13, 5, 7)
     changed = x.clone()
     changed[:, 4] = features(3, 5, 7, seed=2)
     moved = (block.attention(changed) != block.attention(x)).any(dim=(0, 2, 3))
@@ -92,7 +92,7 @@ def test_a_gate_ignores_the_other_channels(kind):
 
 
 def test_plus_mixes_the_channels():
-    block, x = randomise(GatherExcite(13, 2, "plus", reduction=1)), features(3, 13, 5, 7)
+    block, x = randomise(GatherExcite(13, extent=2, kind="plus", reduction=1)), features(3, 13, 5, 7)
     torch.nn.init.constant_(block.gather[1].bias, 3)  # awake past the ReLU
     changed = x.clone()
     changed[:, 4] = features(3, 5, 7, seed=2)
@@ -114,17 +114,19 @@ def test_parameters_added_to_resnet_50():
 
 
 def test_plus_starts_near_one_half():
-    block, x = GatherExcite(13, 2, "plus", reduction=3).double().eval(), features(3, 13, 5, 7)
+    block, x = GatherExcite(13, extent=2, kind="plus", reduction=3).double().eval(), features(3, 13, 5, 7)
     assert (block.attention(x) - 0.5).abs().max() < 0.02
 
 
 def test_depthwise_weights_start_with_variance_two_over_fan_in():
     torch.manual_seed(0)
-    assert GatherExcite(512, 0, "theta", size=(5, 7)).gather[0].weight.var().item() == pytest.approx(2 / 35, rel=0.1)
+    assert GatherExcite(512, extent=0, kind="theta", size=(5, 7)).gather[0].weight.var().item() == pytest.approx(
+        2 / 35, rel=0.1
+    )
 
 
 def test_a_global_kernel_fits_one_size():
-    block = GatherExcite(13, 0, "theta", size=(5, 7)).eval()
+    block = GatherExcite(13, extent=0, kind="theta", size=(5, 7)).eval()
     with pytest.raises(ValueError, match=r"\(7, 5\).*size=\(5, 7\)"):
         block(torch.ones(3, 13, 7, 5))
 

@@ -15,7 +15,7 @@ def normalise(norm, values, i):
 @pytest.mark.parametrize("negative_slope", [1.0, 0.1])
 def test_equals_the_double_loop(negative_slope):
     c, d, n = 13, 5, 35
-    block = randomise(SecondOrderPooling(c, d, negative_slope=negative_slope))
+    block = randomise(SecondOrderPooling(c, hidden=d, negative_slope=negative_slope))
     x = features(3, c, 5, 7)
     expected = torch.empty_like(x)
     conv, norm, _ = block.reduce
@@ -35,13 +35,13 @@ def test_equals_the_double_loop(negative_slope):
 
 
 def test_forward_applies_attention():
-    block, x = randomise(SecondOrderPooling(13, 5)), features(3, 13, 5, 7)
+    block, x = randomise(SecondOrderPooling(13, hidden=5)), features(3, 13, 5, 7)
     assert_same(block(x), block.attention(x) * x)
 
 
 @pytest.mark.parametrize("size", [(5, 7), (2, 1), (1, 1)])
 def test_covariance_is_that_of_numpy(size):
-    block, x = randomise(SecondOrderPooling(13, 5)), features(3, 13, *size)
+    block, x = randomise(SecondOrderPooling(13, hidden=5)), features(3, 13, *size)
     for cov, v in zip(block.covariance(x), block.reduce(x.relu()), strict=True):
         expected = numpy.cov(v.flatten(1).detach().numpy(), bias=True)
         assert_same(cov, torch.from_numpy(expected))
@@ -51,7 +51,7 @@ def test_covariance_is_that_of_numpy(size):
 
 
 def test_covariance_ignores_an_offset_of_a_channel_and_the_order_of_pixels():
-    block, x = randomise(SecondOrderPooling(13, 5)), features(3, 13, 5, 7)
+    block, x = randomise(SecondOrderPooling(13, hidden=5)), features(3, 13, 5, 7)
     before = block.covariance(x)
     order = torch.randperm(35, generator=torch.Generator().manual_seed(0))
     assert_same(block.covariance(x.flatten(2)[:, :, order].unflatten(2, (5, 7))), before)
@@ -63,7 +63,7 @@ def test_covariance_ignores_an_offset_of_a_channel_and_the_order_of_pixels():
 
 def test_equal_means_and_variances_with_opposite_correlation_are_told_apart():
     """What no first-order gate can do."""
-    block = randomise(SecondOrderPooling(2, 2))
+    block = randomise(SecondOrderPooling(2, hidden=2))
     block.reduce = torch.nn.Identity()
     noise = features(3, 2, 5, 7)
     noise = (noise - noise.mean((2, 3), keepdim=True)).flatten(2)
@@ -77,7 +77,7 @@ def test_equal_means_and_variances_with_opposite_correlation_are_told_apart():
 
 
 def test_a_row_is_read_by_its_own_four_filters():
-    block = randomise(SecondOrderPooling(13, 5))
+    block = randomise(SecondOrderPooling(13, hidden=5))
     cov = features(3, 5, 5)
     changed = cov.clone()
     changed[:, 2] += 1
@@ -87,7 +87,7 @@ def test_a_row_is_read_by_its_own_four_filters():
 
 def test_starts_with_variance_two_over_fan_out():
     torch.manual_seed(0)
-    block = SecondOrderPooling(256, 64)
+    block = SecondOrderPooling(256, hidden=64)
     for layer, fan_out in ((block.reduce[0], 64), (block.rows, 4 * 64 * 64), (block.excite, 256)):
         assert layer.weight.var().item() == pytest.approx(2 / fan_out, rel=0.1)
 
@@ -97,6 +97,6 @@ def test_adds_the_parameters_of_the_released_network_to_resnet_50():
     assert counts == [230_784, 394_880, 723_072, 1_379_456]
 
 
-def test_names_the_reduced_channels_that_fit():
-    with pytest.raises(ValueError, match="use reduced >= 1"):
-        SecondOrderPooling(8, 0)
+def test_names_the_hidden_channels_that_fit():
+    with pytest.raises(ValueError, match="use hidden >= 1"):
+        SecondOrderPooling(8, hidden=0)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from course_lib.channel.squeeze_excitation import SqueezeExcitation, load_published
+from course_lib.channel.squeeze_excitation import SqueezeExcitation
 from tests.properties import assert_same, features, randomise
 
 
@@ -64,39 +64,3 @@ def test_adds_2514944_parameters_to_resnet_50():
 def test_names_the_reduction_that_fits(reduction):
     with pytest.raises(ValueError, match="use reduction <= 8"):
         SqueezeExcitation(8, reduction=reduction)
-
-
-@pytest.mark.parametrize(
-    ("prefix", "first", "second"),
-    [
-        ("layer1.0.se.", "fc1", "fc2"),  # timm
-        ("features.4.block.1.", "fc1", "fc2"),  # torchvision
-        ("layer1.0.se_module.", "fc1", "fc2"),  # ports of the authors' models
-        ("conv2_1_1x1_", "down", "up"),  # the authors' Caffe layers
-    ],
-)
-def test_loads_published_convolutions_with_biases(tmp_path, prefix, first, second):
-    w1, b1, w2, b2 = features(4, 13, 1, 1), features(4), features(13, 4, 1, 1, seed=2), features(13, seed=3)
-    names = (f"{first}.weight", f"{first}.bias", f"{second}.weight", f"{second}.bias")
-    file = {prefix + name: tensor for name, tensor in zip(names, (w1, b1, w2, b2), strict=True)}
-    torch.save(file | {"bn1.weight": torch.ones(3)}, tmp_path / "se.pth")
-    block = SqueezeExcitation(13, reduction=3, bias=True).double()
-    block.load_state_dict(load_published(torch.load(tmp_path / "se.pth", weights_only=True), prefix))
-    x = features(3, 13, 5, 7)
-    hidden = torch.nn.functional.conv2d(x.mean((2, 3), keepdim=True), w1, b1).relu()
-    assert_same(block(x), x * torch.nn.functional.conv2d(hidden, w2, b2).sigmoid())
-
-
-def test_loads_published_linear_layers_without_biases():
-    w1, w2 = features(4, 13), features(13, 4, seed=2)
-    block = SqueezeExcitation(13, reduction=3).double()
-    block.load_state_dict(load_published({"fc.0.weight": w1, "fc.2.weight": w2}))
-    x = features(3, 13, 5, 7)
-    assert_same(block(x), x * ((x.mean((2, 3)) @ w1.T).relu() @ w2.T).sigmoid()[:, :, None, None])
-
-
-def test_refuses_published_files_that_are_no_squeeze_excitation():
-    with pytest.raises(ValueError, match=r"se.conv_reduce.weight.*fc1"):
-        load_published({"se.conv_reduce.weight": torch.ones(4, 13, 1, 1)}, prefix="se.")
-    with pytest.raises(ValueError, match=r"no key starts with prefix='layer9\.'"):
-        load_published({"layer1.0.se.fc1.weight": torch.ones(4, 13, 1, 1)}, prefix="layer9.")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from course_lib.channel_spatial.cbam import CBAM, load_published
+from course_lib.channel_spatial.cbam import CBAM
 from tests.properties import assert_same, features, randomise
 
 
@@ -103,50 +103,3 @@ def test_names_the_reduction_and_the_kernel_that_fit():
         CBAM(8)
     with pytest.raises(ValueError, match="use 5 or 7"):
         CBAM(32, kernel_size=6)
-
-
-def released_file(block, prefix):
-    """What the released code saves for such a block."""
-    theirs = {"squeeze": "ChannelGate.mlp.1", "excite": "ChannelGate.mlp.3"}
-    theirs |= {"locate": "SpatialGate.spatial.conv", "norm": "SpatialGate.spatial.bn"}
-    return {f"{prefix}{theirs[k.split('.')[0]]}.{k.split('.')[1]}": v for k, v in block.state_dict().items()}
-
-
-def timm_file(block, prefix, biases):
-    """What timm saves: 1×1 convolutions, the mean as first input of the 7×7 convolution, biases only if asked for."""
-    theirs = {
-        "squeeze": "channel.fc1",
-        "excite": "channel.fc2",
-        "locate": "spatial.conv.conv",
-        "norm": "spatial.conv.bn",
-    }
-    state = {f"{prefix}{theirs[k.split('.')[0]]}.{k.split('.')[1]}": v for k, v in block.state_dict().items()}
-    for name in ("channel.fc1.weight", "channel.fc2.weight"):
-        state[prefix + name] = state[prefix + name][:, :, None, None]
-    conv = state[prefix + "spatial.conv.conv.weight"]
-    state[prefix + "spatial.conv.conv.weight"] = torch.stack([conv[:, 1], conv[:, 0]], dim=1)
-    return state if biases else {k: v for k, v in state.items() if "fc" not in k or "weight" in k}
-
-
-@pytest.mark.parametrize("make", [released_file, lambda b, p: timm_file(b, p, True)], ids=["released", "timm"])
-def test_reads_published_weights(make):
-    block, x = randomise(CBAM(13, reduction=3, kernel_size=5)).float(), features(3, 13, 5, 7)
-    state = make(block, "layer1.0.cbam.") | {"fc.weight": torch.zeros(3)}
-    loaded = CBAM(13, reduction=3, kernel_size=5)
-    loaded.load_state_dict(load_published(state, "layer1.0.cbam."))
-    assert_same(loaded.double().eval()(x), block.double()(x))
-
-
-def test_reads_timm_without_biases_as_biases_of_zero():
-    block, x = randomise(CBAM(13, reduction=3)).float(), features(3, 13, 5, 7)
-    for layer in (block.squeeze, block.excite):
-        torch.nn.init.zeros_(layer.bias)
-    loaded = randomise(CBAM(13, reduction=3)).float()
-    loaded.load_state_dict(load_published(timm_file(block, "", biases=False)))
-    assert_same(loaded.double().eval()(x), block.double()(x))
-
-
-def test_names_the_prefixes_that_hold_a_block():
-    state = released_file(CBAM(16), "layer2.3.cbam.")
-    with pytest.raises(ValueError, match=r"layer2\.3\.cbam\."):
-        load_published(state, "layer1.0.cbam.")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from course_lib.channel_spatial.dual import ChannelAttention, DualAttention, PositionAttention, load_published
+from course_lib.channel_spatial.dual import ChannelAttention, DualAttention, PositionAttention
 from tests.properties import assert_same, features, randomise
 
 
@@ -113,19 +113,6 @@ def test_one_row_or_column_is_enough(shape):
     block = randomise(PositionAttention(13, reduction=3))
     read = block.value(x).flatten(2) @ block.attention(x).mT
     assert_same(block(x), block.gamma * read.view_as(x) + x)
-
-
-def test_reads_published_weights():
-    block, x = randomise(PositionAttention(16)).float(), features(3, 16, 5, 7)
-    names = {"query": "query_conv", "key": "key_conv", "value": "value_conv"}
-    state = {"head.sa.gamma": block.gamma.data, "head.sc.gamma": torch.ones(1)}
-    for ours, theirs in names.items():
-        state |= {f"head.sa.{theirs}.{k}": v for k, v in getattr(block, ours).state_dict().items()}
-    loaded = PositionAttention(16)
-    loaded.load_state_dict(load_published(state, "head.sa."))
-    assert_same(loaded.double()(x), block.double()(x))
-    with pytest.raises(ValueError, match=r"head\.sa\."):
-        load_published(state)
 
 
 def test_names_the_reduction_that_fits():

@@ -36,7 +36,7 @@ def test_equals_the_loop(mask, rank):
                 for o, (i, j) in zip(odds, pairs, strict=True)
             )
             expected[b] = expected[b] + block.project[g].weight @ f + block.project[g].bias
-    assert_same(block(v, q, mask), expected)
+    assert_same(block(v, q, attn_mask=mask), expected)
 
 
 def test_forward_applies_attention():
@@ -75,10 +75,10 @@ def test_equal_weights_read_the_product_of_means():
 
 def test_padding_has_no_weight_and_no_gradient():
     block, v, q = small(), features(3, 5, 13).requires_grad_(), features(3, 7, 11, seed=2)
-    maps = block.attention(v, q, VALID)
+    maps = block.attention(v, q, attn_mask=VALID)
     assert (maps.transpose(1, 2)[~VALID] == 0).all()
     assert_same(maps.sum(dim=(2, 3)), torch.ones(3, 2, dtype=torch.float64))
-    block(v, q, VALID).square().sum().backward()
+    block(v, q, attn_mask=VALID).square().sum().backward()
     assert (v.grad[~VALID] == 0).all() and (v.grad[VALID] != 0).any()
 
 
@@ -112,6 +112,6 @@ def test_refuses_what_would_be_broadcast():
         block(v, v)
     for wrong in (VALID[:1], VALID.T, VALID.double()):
         with pytest.raises(ValueError, match=r"booleans of shape \(3, 5\)"):
-            block(v, q, wrong)
+            block(v, q, attn_mask=wrong)
     with pytest.raises(ValueError, match=r"samples \[1\]"):
-        block(v, q, VALID & torch.tensor([True, False, True])[:, None])
+        block(v, q, attn_mask=VALID & torch.tensor([True, False, True])[:, None])

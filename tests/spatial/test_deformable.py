@@ -67,7 +67,7 @@ def test_without_offsets_it_is_the_ordinary_convolution(setting):
 
 def test_v1_starts_as_the_convolution_and_v2_as_half_of_it():
     v1 = DeformableConv2d(6, 4).double()
-    v2 = DeformableConv2d(6, 4, 3, True, bias=False).double()
+    v2 = DeformableConv2d(6, 4, kernel_size=3, modulated=True, bias=False).double()
     assert_same(v1(X), v1.convolution(X))
     assert_same(v2(X), v2.convolution(X) / 2)
 
@@ -122,7 +122,7 @@ def test_constant_offsets_are_a_convolution_with_a_resampled_kernel():
 
 @pytest.mark.parametrize("modulated", [False, True])
 def test_forward_applies_attention(modulated):
-    layer = randomise(DeformableConv2d(6, 4, 3, modulated, groups=2, offset_groups=3))
+    layer = randomise(DeformableConv2d(6, 4, kernel_size=3, modulated=modulated, groups=2, offset_groups=3))
     mask = layer.modulation(X).sigmoid() if modulated else None
     conv = layer.convolution
     offset = layer.attention(X)
@@ -149,7 +149,7 @@ def test_gradients_are_those_of_finite_differences():
 @pytest.mark.parametrize("modulated, predictors", [(False, 82_962), (True, 124_443)])
 def test_predictor_size_on_512_channels(modulated, predictors):
     with torch.device("meta"):
-        layer = DeformableConv2d(512, 512, 3, modulated)
+        layer = DeformableConv2d(512, 512, kernel_size=3, modulated=modulated)
     total = sum(p.numel() for p in layer.parameters()) - sum(p.numel() for p in layer.convolution.parameters())
     assert total == predictors
 
@@ -161,7 +161,7 @@ def test_one_row_or_column_still_equals_the_convolution(height, width):
 
 
 def test_an_empty_batch_stays_empty():
-    assert DeformableConv2d(6, 4, 3, True).double()(X[:0]).shape == (0, 4, 4, 5)
+    assert DeformableConv2d(6, 4, kernel_size=3, modulated=True).double()(X[:0]).shape == (0, 4, 4, 5)
 
 
 def test_wrong_arguments_are_named():
@@ -177,6 +177,6 @@ def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="use padding"):
         deform_conv2d(X, offset, features(4, 6, 7, 7))
     with pytest.raises(ValueError, match="kernel_size=4 is even"):
-        DeformableConv2d(6, 4, 4)
+        DeformableConv2d(6, 4, kernel_size=4)
     with pytest.raises(ValueError, match="offset_groups=4 does not divide in_channels=6"):
         DeformableConv2d(6, 4, offset_groups=4)

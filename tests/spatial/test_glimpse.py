@@ -111,7 +111,7 @@ def test_every_image_has_its_own_glimpse():
 
 def test_glimpse_network_adds_in_ram_and_multiplies_in_dram():
     for combine in ("sum", "product"):
-        network = randomise(GlimpseNetwork(3, 5, 2, combine=combine, hidden_dim=7, output_dim=11))
+        network = randomise(GlimpseNetwork(3, 5, scales=2, combine=combine, hidden=7, output_dim=11))
         location = places(3)
         what, where = network.image(retina(IMAGES, location, 5, 2)), network.location(location)
         expected = what * where if combine == "product" else (what + where).clamp(min=0)
@@ -119,7 +119,7 @@ def test_glimpse_network_adds_in_ram_and_multiplies_in_dram():
 
 
 def test_a_zero_location_path_silences_the_product():
-    network = GlimpseNetwork(3, 5, combine="product", hidden_dim=7, output_dim=11).double()
+    network = GlimpseNetwork(3, 5, combine="product", hidden=7, output_dim=11).double()
     torch.nn.init.zeros_(network.location[0].weight)
     torch.nn.init.zeros_(network.location[0].bias)
     assert network(IMAGES, places(3)).abs().max() == 0

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from course_lib.spatial.global_context import FUSIONS, GlobalContext, SimplifiedNonLocal, load_published
+from course_lib.spatial.global_context import FUSIONS, GlobalContext, SimplifiedNonLocal
 from tests.properties import assert_same, features, randomise
 
 
@@ -94,39 +94,6 @@ def test_adds_2521741_parameters_to_resnet_50():
         blocks = {512: 4, 1024: 6, 2048: 3}  # channels: blocks of the stages c3 to c5
         total = sum(n * sum(p.numel() for p in GlobalContext(c).parameters()) for c, n in blocks.items())
     assert total == 2_521_741
-
-
-class Released(nn.Module):
-    """The block as its authors store it, in 1×1 convolutions and a norm over c/r 1 1."""
-
-    def __init__(self):
-        super().__init__()
-        self.conv_mask = nn.Conv2d(13, 1, 1)
-        self.channel_mul_conv, self.channel_add_conv = (
-            nn.Sequential(nn.Conv2d(13, 4, 1), nn.LayerNorm([4, 1, 1]), nn.ReLU(), nn.Conv2d(4, 13, 1))
-            for _ in range(2)
-        )
-
-    def forward(self, x):
-        context = (x * self.conv_mask(x).flatten(2).softmax(2).view(3, 1, 5, 7)).sum((2, 3), keepdim=True)
-        return x * self.channel_mul_conv(context).sigmoid() + self.channel_add_conv(context)
-
-
-def test_loads_published_weights_out_of_a_whole_network(tmp_path):
-    released, x = randomise(Released()), features(3, 13, 5, 7)
-    network = {f"layer2.0.context_block.{key}": value for key, value in released.state_dict().items()}
-    torch.save({**network, "layer2.0.conv3.weight": torch.zeros(2)}, tmp_path / "network.pth")
-    block = randomise(GlobalContext(13, reduction=3, fusion="scale_add"), seed=4)
-    weights = load_published(torch.load(tmp_path / "network.pth"), "layer2.0.context_block.")
-    block.load_state_dict(weights)
-    assert_same(block(x), released(x))
-
-
-def test_loads_no_stranger():
-    with pytest.raises(ValueError, match=r"'fc\.weight' is no part"):
-        load_published({"fc.weight": torch.zeros(2)})
-    with pytest.raises(ValueError, match="no key starts with prefix='layer1"):
-        load_published({"fc.weight": torch.zeros(2)}, "layer1.")
 
 
 @pytest.mark.parametrize(

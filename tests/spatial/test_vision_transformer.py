@@ -1,6 +1,5 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,7 +11,6 @@ from course_lib.spatial.vision_transformer import (
     PatchEmbedding,
     VisionTransformer,
     interpolate_positions,
-    load_published,
     rollout,
 )
 from tests.properties import assert_same, features, randomise
@@ -20,7 +18,7 @@ from tests.properties import assert_same, features, randomise
 
 def tiny(**arguments) -> VisionTransformer:
     sizes = {"embed_dim": 10, "depth": 2, "num_heads": 2, "num_classes": 7} | arguments
-    return randomise(VisionTransformer((8, 12), 4, 3, **sizes))
+    return randomise(VisionTransformer((8, 12), patch_size=4, channels=3, **sizes))
 
 
 # The patches
@@ -140,7 +138,7 @@ def test_patches_and_positions_permuted_together_change_nothing():
 
 def test_starts_as_the_released_code():
     torch.manual_seed(0)
-    vit = VisionTransformer(32, 4, embed_dim=96, depth=1, num_heads=3)
+    vit = VisionTransformer(32, patch_size=4, embed_dim=96, depth=1, num_heads=3)
     assert vit.class_token.count_nonzero() == 0
     assert abs(vit.positions.std() - 0.02) < 1e-3
     linear = {name: layer for name, layer in vit.named_modules() if isinstance(layer, nn.Linear)}
@@ -150,7 +148,7 @@ def test_starts_as_the_released_code():
 
 def test_every_weight_moves_in_the_first_step():
     torch.manual_seed(0)
-    vit = VisionTransformer((8, 12), 4, 3, embed_dim=10, depth=2, num_heads=2, num_classes=7)
+    vit = VisionTransformer((8, 12), patch_size=4, channels=3, embed_dim=10, depth=2, num_heads=2, num_classes=7)
     vit(torch.randn(3, 3, 8, 12)).square().sum().backward()
     still = [name for name, p in vit.named_parameters() if not p.grad.any() and not name.endswith("key.bias")]
     assert still == []
@@ -172,7 +170,7 @@ def test_every_weight_moves_in_the_first_step():
 )
 def test_has_as_many_parameters_as_published(size, patch, parameters):
     with torch.device("meta"):  # shapes without numbers
-        vit = VisionTransformer(224, patch, **SIZES[size])
+        vit = VisionTransformer(224, patch_size=patch, **SIZES[size])
     assert sum(p.numel() for p in vit.parameters()) == parameters
 
 
@@ -272,232 +270,12 @@ def test_antialiasing_averages_what_plain_bicubic_skips():
 def test_a_stretched_model_takes_the_larger_image():
     small, large = (
         tiny(),
-        randomise(VisionTransformer((16, 20), 4, embed_dim=10, depth=2, num_heads=2, num_classes=7)),
+        randomise(VisionTransformer((16, 20), patch_size=4, embed_dim=10, depth=2, num_heads=2, num_classes=7)),
     )
     weights = small.state_dict()
     weights["positions"] = interpolate_positions(weights["positions"], large.grid, grid=small.grid)
     large.load_state_dict(weights)
     assert large(features(3, 3, 16, 20)).shape == (3, 7)
-
-
-# Published weights: each format is run by its own rules, on numbers under its own names
-
-D, HEADS, K = 10, 2, 7
-
-
-def run(x, w, names, attend, *, dense=None, norm=None, patch=None, eps=1e-6, gelu="none"):
-    """A pre-norm Transformer that finds its numbers in ``w``, by ``names``: what all four formats have in common."""
-    dense = dense or (lambda z, name: F.linear(z, w[f"{name}.weight"], w[f"{name}.bias"]))
-    norm = norm or (lambda z, name: F.layer_norm(z, (D,), w[f"{name}.weight"], w[f"{name}.bias"], eps))
-    patch = patch or (lambda name: (w[f"{name}.weight"], w[f"{name}.bias"]))
-    z = F.conv2d(x, *patch(names["patch"]), stride=4).flatten(2).transpose(1, 2)
-    z = torch.cat([w[names["cls"]].expand(len(z), 1, D), z], dim=1) + w[names["pos"]]
-    for i in range(2):
-        z = z + attend(norm(z, names["norm1"].format(i)), i)
-        hidden = F.gelu(dense(norm(z, names["norm2"].format(i)), names["fc1"].format(i)), approximate=gelu)
-        z = z + dense(hidden, names["fc2"].format(i))
-    return dense(norm(z, names["norm"])[:, 0], names["head"])
-
-
-def weigh(query, key, value):
-    return (query @ key.transpose(-2, -1) / math.sqrt(D // HEADS)).softmax(dim=-1) @ value  # b s n d
-
-
-def numbers(shapes: dict[str, tuple]) -> dict[str, torch.Tensor]:
-    return {name: features(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
-
-
-def layers(torch_shapes: dict[str, tuple]) -> dict[str, tuple]:
-    """Weight and bias of layers given by the shape of their weight."""
-    return {f"{n}.weight": s for n, s in torch_shapes.items()} | {f"{n}.bias": s[:1] for n, s in torch_shapes.items()}
-
-
-def timm(x):
-    names = {
-        "patch": "patch_embed.proj",
-        "cls": "cls_token",
-        "pos": "pos_embed",
-        "norm1": "blocks.{}.norm1",
-        "norm2": "blocks.{}.norm2",
-        "fc1": "blocks.{}.mlp.fc1",
-        "fc2": "blocks.{}.mlp.fc2",
-        "norm": "norm",
-        "head": "head",
-    }
-    shapes = {"patch_embed.proj": (D, 3, 4, 4), "norm": (D,), "head": (K, D)}
-    for i in range(2):
-        b = f"blocks.{i}."
-        shapes |= {b + "norm1": (D,), b + "attn.qkv": (3 * D, D), b + "attn.proj": (D, D), b + "norm2": (D,)}
-        shapes |= {b + "mlp.fc1": (4 * D, D), b + "mlp.fc2": (D, 4 * D)}
-    w = numbers({"cls_token": (1, 1, D), "pos_embed": (1, 7, D)} | layers(shapes))
-
-    def attend(z, i):
-        qkv = F.linear(z, w[f"blocks.{i}.attn.qkv.weight"], w[f"blocks.{i}.attn.qkv.bias"])
-        query, key, value = qkv.reshape(3, 7, 3, HEADS, D // HEADS).permute(2, 0, 3, 1, 4)  # b n 3 s d -> 3 b s n d
-        heard = weigh(query, key, value).transpose(1, 2).reshape(3, 7, D)
-        return F.linear(heard, w[f"blocks.{i}.attn.proj.weight"], w[f"blocks.{i}.attn.proj.bias"])
-
-    return w, run(x, w, names, attend)
-
-
-def torchvision(x, mlp=("mlp.0", "mlp.3")):
-    layer = "encoder.layers.encoder_layer_{}."
-    names = {
-        "patch": "conv_proj",
-        "cls": "class_token",
-        "pos": "encoder.pos_embedding",
-        "norm1": layer + "ln_1",
-        "norm2": layer + "ln_2",
-        "fc1": layer + mlp[0],
-        "fc2": layer + mlp[1],
-        "norm": "encoder.ln",
-        "head": "heads.head",
-    }
-    shapes, stacked = {"conv_proj": (D, 3, 4, 4), "encoder.ln": (D,), "heads.head": (K, D)}, {}
-    for b in (layer.format(i) for i in range(2)):
-        shapes |= {b + "ln_1": (D,), b + "self_attention.out_proj": (D, D), b + "ln_2": (D,)}
-        shapes |= {b + mlp[0]: (4 * D, D), b + mlp[1]: (D, 4 * D)}
-        stacked |= {b + "self_attention.in_proj_weight": (3 * D, D), b + "self_attention.in_proj_bias": (3 * D,)}
-    w = numbers({"class_token": (1, 1, D), "encoder.pos_embedding": (1, 7, D)} | stacked | layers(shapes))
-
-    def attend(z, i):
-        attention = nn.MultiheadAttention(D, HEADS, batch_first=True).double()
-        prefix = layer.format(i) + "self_attention."
-        attention.load_state_dict({k.removeprefix(prefix): v for k, v in w.items() if k.startswith(prefix)})
-        return attention(z, z, z, need_weights=False)[0]
-
-    return w, run(x, w, names, attend)
-
-
-def older_torchvision(x):
-    return torchvision(x, mlp=("mlp.linear_1", "mlp.linear_2"))
-
-
-def hugging_face(x):
-    layer = "vit.encoder.layer.{}."
-    names = {
-        "patch": "vit.embeddings.patch_embeddings.projection",
-        "cls": "vit.embeddings.cls_token",
-        "pos": "vit.embeddings.position_embeddings",
-        "norm1": layer + "layernorm_before",
-        "norm2": layer + "layernorm_after",
-        "fc1": layer + "intermediate.dense",
-        "fc2": layer + "output.dense",
-        "norm": "vit.layernorm",
-        "head": "classifier",
-    }
-    shapes = {names["patch"]: (D, 3, 4, 4), names["norm"]: (D,), "classifier": (K, D)}
-    for b in (layer.format(i) for i in range(2)):
-        shapes |= {f"{b}attention.attention.{part}": (D, D) for part in ("query", "key", "value")}
-        shapes |= {b + "attention.output.dense": (D, D), b + "layernorm_before": (D,), b + "layernorm_after": (D,)}
-        shapes |= {b + "intermediate.dense": (4 * D, D), b + "output.dense": (D, 4 * D)}
-    w = numbers({names["cls"]: (1, 1, D), names["pos"]: (1, 7, D)} | layers(shapes))
-
-    def attend(z, i):
-        def dense(z, part):
-            return F.linear(z, *(w[f"{layer.format(i)}attention.{part}.{leaf}"] for leaf in ("weight", "bias")))
-
-        parts = [
-            dense(z, f"attention.{part}").view(3, 7, HEADS, -1).transpose(1, 2) for part in ("query", "key", "value")
-        ]
-        return dense(weigh(*parts).transpose(1, 2).reshape(3, 7, D), "output.dense")
-
-    return w, run(x, w, names, attend, eps=1e-12)
-
-
-def original(x):
-    layer, d = "Transformer/encoderblock_{}/", D // HEADS
-    names = {
-        "patch": "embedding",
-        "cls": "cls",
-        "pos": "Transformer/posembed_input/pos_embedding",
-        "norm1": layer + "LayerNorm_0",
-        "norm2": layer + "LayerNorm_2",
-        "fc1": layer + "MlpBlock_3/Dense_0",
-        "fc2": layer + "MlpBlock_3/Dense_1",
-        "norm": "Transformer/encoder_norm",
-        "head": "head",
-    }
-    shapes = {"cls": (1, 1, D), names["pos"]: (1, 7, D), "embedding/kernel": (4, 4, 3, D), "embedding/bias": (D,)}
-    shapes |= {"head/kernel": (D, K), "head/bias": (K,)}
-    norms = [names["norm"], *(names[norm].format(i) for norm in ("norm1", "norm2") for i in range(2))]
-    shapes |= {f"{norm}/{leaf}": (D,) for norm in norms for leaf in ("scale", "bias")}
-    for b in (layer.format(i) for i in range(2)):
-        heads = b + "MultiHeadDotProductAttention_1/"
-        shapes |= {f"{heads}{part}/kernel": (D, HEADS, d) for part in ("query", "key", "value")}
-        shapes |= {f"{heads}{part}/bias": (HEADS, d) for part in ("query", "key", "value")}
-        shapes |= {heads + "out/kernel": (HEADS, d, D), heads + "out/bias": (D,)}
-        shapes |= {b + "MlpBlock_3/Dense_0/kernel": (D, 4 * D), b + "MlpBlock_3/Dense_0/bias": (4 * D,)}
-        shapes |= {b + "MlpBlock_3/Dense_1/kernel": (4 * D, D), b + "MlpBlock_3/Dense_1/bias": (D,)}
-    w = numbers(shapes)
-
-    def attend(z, i):
-        prefix = layer.format(i) + "MultiHeadDotProductAttention_1/"
-        query, key, value = (
-            torch.einsum("bnc,csd->bsnd", z, w[f"{prefix}{part}/kernel"]) + w[f"{prefix}{part}/bias"][:, None]
-            for part in ("query", "key", "value")
-        )
-        return (
-            torch.einsum("bsnd,sdc->bnc", weigh(query, key, value), w[prefix + "out/kernel"]) + w[prefix + "out/bias"]
-        )
-
-    def dense(z, name):
-        return z @ w[name + "/kernel"] + w[name + "/bias"]
-
-    def norm(z, name):
-        return F.layer_norm(z, (D,), w[name + "/scale"], w[name + "/bias"], 1e-6)
-
-    def patch(name):
-        return torch.einsum("hwio->oihw", w[name + "/kernel"]), w[name + "/bias"]
-
-    return w, run(x, w, names, attend, dense=dense, norm=norm, patch=patch, gelu="tanh")
-
-
-@pytest.mark.parametrize(
-    ("published", "arguments"),
-    [
-        (timm, {}),
-        (torchvision, {}),
-        (older_torchvision, {}),
-        (hugging_face, {"eps": 1e-12}),
-        (original, {"approximate": "tanh"}),
-    ],
-)
-def test_a_published_file_gives_the_logits_of_its_own_code(published, arguments, tmp_path):
-    x = features(3, 3, 8, 12)
-    weights, logits = published(x)
-    if published is original:
-        np.savez(tmp_path / "weights.npz", **{name: tensor.numpy() for name, tensor in weights.items()})
-        read = np.load(tmp_path / "weights.npz")
-    else:
-        torch.save(weights, tmp_path / "weights.pth")
-        read = torch.load(tmp_path / "weights.pth", weights_only=True)
-    vit = tiny(**arguments)
-    vit.load_state_dict(load_published(read))
-    assert_same(vit(x), logits)
-
-
-@pytest.mark.parametrize("name", ["pre_logits.fc.{}", "heads.pre_logits.{}", "vit.pooler.dense.{}"])
-def test_the_heads_hidden_layer_is_found(name):
-    loaded = load_published({name.format("weight"): torch.ones(5, 10), name.format("bias"): torch.ones(5)})
-    assert {key: value.shape for key, value in loaded.items()} == {
-        "pre_logits.0.weight": (5, 10),
-        "pre_logits.0.bias": (5,),
-    }
-
-
-def test_the_heads_hidden_layer_of_the_papers_files_is_turned():
-    kernel = np.arange(50.0).reshape(10, 5)
-    assert_same(load_published({"pre_logits/kernel": kernel})["pre_logits.0.weight"], torch.tensor(kernel).T)
-
-
-def test_hugging_faces_bare_encoder_has_no_prefix():
-    assert list(load_published({"embeddings.cls_token": torch.zeros(1, 1, 10)})) == ["class_token"]
-
-
-def test_an_unknown_key_is_named():
-    with pytest.raises(ValueError, match=r"blocks\.3\.ls1\.gamma"):
-        load_published({"blocks.3.ls1.gamma": torch.zeros(10)})
 
 
 # Errors
@@ -508,11 +286,11 @@ def test_an_unknown_key_is_named():
     [
         (lambda: EncoderBlock(10, 3), "embed_dim=10 cannot be shared by num_heads=3"),
         (lambda: EncoderBlock(10, 0), "num_heads=0"),
-        (lambda: VisionTransformer((8, 10), 4), "patch_size=4 does not divide image_size=8×10"),
-        (lambda: VisionTransformer(0, 4), "image_size=0×0"),
+        (lambda: VisionTransformer((8, 10), patch_size=4), "patch_size=4 does not divide image_size=8×10"),
+        (lambda: VisionTransformer(0, patch_size=4), "image_size=0×0"),
         (lambda: PatchEmbedding(3, 5, patch_size=4)(torch.zeros(1, 3, 8, 10)), "multiples of 4"),
-        (lambda: EncoderBlock(10, 2).attention(torch.zeros(1, 4, 9)), "d=10"),
-        (lambda: EncoderBlock(10, 2)(torch.zeros(4, 10)), "give tokens b n d"),
+        (lambda: EncoderBlock(10, 2).attention(torch.zeros(1, 4, 9)), "length 10"),
+        (lambda: EncoderBlock(10, 2)(torch.zeros(4, 10)), "give three axes"),
         (lambda: tiny()(features(1, 3, 12, 8)), "positions are those of 8×12; resize"),
         (lambda: interpolate_positions(torch.zeros(1, 7, 5), (4, 4)), r"give grid=\(rows, columns\)"),
         (lambda: interpolate_positions(torch.zeros(1, 5, 5), (4, 4), method="cubic"), "use one of bicubic"),

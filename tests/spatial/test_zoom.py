@@ -12,7 +12,7 @@ REGIONS = torch.tensor([[0.1, -0.2, 0.4], [-0.3, 0.23, 0.61], [0.0, 0.0, 0.9]], 
 
 
 def proposal(**arguments):
-    return randomise(AttentionProposal(5, size=(3, 4), pool=2, hidden_dim=7, **arguments))
+    return randomise(AttentionProposal(5, size=(3, 4), pool=2, hidden=7, **arguments))
 
 
 def sigmoid(z):
@@ -125,7 +125,7 @@ def test_forward_applies_attention(sharpness):
 
 def test_starts_near_the_middle_with_half_the_side():
     torch.manual_seed(0)
-    region = AttentionProposal(5, pool=2, hidden_dim=64).attention(MAPS.float())
+    region = AttentionProposal(5, pool=2, hidden=64).attention(MAPS.float())
     torch.testing.assert_close(region, torch.tensor([[0.0, 0.0, 0.5]]).expand(3, 3), atol=0.3, rtol=0)
 
 
@@ -160,3 +160,5 @@ def test_what_does_not_fit_is_named():
         zoom(IMAGES, REGIONS[:, :2], 4)
     with pytest.raises(ValueError, match="channels=5"):
         proposal()(IMAGES, IMAGES)
+    with pytest.raises(ValueError, match="convert it with x.float"):
+        zoom(IMAGES.long(), REGIONS, 4)

@@ -18,7 +18,7 @@ def test_pooling_equals_the_loop(mask):
         scores = [block.score.weight[0] @ (block.embed.weight @ h + block.embed.bias).tanh() for h in means]
         total = sum(e.exp() for e in scores)
         expected = sum(e.exp() / total * x[b, :, t] for t, e in enumerate(scores))
-        assert_same(block(x, mask)[b], expected)
+        assert_same(block(x, attn_mask=mask)[b], expected)
 
 
 @pytest.mark.parametrize("mask", [None, VALID])
@@ -41,17 +41,19 @@ def test_self_attention_equals_the_loop(num_heads, mask):
                 heads.append(sum(o / sum(odds) * v[s : s + d] for o, v in zip(odds, values, strict=True)))
             read = torch.einsum("oc,chw->ohw", block.output.weight, torch.cat(heads))
             expected[b, :, t] += read + block.output.bias[:, None, None]
-    assert_same(block(x, mask), expected)
+    assert_same(block(x, attn_mask=mask), expected)
 
 
 @pytest.mark.parametrize("mask", [None, VALID])
 def test_forward_applies_attention(mask):
     x = features(3, 15, 4, 5, 7)
     pooling, block = randomise(FramePooling(15)), randomise(TemporalSelfAttention(15, 3))
-    assert_same(pooling(x, mask), (pooling.attention(x, mask)[:, None, :, None, None] * x).sum(dim=2))
+    assert_same(
+        pooling(x, attn_mask=mask), (pooling.attention(x, attn_mask=mask)[:, None, :, None, None] * x).sum(dim=2)
+    )
     value = block.value(x.movedim(1, 4)).movedim(4, 1).unflatten(1, (3, 5))  # b s d t h w
-    read = torch.einsum("bsij,bsdjhw->bsdihw", block.attention(x, mask), value).flatten(1, 2)
-    assert_same(block(x, mask), x + block.output(read.movedim(1, 4)).movedim(4, 1))
+    read = torch.einsum("bsij,bsdjhw->bsdihw", block.attention(x, attn_mask=mask), value).flatten(1, 2)
+    assert_same(block(x, attn_mask=mask), x + block.output(read.movedim(1, 4)).movedim(4, 1))
 
 
 def test_self_attention_over_vectors_is_that_of_torch():
@@ -63,20 +65,22 @@ def test_self_attention_over_vectors_is_that_of_torch():
         reference.out_proj.load_state_dict(block.output.state_dict())
     tokens = x[..., 0, 0].mT
     out, weights = reference(tokens, tokens, tokens, key_padding_mask=~VALID, average_attn_weights=False)
-    assert_same(block(x, VALID)[..., 0, 0].mT, tokens + out)
-    assert_same(block.attention(x, VALID), weights)
+    assert_same(block(x, attn_mask=VALID)[..., 0, 0].mT, tokens + out)
+    assert_same(block.attention(x, attn_mask=VALID), weights)
 
 
 def test_padding_has_no_weight_and_no_gradient():
     for block in (randomise(FramePooling(15)), randomise(TemporalSelfAttention(15, 3))):
         x = features(3, 15, 4, 5, 7).requires_grad_()
-        weights = block.attention(x, VALID)
+        weights = block.attention(x, attn_mask=VALID)
         assert (weights.movedim(-1, 1)[~VALID] == 0).all()
-        out = block(x, VALID)
+        out = block(x, attn_mask=VALID)
         kept = out[:, :, :1] if out.ndim == 5 else out  # frame 0 is padding nowhere
         kept.square().sum().backward()
         assert (x.grad.movedim(2, 1)[~VALID] == 0).all()
-        assert_same(block(torch.where(VALID[:, None, :, None, None], x, 100 * x), VALID)[:, :, 0], out[:, :, 0])
+        assert_same(
+            block(torch.where(VALID[:, None, :, None, None], x, 100 * x), attn_mask=VALID)[:, :, 0], out[:, :, 0]
+        )
 
 
 def test_order_of_frames_is_unseen():
@@ -104,9 +108,9 @@ def test_masks_that_do_not_fit_are_refused(build):
     block, x = build().double(), features(3, 15, 4, 5, 7)
     for wrong in (VALID[:1], VALID.T, VALID.double()):
         with pytest.raises(ValueError, match=r"booleans of shape \(3, 4\)"):
-            block(x, wrong)
+            block(x, attn_mask=wrong)
     with pytest.raises(ValueError, match=r"samples \[1\]"):
-        block(x, VALID & torch.tensor([True, False, True])[:, None])
+        block(x, attn_mask=VALID & torch.tensor([True, False, True])[:, None])
 
 
 def test_names_the_heads_that_fit():
