@@ -160,5 +160,5 @@ def test_what_does_not_fit_is_named():
         zoom(IMAGES, REGIONS[:, :2], 4)
     with pytest.raises(ValueError, match="channels=5"):
         proposal()(IMAGES, IMAGES)
-    with pytest.raises(ValueError, match="convert it with x.float"):
+    with pytest.raises(ValueError, match=r"convert it with x\.float"):
         zoom(IMAGES.long(), REGIONS, 4)
