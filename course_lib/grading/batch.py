@@ -15,7 +15,7 @@ from course_lib.grading.cells import NAME, Cell, Unreadable, cells_of
 from course_lib.grading.diagnose import Diagnosis
 from course_lib.grading.marks import Record, record_from_data, record_to_data
 from course_lib.grading.sandbox.host import Gone, Sandbox
-from course_lib.grading.session import Session
+from course_lib.grading.session import Session, shown
 from course_lib.grading.submissions import Submission
 
 
@@ -67,18 +67,17 @@ class Grader:
         try:
             cells = cells_of(job.data, job.file.lower())
             refuse_other_lessons(cells, self.settings.slug)
-        except Unreadable as error:
-            return replace(record, problem=str(error), sandbox="")
-        session = Session(
-            self.sandbox, self.assignment, cells, seed=self.settings.seed, seconds=self.settings.seconds
-        )
-        try:
+            session = Session(
+                self.sandbox, self.assignment, cells, seed=self.settings.seed, seconds=self.settings.seconds
+            )
             tasks = tuple(session.grade(self.diagnosis))
+        except Unreadable as error:
+            return replace(record, problem=shown(error), sandbox="")
         except (Exception, Gone) as error:
-            raise Broken(f"the grader failed: {type(error).__name__}: {error}") from error
+            raise Broken(f"the grader failed: {type(error).__name__}: {shown(error)}") from error
         if any(task.reason == "lost" for task in tasks):
             raise Broken("the sandbox broke three times in one test")
-        return replace(record, tasks=tasks, notes=tuple(session.notes))
+        return replace(record, tasks=tasks, notes=session.notes)
 
     def close(self) -> None:
         self.sandbox.close()
@@ -112,7 +111,7 @@ def in_threads(grader: Grader, submissions: list[Submission], count: int) -> Ite
             if error is None:
                 yield submission, future.result(), True
             else:
-                yield submission, failed(submission, str(error) or type(error).__name__), False
+                yield submission, failed(submission, shown(error) or type(error).__name__), False
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         grader.close()
@@ -139,7 +138,7 @@ def grade_on_cluster(settings: tuple, version: str, job: tuple) -> dict:
             raise Broken("the course on this Dask worker is another version; install the same one everywhere")
         return record_to_data(grader.grade(job))
     except Exception as error:
-        return {"failed": f"{type(error).__name__}: {error}"}
+        return {"failed": f"{type(error).__name__}: {shown(error)}"}
 
 
 def on_cluster(address: str, settings: Settings, version: str, submissions: list[Submission]) -> Iterator[Result]:
@@ -148,17 +147,21 @@ def on_cluster(address: str, settings: Settings, version: str, submissions: list
     from dask.distributed import as_completed as as_completed_there
 
     with Client(address, timeout=30, set_as_default=False) as client:
-        futures = {
-            client.submit(grade_on_cluster, tuple(settings), version, tuple(Job.of(one)), pure=False): one
-            for one in submissions
-        }
+        futures = {}
+        for one in submissions:
+            try:
+                job = tuple(Job.of(one))
+            except (Unreadable, OSError) as unread:
+                yield one, failed(one, shown(unread)), False
+                continue
+            futures[client.submit(grade_on_cluster, tuple(settings), version, job, pure=False)] = one
         for future in as_completed_there(list(futures), loop=client.loop):
             submission, error = futures.pop(future), future.exception()
             if isinstance(error, KilledWorker):
                 why = "each machine that graded this submission died; it was given up"
                 yield submission, failed(submission, why), True
             elif error is not None:
-                yield submission, failed(submission, f"Dask failed: {error}"), False
+                yield submission, failed(submission, f"Dask failed: {shown(error)}"), False
             elif "failed" in (data := future.result()):
                 yield submission, failed(submission, data["failed"]), False
             else:

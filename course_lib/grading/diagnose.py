@@ -1,6 +1,7 @@
 """Which named wrong answer a failing submission matches: same verdicts, same values on the same secret inputs."""
 
 import types
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ class Outcome(NamedTuple):
     test: str
     passed: bool
     results: list[Result]
+    single: bool = False
 
 
 class Diagnosis:
@@ -33,6 +35,11 @@ class Diagnosis:
 
     def match(self, task: str, outcomes: list[Outcome]) -> WrongAnswer | None:
         """The named wrong answer that this one cannot be told from; None where there is none, or more than one."""
+        with suppress(Exception):  # values that cannot be compared match nothing, and no mark depends on it
+            return self.only_match(task, outcomes)
+        return None
+
+    def only_match(self, task: str, outcomes: list[Outcome]) -> WrongAnswer | None:
         matches = [
             wrong
             for wrong, known in self.known.get(task, [])
@@ -90,19 +97,21 @@ def alike(known: Outcome, seen: Outcome) -> bool:
     return (
         known.passed == seen.passed
         and len(known.results) == len(seen.results)
-        and all(close(one.value, other.value) for one, other in values)
+        and all(close(one.value, other.value, 1e-5 if seen.single else 1e-6) for one, other in values)
     )
 
 
-def close(one: object, other: object) -> bool:
+def close(one: object, other: object, rounding: float) -> bool:
     """Equal to rounding; NaN equals NaN. Modules are compared by what they return."""
     if isinstance(one, nn.Module) or isinstance(other, nn.Module):
         return isinstance(one, nn.Module) and isinstance(other, nn.Module)
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         same = one.shape == other.shape and one.dtype == other.dtype
-        return same and torch.allclose(one.detach(), other.detach(), rtol=1e-6, atol=1e-9, equal_nan=True)
+        return same and torch.allclose(
+            one.detach(), other.detach(), rtol=rounding, atol=rounding / 1000, equal_nan=True
+        )
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
-        return len(one) == len(other) and all(map(close, one, other))
+        return len(one) == len(other) and all(close(*pair, rounding) for pair in zip(one, other, strict=True))
     if isinstance(one, int | float) and isinstance(other, int | float):
-        return one == other or abs(one - other) <= 1e-6 * abs(one) or (one != one and other != other)
+        return one == other or abs(one - other) <= rounding * abs(one) or (one != one and other != other)
     return type(one) is type(other) and one == other

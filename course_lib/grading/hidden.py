@@ -2,14 +2,16 @@
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 from course_lib.authoring.places import parts
 from course_lib.exercises import ROOT
 from course_lib.grading.draw import Draw
+from course_lib.grading.precision import Judged, Trial, here, judged
 
 
 class HiddenTest(NamedTuple):
@@ -18,6 +20,8 @@ class HiddenTest(NamedTuple):
     task: str
     hint: str
     run: Callable
+    double: bool = False
+    without: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -45,11 +49,15 @@ class WrongAnswer(NamedTuple):
         return " ".join((self.answer.__doc__ or "").split())
 
 
-def task(name: str, *, hint: str) -> Callable:
-    """Mark a hidden test as grading task ``name``; ``hint`` is all that a student who fails it reads."""
+def task(name: str, *, hint: str, double: bool = False, without: Iterable[str] = ()) -> Callable:
+    """Mark a hidden test as grading task ``name``; ``hint`` is all that a student who fails it reads.
+
+    ``double``: the test is about double precision, so an answer in single precision fails it.
+    ``without``: what an answer to the task may not use, as code calls it: ``conv1d``, ``autograd``, ``course_lib``.
+    """
 
     def mark(test: Any) -> Any:  # the function itself comes back, because pytest collects functions
-        test.mark = HiddenTest(name, hint, test)
+        test.mark = HiddenTest(name, hint, test, double, tuple(without))
         return test
 
     return mark
@@ -106,10 +114,15 @@ def judge(hidden: Hidden, student: object, *, seed: int | str) -> list[Verdict]:
     """Run every hidden test against ``student``, whose attributes are the functions to grade."""
     verdicts = []
     for test in hidden.tests:
-        error = None
-        try:
-            test.run(student, Draw(seed, test.name))
-        except Exception as raised:
-            error = raised
-        verdicts.append(Verdict(test.task, test.name, error))
+        verdict = judged(partial(try_here, test, vars(student), seed), double=test.double)
+        verdicts.append(Verdict(test.task, test.name, verdict.rest))
     return verdicts
+
+
+def try_here(test: HiddenTest, answers: dict[str, Any], seed: int | str, trial: Trial) -> Judged:
+    """Run one hidden test on functions of this process; what it raised comes along."""
+    try:
+        test.run(SimpleNamespace(**{name: here(one, trial) for name, one in answers.items()}), Draw(seed, test.name))
+    except Exception as error:
+        return Judged("wrong" if isinstance(error, AssertionError) else "raised", error)
+    return Judged("", None)

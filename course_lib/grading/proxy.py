@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from course_lib.grading import precision
+from course_lib.grading.precision import Trial
 from course_lib.grading.sandbox.frames import BadFrame
 
 MAX_PARAMETERS = 512
@@ -31,8 +33,8 @@ class Result(NamedTuple):
 class Student:
     """The names that a submission defined; ``ask(request)`` brings a request to its worker."""
 
-    def __init__(self, ask: Callable[[dict], dict], names: dict[str, bool]):
-        self._ask, self._names = ask, names
+    def __init__(self, ask: Callable[[dict], dict], names: dict[str, bool], trial: Trial = Trial.PLAIN):
+        self._ask, self._names, self._trial = ask, names, trial
         self._results: list[Result] = []
         self._modules: dict[int, RemoteModule] = {}
 
@@ -50,6 +52,8 @@ class Student:
 
     def _exchange(self, request: dict) -> dict:
         reply = self._ask(request)
+        if reply.get("single") is True:
+            precision.found()
         if "raised" in reply:
             raise raised_by_student(reply)
         return reply
@@ -119,18 +123,24 @@ def call(student: Student, target: list, args: tuple, kwargs: dict) -> object:
     )
     if target[0] in student._modules:
         modules[target[0]] = student._modules[target[0]]
-    request: dict[str, object] = {"op": "call", "target": target, "args": packed[0], "kwargs": packed[1]}
+    parameters = [parameter for key in modules for parameter in modules[key].parameters()]
+    request: dict[str, Any] = {"op": "call", "target": target, "args": packed[0], "kwargs": packed[1]}
     request |= {"grad": torch.is_grad_enabled(), "modules": {key: state(modules[key]) for key in modules}}
+    request |= {"watch": student._trial is not Trial.PLAIN}
+    sources = [*tensors, *parameters]
+    if student._trial is Trial.LOWERED:
+        request, sources = precision.lowered(request), precision.lowered(sources)
     reply = student._exchange(request)
     put_back(reply, tensors, modules)
     outputs: list[Tensor] = []
     value = unpack(student, reply["value"], outputs)
+    if "graph" in reply:
+        joined = iter(Joined.apply(student, reply["graph"], outputs, *sources))
+        value = replace(value, lambda one: next(joined))
+    if student._trial is not Trial.PLAIN:
+        value = precision.lifted(value, [*tensors, *parameters])
     student._remember(Result(str(target[-1]), value), outputs)
-    if "graph" not in reply:
-        return value
-    sources = tensors + [parameter for key in modules for parameter in modules[key].parameters()]
-    joined = iter(Joined.apply(student, reply["graph"], outputs, *sources))
-    return replace(value, lambda one: next(joined))
+    return value
 
 
 class Joined(torch.autograd.Function):

@@ -2,8 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
-from typing import NamedTuple
+from functools import partial
 
 from course_lib.grading.assignment import Assignment, Task, is_own, tidy
 from course_lib.grading.cells import Cell
@@ -11,6 +10,7 @@ from course_lib.grading.diagnose import Diagnosis, Outcome
 from course_lib.grading.draw import Draw
 from course_lib.grading.hidden import HiddenTest
 from course_lib.grading.marks import TaskMark
+from course_lib.grading.precision import Judged, Trial, judged
 from course_lib.grading.proxy import Student, StudentError
 from course_lib.grading.sandbox.frames import BadFrame
 from course_lib.grading.sandbox.host import UNASKED, Gone, Sandbox, Worker
@@ -21,6 +21,7 @@ REASONS = {
     "ended": "no time was left: earlier cells or tasks used all that a submission may take",
 }
 MAX_WORKERS = 60
+MAX_NOTES, MAX_WORDS = 20, 1000
 
 
 # What a student reads of a failed hidden test. Fixed words: an exit status, a number in a bad frame or the name of an
@@ -36,16 +37,6 @@ SAID = {
 }
 
 
-class Cause(NamedTuple):
-    """Why a task earns nothing, in a word."""
-
-    reason: str
-
-    @property
-    def sentence(self) -> str:
-        return SAID.get(self.reason, "")
-
-
 class Session:
     """One submission being graded. ``seconds`` bounds each call and cell, twelve times as much the whole."""
 
@@ -58,11 +49,13 @@ class Session:
         self.worker: Worker | None = None
         self.workers = 0
         self.last: int | None = None  # the cell that ran last
+        self.notes: tuple[str, ...] = ()
 
     def grade(self, diagnosis: Diagnosis) -> list[TaskMark]:
         """The mark of each task, in order."""
         try:
             words = {task.name: self.visible_check(task) for task in self.assignment.tasks}
+            self.notes = self.tell()  # now: nothing that happens once a hidden input was sent may be told
             return [self.grade_task(task, words[task.name], diagnosis) for task in self.assignment.tasks]
         finally:
             self.finish()
@@ -104,7 +97,7 @@ class Session:
         """Run one cell; whether it ran to its end, or failed for another reason than a missing name."""
         cell = self.cells[number]
         try:
-            reply = self.ask({"op": "cell", "name": cell.name or f"cell {number + 1}", "source": cell.source})
+            reply = self.ask({"op": "cell", "name": self.name(number), "source": cell.source})
         except Gone as gone:
             guilty = self.last if gone.why == UNASKED and self.last is not None else number
             if gone.why != "lost":  # the sandbox itself broke: nobody's fault
@@ -113,7 +106,7 @@ class Session:
             raise
         self.last = number
         if "raised" in reply:
-            self.failed[number] = str(reply.get("words", ""))
+            self.failed[number] = shown(reply.get("words", ""))
         else:
             self.failed.pop(number, None)
         return reply.get("raised") != "NameError"
@@ -140,7 +133,7 @@ class Session:
         except Gone as gone:
             return why_it_ended(gone)
         words = reply.get("words", "the check could not be run")
-        return without_progress(words, task.name) if isinstance(words, str) else ""
+        return without_progress(shown(words), task.name) if isinstance(words, str) else ""
 
     # Hidden tests
 
@@ -148,62 +141,64 @@ class Session:
         """All of a task's points when each of its hidden tests passes, else none."""
         outcomes: list[Outcome] = []
         hints: list[str] = []
-        cause = Cause("")
+        reason = ""
         for test in self.assignment.hidden.tests:
-            if test.task != task.name or cause.reason in ("late", "died", "memory", "protocol", "ended"):
+            if test.task != task.name or reason in ("late", "died", "memory", "protocol", "ended"):
                 continue
-            found, outcome = self.run_test(test)
-            outcomes.append(outcome)
-            if found:
-                cause = cause if cause.reason else found
+            verdict = judged(partial(self.run_test, test), double=test.double)
+            outcomes.append(Outcome(test.name, not verdict.reason, verdict.rest, verdict.single))
+            if verdict.reason:
+                reason = reason or verdict.reason
                 hints.append(test.hint)
         if not outcomes:
             raise ValueError(f"{task.name} has no hidden test, so nothing can earn its {task.points} points")
-        mistake = diagnosis.match(task.name, outcomes) if cause.reason in ("wrong", "raised") else None
+        mistake = diagnosis.match(task.name, outcomes) if reason in ("wrong", "raised") else None
         return TaskMark(
             task=task.name,
             points=task.points,
-            earned=0 if cause.reason else task.points,
-            reason=cause.reason,
-            check=check or cause.sentence,
+            earned=0 if reason else task.points,
+            reason=reason,
+            check=check or SAID.get(reason, ""),
             hints=tuple(dict.fromkeys(hints)),
             mistake=mistake.name if mistake else "",
             sentence=mistake.sentence if mistake else "",
         )
 
-    def run_test(self, test: HiddenTest) -> tuple[Cause | None, Outcome]:
-        """Run one hidden test; why it failed (None where it passed) and what the student's functions returned."""
+    def run_test(self, test: HiddenTest, trial: Trial) -> Judged:
+        """Run one hidden test; why it failed ("" where it passed) and what the student's functions returned."""
         for attempt in range(3):
             student = None
             try:
                 self.ready()
                 names = self.names()
                 self.ask({"op": "fresh", "seed": seed_of(self.seed, test.name)})
-                student = Student(self.ask, names)
+                student = Student(self.ask, names, trial)
                 test.run(student, Draw(self.seed, test.name))
-                cause = None
+                reason = ""
             except Gone as gone:
                 if gone.why == "lost" or (student is None and attempt < 2):  # what came before the test is to blame
                     continue
-                cause = Cause(reason_of(gone))
+                reason = reason_of(gone)
             except BadFrame:
                 self.finish()
-                cause = Cause("protocol")
+                reason = "protocol"
             except StudentError as error:
-                cause = Cause("untouched" if isinstance(error, NotImplementedError) else "raised")
+                reason = "untouched" if isinstance(error, NotImplementedError) else "raised"
             except (KeyboardInterrupt, SystemExit, MemoryError):
                 raise
             except BaseException:  # the test's own verdict, pytest.fail included
-                cause = Cause("wrong")
-            results = student._results if student else []
-            return cause, Outcome(test.name, cause is None, results)
-        return Cause("lost"), Outcome(test.name, False, [])
+                reason = "wrong"
+            return Judged(reason, student._results if student else [])
+        return Judged("lost", [])
 
-    @property
-    def notes(self) -> Iterator[str]:
-        """For the student and the instructor: the cells that did not run."""
-        for number, words in sorted(self.failed.items()):
-            yield f"{self.cells[number].name or f'cell {number + 1}'} did not run to its end: {words}"
+    def tell(self) -> tuple[str, ...]:
+        """For the student and the instructor: the cells that did not run, the first of them in words."""
+        first, more = sorted(self.failed.items())[:MAX_NOTES], len(self.failed) - MAX_NOTES
+        notes = [f"{self.name(number)} did not run to its end: {words}" for number, words in first]
+        return (*notes, *([f"and {more} more cells did not run to their end"] if more > 0 else []))
+
+    def name(self, number: int) -> str:
+        return self.cells[number].name or f"cell {number + 1}"
 
 
 def in_order(cells: list[Cell], assignment: Assignment) -> list[Cell]:
@@ -227,9 +222,14 @@ def reason_of(gone: Gone) -> str:
     return "protocol" if gone.why.startswith("broke") else "died"
 
 
+def shown(words: object) -> str:
+    """Text that a submission chose, made harmless: no half or control characters, and not endless."""
+    return "".join(one if one.isprintable() or one == "\n" else "�" for one in str(words)[:MAX_WORDS])
+
+
 def without_progress(words: str, task: str) -> str:
     """A visible check's sentence, without the task's name and the progress line around it."""
-    return words.split("\n  so far ")[0].removeprefix(f"{task}: ")[:1000]
+    return words.split("\n  so far ")[0].removeprefix(f"{task}: ")
 
 
 def seed_of(seed: str, test: str) -> int:

@@ -230,7 +230,13 @@ LYING = [
     Hostile("returns_nan", "lies", mean_as("return x.sum() * float('nan')"), without(2)),
     Hostile("returns_infinity", "lies", mean_as("return x.sum() * float('inf')"), without(2)),
     Hostile("returns_a_number_for_a_tensor", "lies", mean_as("return float(x.mean())"), without(2)),
-    Hostile("returns_another_dtype", "lies", mean_as("return x.mean().float()"), without(2)),
+    Hostile("returns_another_dtype", "lies", mean_as("return x.mean().half()"), without(2)),
+    Hostile("returns_10_to_the_400", "lies", answered({4: "def count(mask):\n    return 10**400\n"}), without(4)),
+    Hostile("returns_half_a_character", "lies", mean_as("return '\\ud800'"), without(2)),
+    Hostile("says_half_a_character", "lies", answered({2: body("mean(x)", "raise AssertionError('half \\ud800')")},
+            before="raise ValueError('\\ud800 \\x00 \\x1b[31m')"), without(2)),
+    Hostile("fails_in_900_cells", "output", json.dumps(notebook(
+        [code_cell(f"raise ValueError({k})") for k in range(900)] + [task_cell(k, RIGHT[k]) for k in RIGHT])).encode(), ALL),
     Hostile("returns_a_shape_that_broadcasts", "lies", mean_as("return x.mean().expand(3, 3)"), without(2)),
     Hostile(
         "makes_the_input_agree_with_its_answer",
@@ -694,6 +700,7 @@ FILES = [
 
 FAIR = [
     Hostile("honest", "honest", answered(), ALL),
+    Hostile("single_precision", "honest", answered({2: body("mean(x)", "return x.float().mean()")}), ALL),
     Hostile("old_format", "honest", json.dumps(V3).encode(), ALL),
     Hostile("latin_1", "honest", json.dumps(notebook(
         [code_cell("# café"), *[task_cell(k, RIGHT[k]) for k in RIGHT]]), ensure_ascii=False).encode("latin-1"), ALL),

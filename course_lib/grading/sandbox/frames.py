@@ -21,6 +21,7 @@ MAX_BODY = 32 << 20
 MAX_TENSORS = 512
 MAX_DEPTH = 32
 MAX_VALUES = 200_000
+MAX_BITS = 1000  # of a whole number: 10**400 fits in no float
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64", "complex64")
 _INTEGERS = ("bool", "uint8", "int8", "int16", "int32", "int64")
@@ -88,6 +89,8 @@ def decode(header: bytes, body: bytes) -> dict:
 def _pack(value: object, tensors: dict[str, Tensor], depth: int) -> object:
     if depth > MAX_DEPTH:
         raise TypeError(f"values nested deeper than {MAX_DEPTH} cannot be sent")
+    if isinstance(value, int) and int(value).bit_length() > MAX_BITS:
+        raise TypeError(f"a whole number of more than {MAX_BITS} bits cannot be sent")
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, Tensor):
@@ -123,7 +126,7 @@ def _unpack(value: object, tensors: dict[str, Tensor], depth: int, count: list[i
     if isinstance(value, list):
         return [_unpack(one, tensors, depth + 1, count) for one in value]
     if not isinstance(value, dict):
-        return value
+        return _leaf(value)
     kind = next(iter(value), None)
     if kind == "tensor":
         tensor = tensors[value["tensor"]]
@@ -142,4 +145,11 @@ def _unpack(value: object, tensors: dict[str, Tensor], depth: int, count: list[i
 def _key(key: object) -> object:
     if key is not None and type(key) not in (bool, int, float, str):
         raise BadFrame("a dictionary's keys are numbers or strings")
-    return key
+    return _leaf(key)
+
+
+def _leaf(value: object) -> object:
+    """A number or a text: half a character, which no file can hold, becomes a question mark."""
+    if type(value) is int and value.bit_length() > MAX_BITS:
+        raise BadFrame(f"a whole number of more than {MAX_BITS} bits")
+    return value.encode("utf-8", errors="replace").decode() if isinstance(value, str) else value

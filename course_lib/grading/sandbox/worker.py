@@ -21,6 +21,7 @@ import numpy
 import torch
 from torch import Tensor, nn
 
+from course_lib.grading import precision
 from course_lib.grading.sandbox import frames
 
 MAX_WORDS = 600
@@ -38,13 +39,16 @@ class Kernel:
         self.kept: dict[int, Any] = {}
         self.graphs: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
         self.count = 0
+        self.single = False  # whether what was asked for was computed in single precision
 
     def answer(self, request: dict) -> dict:
         """The reply to one request; whatever a student's code raises is part of the reply."""
+        self.single = False
         try:
-            return getattr(self, f"op_{request['op']}")(request)
+            reply = getattr(self, f"op_{request['op']}")(request)
         except BaseException as error:
-            return {"raised": builtin_name(error), "words": words(error)}
+            reply = {"raised": builtin_name(error), "words": words(error)}
+        return reply | {"single": True} if self.single else reply
 
     def op_cell(self, request: dict) -> dict:
         """Run one cell in the student's namespace."""
@@ -86,8 +90,10 @@ class Kernel:
         arguments = self.resolve(request["args"], inputs)
         named = self.resolve(request["kwargs"], inputs)
         before = [tensor.detach().clone() for tensor in inputs]
-        with torch.set_grad_enabled(request["grad"]), precision_of(inputs):
+        with torch.set_grad_enabled(request["grad"]), precision_of(inputs), self.watching(request["watch"]):
             result = function(*arguments, **named)
+        if isinstance(result, nn.Module):
+            self.single = request["watch"] and precision.built_single(result)
         outputs: list[Tensor] = []
         reply = {"value": self.refer(result, outputs)}
         reply["changed"] = [i for i, x in enumerate(inputs) if not same(x, before[i])]
@@ -98,6 +104,18 @@ class Kernel:
             self.graphs[self.count] = (outputs, sources)
             reply["graph"] = self.count
         return reply
+
+    @contextmanager
+    def watching(self, watch: bool) -> Iterator[None]:
+        """Note whether an operation takes or gives float32, where the grader asks for it."""
+        if not watch:
+            yield
+            return
+        with precision.Watch() as seen:
+            try:
+                yield
+            finally:
+                self.single = self.single or seen.single
 
     def op_backward(self, request: dict) -> dict:
         """The gradients of a call's sources, from those of its outputs."""

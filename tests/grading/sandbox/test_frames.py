@@ -194,3 +194,15 @@ def test_any_json_is_read_or_refused(value):
 @given(st.binary(max_size=400), st.sampled_from(["a.ipynb", "a.py"]))
 def test_any_bytes_are_read_or_refused(data, name):
     readable(data, name)
+
+
+def test_half_a_character_becomes_a_question_mark():
+    assert sent(["half \ud800", {"\udfff": "é"}]) == ["half ?", {"?": "é"}]
+
+
+def test_a_number_that_fits_in_no_float_is_refused_at_both_ends():
+    assert sent(2**900) == 2**900
+    with pytest.raises(TypeError, match="1000 bits"):
+        encode({"value": 10**400}, 1)
+    with pytest.raises(BadFrame, match="1000 bits"):
+        decode(b'{"dict": [["value", %d]]}' % 10**400, b"")
