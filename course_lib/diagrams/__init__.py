@@ -4,11 +4,11 @@
 ``drawing`` draws it. ``python -m course_lib.diagrams FOLDER`` writes all of them, light and dark.
 
 >>> from course_lib.channel.squeeze_excitation import SqueezeExcitation
->>> figure(SqueezeExcitation).get_size_inches().round(1).tolist()
-[7.0, 2.1]
+>>> words(SqueezeExcitation)[:60]
+'Diagram. In: x of shape b c h w. map: x, mean over h w givin'
 """
 
-from course_lib.diagrams.drawing import draw, figure
-from course_lib.diagrams.language import describe, read
+from course_lib.diagrams.drawing import diagram, draw, figure
+from course_lib.diagrams.language import read, words
 
-__all__ = ["describe", "draw", "figure", "read"]
+__all__ = ["diagram", "draw", "figure", "read", "words"]

@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase
 from matplotlib.patches import Circle, FancyBboxPatch
 
-from course_lib.diagrams.language import Diagram, read
+from course_lib import plotting
+from course_lib.diagrams.language import Diagram, read, words
 from course_lib.diagrams.layout import (
     MARGIN,
     MONO,
@@ -22,7 +23,7 @@ from course_lib.diagrams.layout import (
     typeset,
 )
 
-INCH, WIDTH, DOTS = 72, 7.0, 150
+INCH, WIDTH = 72, 9.0
 
 
 class Colours(NamedTuple):
@@ -68,20 +69,25 @@ def figure(mechanism: type, *, dark: bool = False) -> Figure:
     """The diagram on a figure of its own, as wide as a notebook's text."""
     diagram = read(mechanism.__name__)
     height = size(diagram, layout(diagram))[1] / INCH
-    made = plt.figure(figsize=(WIDTH, height), dpi=DOTS, facecolor=(DARK if dark else LIGHT).paper)
+    made = plt.figure(figsize=(WIDTH, height), dpi=plotting.DOTS, facecolor=(DARK if dark else LIGHT).paper)
     plt.close(made)
     draw(made, mechanism, dark=dark)
     return made
 
 
+def diagram(mechanism: type) -> plotting.Picture:
+    """The last line of a lesson's cell: the diagram, and in words for those who don't see it."""
+    return plotting.describe(figure(mechanism), words(mechanism))
+
+
 def below(diagram: Diagram) -> float:
     """The room under the lowest row, for the input's shape and the words."""
-    return 40 + 14 * bool(diagram.where)
+    return 46 + 17 * bool(diagram.where)
 
 
 def size(diagram: Diagram, nodes: list[Node]) -> tuple[float, float]:
     """The least width and the height, in points."""
-    return max(node.right for node in nodes) + MARGIN, below(diagram) + (len(diagram.lanes) - 1) * PITCH + 46
+    return max(node.right for node in nodes) + MARGIN, below(diagram) + (len(diagram.lanes) - 1) * PITCH + 54
 
 
 def spread(nodes: list[Node], wide: float, low: float, rows: int) -> None:
@@ -100,7 +106,7 @@ def draw_node(axes: Axes, node: Node, colours: Colours) -> None:
     if node.step is None:
         colour = colours.blue if node.is_map else colours.ink
         axes.text(node.x, node.y, node.label, **text | {"color": colour}, size=NAME_SIZE, style="italic")
-        axes.text(node.x, node.y - 17, node.shape, **text | {"family": MONO, "color": colour}, size=SHAPE_SIZE)
+        axes.text(node.x, node.y - 19, node.shape, **text | {"family": MONO, "color": colour}, size=SHAPE_SIZE)
         return
     edge = colours.blue if node.blue else colours.ink
     line = {"lw": 1.2, "ec": edge, "zorder": 3}
@@ -170,7 +176,7 @@ def draw_words(axes: Axes, diagram: Diagram, have: list[float], colours: Colours
     """What g and f do, and what the letters mean."""
     text = {"ha": "center", "va": "center", "family": SANS, "size": SIZE}
     middle, high = have[0] / 2, have[1]
-    axes.text(middle, high - 9, typeset(f"g · attention: {diagram.g}"), color=colours.blue, **text)
-    low = 8 + 14 * bool(diagram.where)
+    axes.text(middle, high - 10, typeset(f"g · attention: {diagram.g}"), color=colours.blue, **text)
+    low = 9 + 17 * bool(diagram.where)
     axes.text(middle, low, typeset(f"f · forward: {diagram.f}"), color=colours.ink, **text)
-    axes.text(middle, 8, typeset(diagram.where), color=colours.ink, **text)
+    axes.text(middle, 9, typeset(diagram.where), color=colours.ink, **text)

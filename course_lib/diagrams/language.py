@@ -109,9 +109,9 @@ def step(text: str) -> Step:
     return Step(label.strip("[]"), label[0] == "[", tuple(joins.split(", ")) if joins else (), name, shape)
 
 
-def describe(name: str) -> str:
+def words(mechanism: type) -> str:
     """The picture in words, made from the same text, for those who don't see it."""
-    diagram = read(name)
+    diagram = read(mechanism.__name__)
     given = " and ".join(f"{name} of shape {shape}" for name, shape in diagram.inputs.items())
     lines = [f"{one.name or 'y'}: {spoken(one)}" for one in diagram.lanes]
     said = [f"attention: {diagram.g}", f"forward: {diagram.f}", diagram.where]

@@ -15,8 +15,8 @@ from course_lib.diagrams.language import Diagram, Step
 
 INDEX = re.compile(r"\b([A-Za-zα-ω])([_^])(\w{1,2})\b")
 SANS, MONO = "DejaVu Sans", "DejaVu Sans Mono"
-SIZE, SHAPE_SIZE, NAME_SIZE = 9, 8, 13  # of letters
-PITCH, TAP, HEAD, RADIUS, MARGIN = 50, 7, 8, 9, 6
+SIZE, SHAPE_SIZE, NAME_SIZE = 10.5, 10, 15  # of letters
+PITCH, TAP, HEAD, RADIUS, MARGIN = 58, 8, 9, 10.5, 7
 
 
 @cache
@@ -66,7 +66,7 @@ class Node:
 
     @property
     def height(self) -> float:
-        return 2 * RADIUS if self.step and self.step.circle else 10 + 10.5 * len(self.label.split("\n"))
+        return 2 * RADIUS if self.step and self.step.circle else 11 + 12.3 * len(self.label.split("\n"))
 
     @property
     def left(self) -> float:
@@ -116,7 +116,7 @@ def make_nodes(diagram: Diagram) -> list[Node]:
         source = None if before else lane.source
         for step in lane.steps:
             label = boxed(step)
-            wide = 2 * RADIUS if step.circle else max(map(width, label.split("\n"))) + 10
+            wide = 2 * RADIUS if step.circle else max(map(width, label.split("\n"))) + 12
             node = Node(row, label, wide, step.shape, step, step.name, before)
             node.is_map = step.name.startswith("map")
             node.tapped, source = source, None
@@ -202,9 +202,8 @@ def starts(node: Node) -> list[float]:
         found.append(node.before.right + node.before.gap + half)
     if node.tapped:
         found.append(node.tapped.tap + HEAD + 5 + half)
-    for source in node.joins:
-        found.append(source.right + source.gap if source.last else source.tap + half + 3)
-    return found
+    joins = (source.right + source.gap if source.last else source.tap + half + 3 for source in node.joins)
+    return [*found, *joins]
 
 
 def make_room(nodes: list[Node]) -> bool:

@@ -1,6 +1,7 @@
 import pytest
 
-from course_lib.diagrams import describe, figure, read
+from course_lib.channel.squeeze_excitation import SqueezeExcitation
+from course_lib.diagrams import diagram, figure, read, words
 from course_lib.diagrams.language import parse
 
 TEXT = """
@@ -33,11 +34,12 @@ def test_a_text_is_read_line_by_line():
 
 
 def test_the_description_says_all_that_the_picture_shows():
-    words = describe("SqueezeExcitation")
-    assert "In: x of shape b c h w" in words
-    assert "map: x, mean over h w giving b c, learned W₁ squeeze giving b c/r, ReLU, learned W₂ excite" in words
-    assert "y: x, times map giving b c h w" in words
-    assert "attention: one number per channel" in words
+    said = words(SqueezeExcitation)
+    assert "In: x of shape b c h w" in said
+    assert "map: x, mean over h w giving b c, learned W₁ squeeze giving b c/r, ReLU, learned W₂ excite" in said
+    assert "y: x, times map giving b c h w" in said
+    assert "attention: one number per channel" in said
+    assert diagram(SqueezeExcitation).words == said
 
 
 def test_a_class_without_a_text_is_told_where_to_write_one():

@@ -170,10 +170,9 @@ class Witness:
         drawn = {name: next(self.shape(s) for s in self.steps if s.name == name) for name in self.diagram.map_names()}
         if len(drawn) > len(self.run.maps) == 1:
             sizes = [tuple(int(self.letters.value(axis)) for axis in shape.split()) for shape in drawn.values()]
-            return self.demand(torch.broadcast_shapes(*sizes) == self.run.maps[0], f"{drawn} make no map")
-        self.demand(
-            len(drawn) in (1, len(self.run.maps)), f"attention returns {len(self.run.maps)} maps, not {drawn}"
-        )
+            self.demand(torch.broadcast_shapes(*sizes) == self.run.maps[0], f"{drawn} make no map")
+            return
+        self.demand(len(drawn) in (1, len(self.run.maps)), f"{len(self.run.maps)} maps are returned, not {drawn}")
         for (name, shape), actual in zip(drawn.items(), self.run.maps, strict=False):
             self.same(name, shape, actual)
 
