@@ -107,13 +107,14 @@ def add_new(subparsers) -> None:
 
 def new(arguments: argparse.Namespace, root: Path) -> int:
     from course_lib.authoring.builder import KINDS, build
-    from course_lib.authoring.templates import lay_out
+    from course_lib.authoring.templates import FINISHED, lay_out
 
     slug = lay_out(arguments.number, arguments.name, root)
     for kind in KINDS:
         build(slug, kind, root, execute=False)
     print_parts(slug, root)
     print(f"Fill in the two sources and the hidden tests, then run `course build {slug[:2]}`.")
+    print(f"A finished lesson to read beside them: {FINISHED} (`course where {FINISHED[:2]}` prints its files).")
     return 0
 
 

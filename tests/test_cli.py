@@ -7,6 +7,7 @@ import sys
 
 import nbformat
 import pytest
+import torch
 
 from course_lib.authoring import builder as notebooks
 from course_lib.authoring.builder import KINDS, build, stale
@@ -117,7 +118,7 @@ def test_new_lays_out_six_parts_that_build(course, capsys):
 
 
 def test_a_new_lesson_runs_and_its_exercise_is_sound(tmp_path, capsys):
-    """The templates as they are: the lesson executes, the solution earns its points, the hidden test tells."""
+    """The templates as they are: the lesson executes, the solution earns its points, the hidden tests tell."""
     from types import SimpleNamespace
 
     from course_lib.grading.hidden import judge, load
@@ -127,10 +128,22 @@ def test_a_new_lesson_runs_and_its_exercise_is_sound(tmp_path, capsys):
     assert build("16_branch", "lesson", root) == "executed"
     assert main(["check", str(parts("16_branch", root)["solution"])], root=root) == 0
     hidden = load("16_branch", parts("16_branch", root)["hidden tests"])
-    right = SimpleNamespace(squeeze=lambda x: x.mean(dim=(1, 2)))
-    wrong = SimpleNamespace(squeeze=hidden.wrong[0].answer)
-    assert [verdict.error for verdict in judge(hidden, right, seed=1)] == [None]
-    assert [verdict.test for verdict in judge(hidden, wrong, seed=1) if not verdict.error] == []
+    right = {"weights": lambda s: s.softmax(1), "look": torch.matmul, "attend": lambda x: (x @ x.mT).softmax(1) @ x}
+    wrong = {answer.replaces: answer.answer for answer in hidden.wrong}
+    assert [verdict.error for verdict in judge(hidden, SimpleNamespace(**right), seed=1)] == [None] * 3
+    assert [bool(verdict.error) for verdict in judge(hidden, SimpleNamespace(**wrong), seed=1)] == [True] * 3
+
+
+def test_a_draft_stays_out_of_the_tables(course, capsys):
+    before = (course / "README.md").read_text(encoding="utf-8")
+    main(["new", "16", "branch"], root=course)
+    assert main(["build", "--check"], root=course) == 0
+    assert main(["build"], root=course) == 0
+    assert (course / "README.md").read_text(encoding="utf-8") == before
+    source = parts("16_branch", course)["lesson source"]
+    source.write_text(source.read_text(encoding="utf-8").replace("FILL IN", "done"), encoding="utf-8")
+    assert main(["build"], root=course) == 0
+    assert '16["16 Branch"]' in (course / "README.md").read_text(encoding="utf-8")
 
 
 def test_new_never_overwrites(course, capsys):

@@ -6,6 +6,7 @@ Each rule takes one source and yields what it finds; RULES lists them all.
 import ast
 import re
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -34,6 +35,7 @@ IDENTIFIER = re.compile(r"arXiv[: ]\d{4}\.\d{4,5}|\b10\.\d{4,}/\S+")
 RATINGS = re.compile(r"^difficulty [1-5]/5 · importance [1-5]/5 · \d+ minutes$", re.M)
 HINT = re.compile(r"<details>\s*<summary>.+?</summary>\s*(.*?)\s*</details>", re.S)
 LONGEST, MEDIAN, UNSTABLE = 20, 6, 0.05
+TASKS, WRONG = 3, 5  # at least: of an exercise; named wrong answers of a task
 
 
 class Finding(NamedTuple):
@@ -97,7 +99,7 @@ def outputs(slug: str, kind: str, root: Path) -> list[list[NotebookNode]] | None
 
 
 def missing_parts(slug: str, root: Path) -> Iterator[tuple[str, str]]:
-    """Every lesson but 00 has an exercise, and every task of it a hidden test and a named wrong answer."""
+    """Every lesson but 00 has an exercise, and every task of it a hidden test and named wrong answers."""
     if slug.startswith("00"):
         return
     for part in ("solution source", "hidden tests"):
@@ -106,9 +108,12 @@ def missing_parts(slug: str, root: Path) -> Iterator[tuple[str, str]]:
     if (hidden := parts(slug, root)["hidden tests"]).exists() and parts(slug, root)["solution source"].exists():
         text = hidden.read_text(encoding="utf-8")
         for k in filter(None, (tagged(cell, "task") for cell in read_cells(parts(slug, root)["solution source"]))):
-            for mark in ("task", "wrong"):
-                if not re.search(rf'@{mark}\(\s*"task_{slug[:2]}_{k}"', text):
-                    yield f"{hidden.name} has no @{mark} for task_{slug[:2]}_{k}", "write one"
+            task = f"task_{slug[:2]}_{k}"
+            count = {mark: len(re.findall(rf'@{mark}\(\s*"{task}"', text)) for mark in ("task", "wrong")}
+            if not count["task"]:
+                yield f"{hidden.name} has no @task for {task}", "write one"
+            if count["wrong"] < WRONG:
+                yield f"{hidden.name} has {count['wrong']} @wrong for {task}", f"name at least {WRONG} mistakes"
         if "FILL IN" in text:
             yield f"{hidden.name} says FILL IN", "fill it in"
 
@@ -166,16 +171,13 @@ def needs(source: Source) -> Found:
 
 def circle_of(number: str, lessons: dict[str, Header]) -> list[str]:
     """A path of needs from a lesson back to itself, or nothing."""
-    graph = {slug[:2]: header.needs for slug, header in lessons.items()}
-    waiting, seen = [[number]], set()
-    while waiting:
-        path = waiting.pop()
-        for need in graph.get(path[-1], []):
-            if need == number:
-                return [*path, need]
-            if need not in seen:
-                seen.add(need)
-                waiting.append([*path, need])
+    try:
+        TopologicalSorter({slug[:2]: header.needs for slug, header in lessons.items()}).prepare()
+    except CycleError as error:
+        *circle, _ = reversed(error.args[1])  # from a lesson to what it needs; the last is the first
+        if number in circle:
+            start = circle.index(number)
+            return [*circle[start:], *circle[:start], number]
     return []
 
 
@@ -293,7 +295,8 @@ def draws(name: str, call: ast.Call) -> bool:
     known = [*RANDOM.get(module, "").split(), "sample", "rsample"]
     if function not in known and not function.endswith(DRAWING_ENDINGS):
         return False
-    return not any(keyword.arg == "generator" for keyword in call.keywords)
+    given = [keyword.value for keyword in call.keywords if keyword.arg == "generator"]
+    return not given or (isinstance(given[0], ast.Constant) and given[0].value is None)
 
 
 def imported(tree: ast.Module) -> dict[str, str]:
@@ -343,6 +346,12 @@ def stable_outputs(source: Source) -> Found:
 # Exercises
 
 
+def enough_tasks(source: Source) -> Found:
+    count = sum(tagged(cell, "task") is not None for cell in source.cells)
+    if count < TASKS:
+        yield 0, f"{count} tasks", f"set at least {TASKS}"
+
+
 def ratings_and_hints(source: Source) -> Found:
     """Each task is announced by a Markdown cell with its ratings and at least two hints that say something."""
     for i, cell in source.of_type("code"):
@@ -366,4 +375,4 @@ BOTH = (
     title_and_question, minutes, needs, nothing_left_to_fill, citations, alt_text, colour_maps, seeds,
     up_to_date, stable_outputs,
 )  # fmt: skip
-RULES = {"lesson": (objectives, cell_length, *BOTH), "solution": (ratings_and_hints, *BOTH)}
+RULES = {"lesson": (objectives, cell_length, *BOTH), "solution": (enough_tasks, ratings_and_hints, *BOTH)}

@@ -61,6 +61,11 @@ def headers(root: Path) -> dict[str, Header]:
     return {slug: read_header(cells[0].source if cells else "") for slug, cells in sources.items()}
 
 
+def is_draft(source: Path) -> bool:
+    """Whether a source made by ``course new`` still has places to fill in."""
+    return "FILL IN" in source.read_text(encoding="utf-8")
+
+
 def points(source: Path) -> list[int]:
     """The points of each task, read from ``Exercise("01_addressing", points=[2, 3])`` without running anything."""
     for node in ast.walk(parse(source)):

@@ -6,14 +6,21 @@ from pathlib import Path
 
 from course_lib.authoring.builder import badge
 from course_lib.authoring.places import parts
-from course_lib.authoring.sources import headers
+from course_lib.authoring.sources import Header, headers, is_draft
 from course_lib.exercises import UsageError
+
+
+def written(root: Path) -> dict[str, Header]:
+    """The headers of the lessons that readers may see: a draft is not among them."""
+    return {
+        slug: header for slug, header in headers(root).items() if not is_draft(parts(slug, root)["lesson source"])
+    }
 
 
 def lessons_table(root: Path) -> str:
     """One row for each lesson that is written: number, linked title, question, minutes, needs, Colab."""
     rows = ["| | Lesson | Question | Minutes | Needs | |", "|---|---|---|---|---|---|"]
-    for slug, header in headers(root).items():
+    for slug, header in written(root).items():
         path = parts(slug, root)["lesson"]
         title = f"[{header.title}]({path.relative_to(root).as_posix()})"
         needs, colab = ", ".join(header.needs) or "–", badge(path, root).replace("▶ Open in ", "").strip()
@@ -23,7 +30,7 @@ def lessons_table(root: Path) -> str:
 
 def lessons_map(root: Path) -> str:
     """The needs of the lessons as a graph that GitHub draws."""
-    found = headers(root)
+    found = written(root)
     lines = ["```mermaid", "graph LR"]
     lines += [f'    {slug[:2]}["{slug[:2]} {header.title}"]' for slug, header in found.items()]
     lines += [f"    {need} --> {slug[:2]}" for slug, header in found.items() for need in header.needs]
@@ -34,13 +41,13 @@ def mechanisms_table(root: Path) -> str:
     """One row for each mechanism of the catalogue; its lesson is linked once it is written."""
     from course_lib.catalog import CATALOG  # imports torch
 
-    written = {slug[:2]: parts(slug, root)["lesson"].relative_to(root).as_posix() for slug in headers(root)}
+    lessons = {slug[:2]: parts(slug, root)["lesson"].relative_to(root).as_posix() for slug in written(root)}
     rows = ["| Mechanism | Asks | Paper | Lesson |", "|---|---|---|---|"]
     for row in CATALOG:
         file = row.module.__module__.replace(".", "/") + ".py"
         paper = re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", row.paper)
         number = f"{row.lesson:02d}"
-        lesson = f"[{number}]({written[number]})" if number in written else number
+        lesson = f"[{number}]({lessons[number]})" if number in lessons else number
         rows.append(f"| [{row.title}]({file}) | {row.question} | {paper} | {lesson} |")
     return "\n".join(rows)
 

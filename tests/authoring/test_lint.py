@@ -10,12 +10,33 @@ from nbformat.v4 import new_output
 from course_lib.authoring import builder as notebooks
 from course_lib.authoring.lint import COLOUR_MAPS, RULES, colour_map_values, findings, imported, strings
 from course_lib.authoring.places import parts
+from course_lib.authoring.sources import is_draft
+from course_lib.authoring.templates import FINISHED
 from course_lib.cli import main
 from course_lib.exercises import ROOT
 from tests.tiny_course import tiny_course
 
 SLUG = "01_averages"
-HIDDEN = '@task("task_01_1", hint="…")\n@task("task_01_2", hint="…")\n@wrong("task_01_1")\n@wrong("task_01_2")\n'
+HIDDEN = "".join(f'@task("task_01_{k}", hint="…")\n' + f'@wrong("task_01_{k}")\n' * 5 for k in (1, 2, 3))
+THIRD = """
+# %% [markdown]
+# ## task_01_3 · The sum
+# difficulty 1/5 · importance 1/5 · 2 minutes
+#
+# Write `total(numbers)`.
+# <details><summary>Hint 1</summary> Python has a word for it. </details>
+# <details><summary>Hint 2</summary> `sum` </details>
+
+# %% tags=["task_01_3"]
+def total(numbers):
+    ### BEGIN SOLUTION
+    return sum(numbers)
+    ### END SOLUTION
+
+# %% tags=["check_01_3"]
+with exercise.check(3):
+    assert total([4, 4]) == 8, "four and four are eight"
+"""
 PLAIN = new_output("display_data", data={"image/png": "AAAA", "text/plain": "<Figure>"})
 WARNING = new_output("stream", name="stderr", text="UserWarning")
 
@@ -38,8 +59,10 @@ def put_out(notebook, *, folder, name):
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
-    """The tiny course with all six parts, built."""
+    """The tiny course with a third task and all six parts."""
     root = tiny_course(tmp_path_factory.mktemp("sound"))
+    solution = parts(SLUG, root)["solution source"]
+    solution.write_text(solution.read_text().replace("points=[2, 1]", "points=[2, 1, 1]") + THIRD)
     parts(SLUG, root)["hidden tests"].parent.mkdir(parents=True)
     parts(SLUG, root)["hidden tests"].write_text(HIDDEN)
     return root
@@ -115,6 +138,7 @@ def cell(code):
         ("colour_maps", cell('HEAT = "hot"\nplt.imshow([[1]], cmap=HEAT)'), "colour map hot"),
         ("seeds", cell("import torch\n\ntorch.rand(3)"), "torch.rand is not seeded"),
         ("seeds", cell("import torch as t\n\nt.randn(3)\nt.manual_seed(0)"), "torch.randn is not seeded"),
+        ("seeds", cell("import torch\n\ntorch.rand(3, generator=None)"), "torch.rand is not seeded"),
         ("seeds", cell("from torch import randperm\n\nrandperm(3)"), "torch.randperm is not seeded"),
         ("seeds", cell("from torch import nn\n\nnn.Linear(2, 3)"), "torch.nn.Linear is not seeded"),
         ("seeds", cell("import torch\n\ntorch.empty(3).normal_()"), "normal_ is not seeded"),
@@ -131,7 +155,7 @@ def cell(code):
         ("ratings_and_hints", (SOLUTION, "importance 5/5", "importance 6/5"), "task_01_1 has no ratings"),
         ("ratings_and_hints", (SOLUTION, "Add, then divide.", ""), "task_01_1 has 1 hints"),
         ("missing_parts", (TESTS, '@task("task_01_2"', '@task("task_01_9"'), "no @task for task_01_2"),
-        ("missing_parts", (TESTS, '@wrong("task_01_1")', ""), "no @wrong for task_01_1"),
+        ("missing_parts", (TESTS, '@wrong("task_01_1")', ""), "has 4 @wrong for task_01_1"),
         ("missing_parts", (TESTS, "…", "FILL IN"), "test_01_averages.py says FILL IN"),
     ],
 )
@@ -143,8 +167,13 @@ def test_each_rule_sees_its_fault(course, monkeypatch, rule, change, words):
 
 def test_every_rule_is_tested():
     marks = test_each_rule_sees_its_fault.pytestmark[0].args[1]
-    tested = {mark[0] for mark in marks} | {"up_to_date", "missing_parts"}
+    tested = {mark[0] for mark in marks} | {"up_to_date", "missing_parts", "enough_tasks"}
     assert {rule.__name__ for rules in RULES.values() for rule in rules} <= tested
+
+
+def test_an_exercise_has_three_tasks(course, monkeypatch):
+    found = found_after(course, monkeypatch, (SOLUTION, THIRD, ""), (SOLUTION, "[2, 1, 1]", "[2, 1]"))
+    assert [str(finding) for finding in found] == ["solutions/src/01_averages.py: 2 tasks; set at least 3"]
 
 
 def test_a_seed_or_a_generator_is_enough(course, monkeypatch):
@@ -197,6 +226,14 @@ def test_a_template_is_full_of_findings(course, monkeypatch):
     main(["new", "16", "branch"], root=course)
     found = findings(["16_branch"], course)
     assert sum("FILL IN" in finding.value for finding in found) > 10
+    assert {finding.value for finding in found if "@wrong" in finding.value} == {
+        f"test_16_branch.py has 1 @wrong for task_16_{k}" for k in (1, 2, 3)
+    }
+
+
+def test_the_templates_name_a_finished_lesson_to_read_beside_them(capsys):
+    assert [path for path in parts(FINISHED, ROOT).values() if not path.exists()] == []
+    assert not is_draft(parts(FINISHED, ROOT)[LESSON])
 
 
 def test_imported_names_are_followed_home():
