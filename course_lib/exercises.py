@@ -66,11 +66,11 @@ class Exercise:
 def in_words(error: BaseException) -> str:
     """One sentence about an exception: its own message if an author wrote it, else what was raised and where."""
     message, frames = str(error).strip(), traceback.extract_tb(error.__traceback__)
-    frame = frames[-1]
     if isinstance(error, NotImplementedError) and message.endswith("is yours to write") and len(frames) > 2:
-        return f"{frame.name} is yours to write"  # a task may ask for two functions, and one may be there
+        return f"{frames[-1].name} is yours to write"  # a task may ask for two functions, and one may be there
     if isinstance(error, NotImplementedError | AssertionError) and message:
         return message
+    frame = frames[-1]
     line = (linecache.getline(frame.filename, frame.lineno) or frame.line or "").strip()
     if isinstance(error, AssertionError):
         return f"this does not hold: {line}"

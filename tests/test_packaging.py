@@ -20,7 +20,8 @@ import course_lib
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
-TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split("\n")[:-1]
+KEPT = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]  # by git, or after the next `git add`
+TRACKED = subprocess.run(KEPT, cwd=ROOT, capture_output=True, text=True).stdout.split("\n")[:-1]
 CONSTRAINTS = [Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line[0] != "#"]
 
 

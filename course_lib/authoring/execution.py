@@ -16,6 +16,8 @@ from tqdm.auto import tqdm
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 INLINE = re.compile(r"(data:image/png;base64,)([\w+/=]+)")
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+IN = re.compile(r"\bCell In ?\[(\d+)\]")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -44,11 +46,30 @@ def run(notebook: NotebookNode, *, folder: Path, name: str) -> None:
         try:
             client.execute(env={**os.environ, **ENVIRONMENT})
         except CellExecutionError as error:
-            raise CellFailed(f"{name} stopped: {error.ename}: {error.evalue}\n{error.traceback}") from error
+            raise CellFailed(f"{name} stopped at {in_the_source(notebook)}") from error
     notebook.metadata = NotebookNode(metadata)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = [clean(output) for output in cell.outputs if WIDGET not in output.get("data", {})]
+
+
+def in_the_source(notebook: NotebookNode) -> str:
+    """Which cell raised, and its traceback without colours, counting cells as the lint does."""
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    raised = [(i, output) for i, cell in enumerate(code) for output in cell.outputs if output.output_type == "error"]
+    places, (last, error) = numbers(notebook), raised[-1]
+    lines = COLOUR.sub("", "\n".join(error.traceback)).splitlines()
+    words = "\n".join(lines[2:] if lines[0].startswith("---") else lines)  # the last line names the error once more
+    return f"cell {places[last]}:\n" + IN.sub(lambda found: f"cell {places[int(found[1]) - 1]}", words)
+
+
+def numbers(notebook: NotebookNode) -> list[int]:
+    """The place of each code cell among the cells of its source, from 1; the set-up cell stands in no source."""
+    found, place = [], 0
+    for cell in notebook.cells:
+        place += "set-up" not in cell.metadata.get("tags", [])
+        found += [place] * (cell.cell_type == "code")
+    return found
 
 
 def clean(output: NotebookNode) -> NotebookNode:

@@ -51,7 +51,8 @@ def folded(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def save(state: dict[str, Tensor], place: Path) -> None:
-    np.savez_compressed(place, **{name: value.half().numpy() for name, value in state.items()})
+    arrays = {name: value.half().numpy() for name, value in state.items()}
+    np.savez_compressed(place, allow_pickle=False, **arrays)
 
 
 if __name__ == "__main__":

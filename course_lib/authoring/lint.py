@@ -92,10 +92,10 @@ def findings(chosen: list[str], root: Path) -> list[Finding]:
 
 def outputs(slug: str, kind: str, root: Path) -> list[list[NotebookNode]] | None:
     """The outputs of each cell of the source; the notebook holds one cell more, the set-up cell."""
-    if stale(slug, kind, root):
+    notebook = read(parts(slug, root)[kind])
+    if notebook is None or stale(slug, kind, root):
         return None
-    cells = read(parts(slug, root)[kind]).cells
-    return [cell.get("outputs", []) for cell in [cells[0], *cells[2:]]]
+    return [cell.get("outputs", []) for cell in [notebook.cells[0], *notebook.cells[2:]]]
 
 
 def missing_parts(slug: str, root: Path) -> Iterator[tuple[str, str]]:

@@ -64,7 +64,7 @@ def free_lines(source: str) -> Iterator[int]:
     plain = "\n".join("" if re.match(r"\s*[%!]", line) else line for line in source.splitlines())
     for node in ast.walk(ast.parse(plain)):
         if isinstance(node, ast.Import | ast.ImportFrom | ast.Assert):
-            yield from range(node.lineno, node.end_lineno + 1)
+            yield from range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
 def of_outputs(cell: NotebookNode, outputs: list[NotebookNode]) -> float:

@@ -230,9 +230,19 @@ def test_a_cell_that_raises_leaves_the_old_notebook(course):
     path = parts(SLUG, course)["solution"]
     before = path.read_bytes()
     rewrite(parts(SLUG, course)["solution source"], "sum(numbers) / len(numbers)\n    ###", "1 / 0\n    ###")
-    with pytest.raises(CellFailed, match="division by zero"):
+    with pytest.raises(CellFailed, match=r"stopped at cell 5:\n✗ task_01_1: .*division by zero"):  # the check
         build(SLUG, "solution", course)
     assert path.read_bytes() == before
+
+
+def test_a_failing_cell_is_shown_once_without_colours_and_counted_as_in_the_source(course):
+    rewrite(parts(SLUG, course)["solution source"], "with exercise.check(1):", "mean([])\nwith exercise.check(1):")
+    with pytest.raises(CellFailed) as failed:
+        build(SLUG, "solution", course)
+    words = str(failed.value)
+    assert words.startswith("solution 01_averages stopped at cell 5:\ncell 5, line 1\n"), words
+    assert words.count("division by zero") == 1 and "\x1b" not in words
+    assert "cell 4, line 4, in mean(numbers)" in words
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,10 @@ def test_the_edition_holds_nothing_that_tells(released):
 
 
 def test_no_answer_is_in_an_exercise(released):
-    for source in (ROOT / "solutions/src").glob("*.py"):
-        exercise = (released / f"exercises/{source.stem}.ipynb").read_text(encoding="utf-8")
+    exercises = sorted((released / "exercises").glob("*.ipynb"))
+    assert exercises
+    for path in exercises:
+        source, exercise = ROOT / f"solutions/src/{path.stem}.py", path.read_text(encoding="utf-8")
         code = "\n".join(
             "".join(cell["source"]) for cell in json.loads(exercise)["cells"] if cell["cell_type"] == "code"
         )
