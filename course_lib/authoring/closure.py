@@ -33,13 +33,13 @@ def as_stored(content: bytes) -> bytes:
 def closure(sources: Iterable[Path], root: Path) -> set[Path]:
     """The sources and every file below ``root`` that they reach."""
     found: set[Path] = set()
-    waiting = set(sources)
+    waiting, kept = set(sources), kept_beside(root)
     while waiting:
         path = waiting.pop()
         found.add(path)
         if path.suffix == ".py":
             tree = parse(path)
-            waiting |= (imports(tree, root) | data(tree, root)) - found
+            waiting |= (imports(tree, root) | data(tree, kept)) - found
     return found
 
 
@@ -57,9 +57,14 @@ def imports(tree: ast.Module, root: Path) -> set[Path]:
     return {path for path in paths if path.exists()}
 
 
-def data(tree: ast.Module, root: Path) -> set[Path]:
-    """The files of course_lib/data that one file names, whole (``"vit.npz"``) or by their end (``f"{name}.jpg"``)."""
+def kept_beside(root: Path) -> list[Path]:
+    """The files of the library that are no code: weights, photographs, texts."""
+    files = (root / "course_lib").rglob("*.*")
+    return [path for path in files if path.suffix not in (".py", ".pyc") and path.is_file()]
+
+
+def data(tree: ast.Module, kept: list[Path]) -> set[Path]:
+    """The files that one module names, whole (``"vit.npz"``) or by their end (``f"{name}.jpg"``)."""
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
     ends = tuple(text for text in texts if isinstance(text, str) and "." in text)
-    files = (path for path in (root / "course_lib/data").rglob("*") if path.suffix not in ("", ".py", ".pyc", ".md"))
-    return {path for path in files if any(end.endswith(path.suffix) and path.name.endswith(end) for end in ends)}
+    return {path for path in kept if any(end.endswith(path.suffix) and path.name.endswith(end) for end in ends)}

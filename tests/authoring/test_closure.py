@@ -17,10 +17,11 @@ FILES = {
     "tests/hidden/helpers.py": "close = 1e-9\n",
     "tests/other.py": "",
     "course_lib/__init__.py": "__version__ = '1'\n",
-    "course_lib/loads.py": 'def load():\n    return Path("weights.npz")\n',
+    "course_lib/loads.py": 'def load():\n    return Path("weights.npz"), Path("texts.md")\n',
     "course_lib/exercises.py": "",
     "course_lib/other.py": "",
     "course_lib/data/__init__.py": "",
+    "course_lib/words/texts.md": "text\n",
     "course_lib/data/photographs.py": 'def open(name):\n    return f"{name}.jpg"\n',
     "course_lib/data/weights.npz": b"PK\0\r\n\1",
     "course_lib/data/other.npz": b"PK\0",
@@ -32,10 +33,10 @@ FILES = {
     "course_lib/authoring/tables.py": "",
 }
 OUTPUTS = {"course_lib/loads.py", "course_lib/data/photographs.py", "course_lib/data/__init__.py"}
-OUTPUTS |= {"course_lib/data/weights.npz", "course_lib/data/cat.jpg"}
+OUTPUTS |= {"course_lib/data/weights.npz", "course_lib/data/cat.jpg", "course_lib/words/texts.md"}
 ELSEWHERE = {"notebooks/src/01_averages.py", "course_lib/authoring/tables.py"}
 ELSEWHERE |= {name for name in FILES if "other" in name} | (
-    OUTPUTS - {"course_lib/loads.py", "course_lib/data/weights.npz"}
+    OUTPUTS - {"course_lib/loads.py", "course_lib/data/weights.npz", "course_lib/words/texts.md"}
 )
 
 
