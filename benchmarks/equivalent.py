@@ -7,6 +7,8 @@ SAID = "it says the same in other words: torch's own default, the dtype of a ten
 MORE = "more zeros around the image than needed, for any number of scales that a retina has"
 KIND = "the numbers are the same, only of another kind, which is not asked for"
 
+BAND = "return sum((w * torch.diag(one, j) for w, one, j in zip(weight, ones, range(-reach, reach + 1)"
+
 EXPLAINED: dict[str, dict[str, list[str]]] = {
     SIGN: {
         "task_01_2: return -(query[:, None, :] - key[None, :, :]).square().sum(-1) / 2": [
@@ -33,11 +35,16 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     ONE: {
+        "task_05_4: return (torch.zeros_like(G[0]), (G * s_hat).sum(dim=0), G.sum(dim=0))": [
+            "return (torch.zeros_like(G[1]), (G * s_hat).sum(dim=0), G.sum(dim=0))",
+            "return (torch.zeros_like(G[-1]), (G * s_hat).sum(dim=0), G.sum(dim=0))",
+        ],
         "task_06_5: mean, expected = (self.locate(state.detach()), self.expect(state.detach())[:, 0])": [
             "mean, expected = (self.locate(state.detach()), self.expect(state.detach())[:, -1])"
         ],
     },
     SAID: {
+        f"task_05_5: {BAND}, strict=True)))": [f"{BAND})))", f"{BAND}, strict=False)))"],
         "task_06_3: reward = (logits.argmax(dim=1) == labels).to(logits.dtype)": [
             "reward = (logits.argmax(dim=1) == labels).to(logits)"
         ],
