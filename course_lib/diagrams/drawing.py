@@ -95,7 +95,8 @@ def spread(nodes: list[Node], wide: float, low: float, rows: int) -> None:
     scale = (wide - 2 * MARGIN) / (max(node.right for node in nodes) - MARGIN)
     for node in nodes:
         node.y = low + (rows - 1 - node.row) * PITCH
-        beside_an_input = not node.before and not node.joins and not (node.tapped and node.tapped.step)
+        source = node.before or node.tapped
+        beside_an_input = not node.joins and (source is None or source.step is None)
         if not beside_an_input:
             node.x = min(MARGIN + (node.x - MARGIN) * scale, wide - MARGIN - node.width / 2)
 

@@ -167,7 +167,7 @@ class Witness:
 
     def maps(self) -> None:
         """Each map that attention returns is drawn, or one of several alike, or factors of their product."""
-        drawn = {name: next(self.shape(s) for s in self.steps if s.name == name) for name in self.diagram.map_names()}
+        drawn = {name: next(s.shape for s in self.steps if s.name == name) for name in self.diagram.map_names()}
         if len(drawn) > len(self.run.maps) == 1:
             sizes = [tuple(int(self.letters.value(axis)) for axis in shape.split()) for shape in drawn.values()]
             self.demand(torch.broadcast_shapes(*sizes) == self.run.maps[0], f"{drawn} make no map")
