@@ -149,6 +149,7 @@ describe(
 # `forward(x)` is $f$. Here are both in the oldest mechanism of the course, which weighs *channels*:
 
 # %%
+from course_lib import diagrams
 from course_lib.channel.squeeze_excitation import SqueezeExcitation
 
 torch.manual_seed(0)
@@ -156,6 +157,13 @@ block = SqueezeExcitation(channels=3, reduction=1)
 x = photograph[None]  # b c h w
 print("map", list(block.attention(x).shape), "   result", list(block(x).shape))
 torch.testing.assert_close(block(x), block.attention(x) * x)
+
+# %% [markdown]
+# **Every mechanism has a diagram.** A straight line runs from x to y; what hangs on it is the map. Blue is $g$, black is $f$, tinted boxes are
+# learned, and every arrow carries its shape in the letters of the next section.
+
+# %% tags=["folded"]
+diagrams.show(SqueezeExcitation)
 
 # %% [markdown]
 # What the map looks like decides the family:
@@ -186,9 +194,13 @@ assert tokens.shape == (1, 128 * 192, 3)
 # %% [markdown]
 # ## How a lesson speaks
 #
-# - *Before running:* stop and guess. A wrong guess teaches more than a right one.
+# - *Before running:* stop and guess. A wrong guess teaches more than a right one. So the answer is stored *folded*: run the cell, or click on the dots, to see it.
+# - Code that only draws is folded, too. You need not read it; click on the dots if you want to.
+# - `≈ 0.61` is a number that may be a little different on your machine. All other numbers are the same everywhere.
 # - `assert` and `assert_close` are claims that check themselves. If one fails on your machine, we are wrong: tell us.
-# - Every picture has an *Alt text* line that says what it shows.
+# - The first part of a lesson, the *walk*, takes the minutes that its header promises, and ends with three key points and the exercise. Sections called
+#   *Deeper* follow. Each has its own minutes and can be read alone; the next lessons do not need them.
+# - Every picture carries a description that a screen reader reads aloud.
 # - Numbers are measured by the cells above them. Figures from papers are named with their source.
 
 # %% [markdown]
@@ -233,8 +245,8 @@ except NotYet as answer:
     print(answer)
 
 # %% [markdown]
-# Your teacher grades with *hidden* tests: the same questions with other sizes and values. `course check 01` in a terminal shows your points
-# without opening the notebook. Save a copy before you update the course; nothing of yours is ever overwritten.
+# Your teacher grades with *hidden* tests: the same questions with other sizes and values. `.venv/bin/course check 01` in a terminal (in the folder of the
+# course) shows your points without opening the notebook. Save a copy before you update the course; nothing of yours is ever overwritten.
 #
 # ## Three things to keep
 #
