@@ -119,16 +119,19 @@ def show_overlay(axes: Axes, image: Tensor, weights: Tensor, *, title: str = "")
     show_image(axes, image * (0.15 + 0.85 * share), title=title)
 
 
-def show_asked(axes: Axes, image: Tensor, weights: Tensor, place: tuple[int, int], *, title: str = "") -> None:
-    """Whom one place asks: weights (h' w') in colour over the darkened image (3 h w), a ring around the asking place.
-
-    A place likes itself most; the colours end at the largest weight of the *others*.
-    """
-    others = weights.clone()
-    others[place] = 0
-    shown = F.interpolate((weights / others.max()).clamp(0, 1)[None, None], image.shape[1:])[0, 0].detach().numpy()
+def show_found(axes: Axes, image: Tensor, weights: Tensor, *, title: str = "", top: float | None = None) -> None:
+    """Weights (h' w') in colour over the darkened image (3 h w), up to ``top`` or the largest weight."""
+    shown = (weights / (top or weights.max())).clamp(0, 1)
+    shown = F.interpolate(shown[None, None], image.shape[1:])[0, 0].detach().numpy()
     show_image(axes, 0.4 * image.mean(dim=0), title=title)
     axes.imshow(shown, cmap="inferno", vmin=0, vmax=1, alpha=shown, interpolation="nearest")
+
+
+def show_asked(axes: Axes, image: Tensor, weights: Tensor, place: tuple[int, int], *, title: str = "") -> None:
+    """Whom one place asks, over its own image; a ring around the place, the colours as far as the *others* reach."""
+    others = weights.clone()
+    others[place] = 0
+    show_found(axes, image, weights, title=title, top=others.max().item())
     (row, column), (rows, columns) = place, weights.shape
     ring(axes, (row + 0.5) * image.shape[1] / rows - 0.5, (column + 0.5) * image.shape[2] / columns - 0.5)
 

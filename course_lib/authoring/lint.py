@@ -221,13 +221,19 @@ def cell_length(source: Source) -> Found:
     lengths = {
         i: len([line for line in cell.source.splitlines() if line.strip()])
         for i, cell in source.of_type("code")
-        if "folded" not in cell.metadata.get("tags", [])
+        if "folded" not in cell.metadata.get("tags", []) and not only_imports(cell)
     }
     for i, length in lengths.items():
         if length > LONGEST:
             yield i, f"{length} lines of code", f"split it, or move it to course_lib; {LONGEST} is the most"
     if lengths and median(lengths.values()) > MEDIAN:
         yield 0, f"half of the code cells have more than {MEDIAN} lines", "show one idea in a cell"
+
+
+def only_imports(cell: NotebookNode) -> bool:
+    """A list of what is used, which nobody reads line by line."""
+    words = ("import ", "from ", "    ", ")")
+    return all(line.startswith(words) for line in cell.source.splitlines() if line.strip())
 
 
 def colour_maps(source: Source) -> Found:

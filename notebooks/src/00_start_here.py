@@ -149,8 +149,8 @@ describe(
 # `forward(x)` is $f$. Here are both in the oldest mechanism of the course, which weighs *channels*:
 
 # %%
-from course_lib import diagrams
 from course_lib.channel.squeeze_excitation import SqueezeExcitation
+from course_lib.diagrams import diagram
 
 torch.manual_seed(0)
 block = SqueezeExcitation(channels=3, reduction=1)
@@ -163,7 +163,7 @@ torch.testing.assert_close(block(x), block.attention(x) * x)
 # learned, and every arrow carries its shape in the letters of the next section.
 
 # %% tags=["folded"]
-diagrams.show(SqueezeExcitation)
+diagram(SqueezeExcitation)
 
 # %% [markdown]
 # What the map looks like decides the family:

@@ -7,9 +7,9 @@
 #
 # - say what query, key, value, score and weight are, with their shapes, and compute a small look-up in your head;
 # - choose between four scores, and explain the $\sqrt d$ and the mask from measurements;
-# - split a look-up into several heads, and say what one head can never do.
+# - say why one look-up gives one mixture, and what several heads change.
 #
-# *Minutes:* 45 · *Needs:* 00 · *Paper:* Vaswani et al., 2017, arXiv 1706.03762; Bahdanau et al., 2015, arXiv 1409.0473; Luong et al., 2015, arXiv 1508.04025 · *Exercise:* [01 addressing](../exercises/01_addressing.ipynb) · *Module:* [addressing.py](../course_lib/basics/addressing.py), [multi_head.py](../course_lib/basics/multi_head.py)
+# *Minutes:* 45, deeper 7 · *Needs:* 00 · *Paper:* Vaswani et al., 2017, arXiv 1706.03762; Bahdanau et al., 2015, arXiv 1409.0473; Luong et al., 2015, arXiv 1508.04025 · *Exercise:* [01 addressing](../exercises/01_addressing.ipynb) · *Module:* [addressing.py](../course_lib/basics/addressing.py), [multi_head.py](../course_lib/basics/multi_head.py)
 #
 # Out of scope: where queries and keys come from in a deep network (09, 14), and picking one place instead of blending (02).
 
@@ -30,8 +30,21 @@ from course_lib.basics.addressing import (
 )
 from course_lib.basics.multi_head import MultiHeadAttention
 from course_lib.data.digits import load_digits
+from course_lib.data.photographs import load_photograph
+from course_lib.diagrams import diagram
 from course_lib.interactive import slider, steer
-from course_lib.plotting import describe, new_figure, plot_lines, show_images, show_row, side_by_side
+from course_lib.plotting import (
+    describe,
+    new_figure,
+    plot_lines,
+    ring,
+    show_found,
+    show_image,
+    show_images,
+    show_row,
+    side_by_side,
+)
+from course_lib.trunk import load_trunk
 
 # %% [markdown]
 # ## From a dictionary to a soft dictionary
@@ -62,7 +75,7 @@ print(f"scores {scores.tolist()[0]:.1f} and {scores.tolist()[1]:.1f}, answer {va
 # But `argmax` jumps: a query that moves a little either changes nothing or changes everything, and no gradient passes.
 #
 # **Let every value answer, in proportion to how well its key fits.** The softmax turns scores into shares. Our scores are 0.7
-# and 0. Since $e^{0.7} \approx 2$, the shares are about 2 to 1. *Before running: what is two thirds of 3 plus one third of 9?*
+# and 0. Since $\exp(0.7) \approx 2$, the shares are about 2 to 1. *Before running: what is two thirds of 3 plus one third of 9?*
 
 # %% tags=["answer"]
 weights = scores.softmax(dim=0)
@@ -75,21 +88,21 @@ assert torch.isclose(answer, torch.tensor(5.0), atol=0.05)
 #
 # With n queries, m keys and m values,
 #
-# $$s_{ij} = \mathrm{score}(q_i, k_j) \qquad \alpha_{ij} = \frac{e^{s_{ij}}}{\sum_{l=1}^{m} e^{s_{il}}} \qquad o_i = \sum_{j=1}^{m} \alpha_{ij}\, v_j$$
+# $$e_{ij} = \mathrm{score}(q_i, k_j) \qquad \alpha_{ij} = \frac{\exp(e_{ij})}{\sum_{l=1}^{m} \exp(e_{il})} \qquad o_i = \sum_{j=1}^{m} \alpha_{ij}\, v_j$$
 #
 # | symbol | name | shape | in words |
 # |---|---|---|---|
 # | $q$ | query | n d | what is sought |
 # | $k$ | key | m d | what it is compared with |
 # | $v$ | value | m v | what is returned |
-# | $s$ | score | n m | how well key j fits query i |
+# | $e$ | score (the letter of Bahdanau et al.) | n m | how well key j fits query i |
 # | $\alpha$ | weight | n m | the share of key j: $\ge 0$, each row sums to 1 |
 # | $o$ | output | n v | a mixture of values, one for each query |
 #
 # In the course's formula $\mathrm{Attention}(x) = f(g(x), x)$, the weights are $g$ and the mixing is $f$.
 #
-# **The softmax runs over the keys.** One query shares out 1 over everything it may read. Getting this axis wrong is the most
-# common mistake in published attention code, so we will check it again and again.
+# **The softmax runs over the keys.** One query shares out 1 over everything it may read. Take the other axis, and all shapes
+# stay right while the answer is wrong. So we will check it again and again.
 
 # %% [markdown]
 # ## First as loops, then as matrices, then from the library
@@ -128,7 +141,7 @@ print("scores", list(scores.shape), "weights", list(weights.shape), "output", li
 torch.testing.assert_close(output, attend_by_loops(query, key, value))
 torch.testing.assert_close(output, attend(query, key, value, score=dot_score))
 torch.testing.assert_close(weights.sum(dim=-1), torch.ones(5))
-print("loops = matrices = course_lib")
+print(f"largest difference to the loops ≈ {(output - attend_by_loops(query, key, value)).abs().max():.0e}")
 
 # %% [markdown]
 # ## A real dictionary: handwritten digits
@@ -172,7 +185,7 @@ def look_up(query, key, value, temperature):
 
 answers = look_up(unseen, known, label, temperature=0.01)
 right = (answers.argmax(dim=1) == digits.test_labels).float().mean()
-print(f"{right:.0%} of the answers are right")
+print(f"share right ≈ {right:.2f}")
 assert right > 0.97
 
 # %% [markdown]
@@ -208,7 +221,7 @@ splits = [load_digits(seed=seed) for seed in (0, 1, 2)]
 results = torch.stack([torch.stack([three_numbers(split, t) for t in temperatures]) for split in splits])
 print("    τ    right      NLL     keys used")
 for t, (right, nll, used) in zip(temperatures, results.mean(dim=0)):
-    print(f"{t:6}    {right:.2f}     {nll:5.2f}     {used:6.0f}")
+    print(f"{t:6}  ≈ {right:.2f}   ≈ {nll:5.2f}   ≈ {used:6.0f}")
 
 # %% tags=["folded"]
 figure = new_figure()
@@ -219,15 +232,14 @@ plot_lines(right, temperatures, dict(zip(names, results[:, :, 1])), xlabel="temp
 left.set_xscale("log"), right.set(xscale="log", yscale="log")
 describe(
     figure,
-    "two line plots over the temperature on a logarithmic axis, three lines each, nearly on top of each "
-    "other. The share of right answers is flat up to τ = 0.01 and falls to about a fifth. The NLL, on a "
-    "logarithmic axis too, has a clear minimum at τ = 0.01 and rises on both sides.",
+    "two line plots over the temperature on a logarithmic axis, three lines each. The shares of right answers lie nearly "
+    "on top of each other: flat up to τ = 0.01, then down to about a fifth. The NLL, on a logarithmic axis too, has a clear "
+    "minimum at τ = 0.01 in all three; at τ = 0.001 the lines differ about 2.5-fold.",
 )
 
 # %% [markdown]
 # **Read it.** Up to τ = 0.01 the share of right answers hardly moves: looking only at it, one would call the blend useless. The NLL
-# halves against the hardest look-up, since about ten keys vote instead of one and a lone wrong neighbour no longer decides. Beyond, the
-# blend drowns in keys that have nothing to do with the query. The claim as a check, in each of the three splits:
+# halves against the hardest look-up. Beyond, most of the weight lies on keys that have nothing to do with the query. The claim as a check, in each of the three splits:
 
 # %%
 nll = results[:, :, 1]
@@ -236,6 +248,29 @@ assert (best == temperatures.index(0.01)).all()
 assert (nll[:, 2] < 0.6 * nll[:, 0]).all(), "the blend beats the nearest key"
 assert (nll[:, 2] < 0.1 * nll[:, -1]).all(), "and beats the average of everything"
 print("best temperature in each split:", [temperatures[i] for i in best])
+
+# %% [markdown]
+# **Why does the blend help?** At τ = 0.01 about ten keys share the weight. So we could say: *because ten keys vote instead of one*. The rival
+# explanation: *because near keys weigh more than far ones*. The control lets the ten nearest keys vote with equal weights. *Before running: will its NLL be
+# near the blend's, or near the single key's?*
+
+
+# %%
+def vote_of_ten(digits):
+    """The NLL when the ten nearest keys vote with equal weights."""
+    scores = as_vectors(digits.test_images) @ as_vectors(digits.train_images).mT
+    votes = F.one_hot(digits.train_labels[scores.topk(10).indices], 10).float().mean(dim=1)  # n 10
+    return -votes[torch.arange(len(votes)), digits.test_labels].clamp_min(1e-6).log().mean()
+
+
+# %% tags=["answer"]
+equal = torch.stack([vote_of_ten(split) for split in splits])
+for name, numbers in (("one key", nll[:, 0]), ("ten equal votes", equal), ("blend, τ = 0.01", nll[:, 2])):
+    print(f"{name:16} NLL ≈ {numbers[0]:.2f} {numbers[1]:.2f} {numbers[2]:.2f}   mean ≈ {numbers.mean():.2f}")
+assert (nll[:, 2] < 0.7 * equal).all() and equal.mean() > 0.6 * nll[:, 0].mean()
+
+# %% [markdown]
+# Ten equal votes are hardly better than one key. It is the *weights* that help: the nearest keys count most, and the others only correct them.
 
 # %% [markdown]
 # Also notice what did *not* fit the picture in our heads: the cosine of two images lies between 0 and 1, so τ = 1, "the softmax as it is",
@@ -256,10 +291,10 @@ def draw_look_up(figure, temperature, which=3):
     top = weights.topk(6)
     left, right = figure.subplots(1, 2, width_ratios=[7, 2.2])
     images = [digits.test_images[which], *digits.train_images[top.indices]]
-    show_row(left, images, ["query", *(f"{weight:.2f}" for weight in top.values)])
+    show_row(left, images, ["query", *(f"{100 * weight:.1f} %" for weight in top.values)])
     right.bar(range(10), weights @ label, color="#0072B2")
     right.set(xticks=range(10), ylim=(0, 1))
-    right.set_title(f"answer, τ = {temperature}", fontsize=9)
+    right.set_title(f"answer, τ = {temperature}")
 
 
 # %% tags=["widget"]
@@ -281,8 +316,8 @@ describe(
     figure,
     "three rows. Each shows a query digit, its six heaviest keys with their weights above, and a bar for "
     "each possible answer. At τ = 0.001 nearly all weight is on one key and one bar reaches 1. At τ = "
-    "0.01 several keys of the same digit share the weight and the same bar is tall. At τ = 1 all weights "
-    "are 0.00 and the ten bars are about equally low.",
+    "0.01 several keys of the same digit share the weight and the same bar is tall. At τ = 1 each of the six "
+    "has a tenth of a percent, and the ten bars are about equally low.",
 )
 
 # %% [markdown]
@@ -311,7 +346,7 @@ describe(
 honest, confident = answers[433].max(), answers[133].max()
 assert digits.test_labels[[433, 133]].tolist() == [9, 8] and answers[[433, 133]].argmax(dim=1).tolist() == [4, 1]
 assert honest < 0.6 and confident > 0.9
-print(f"9 read as 4 with probability {honest:.1f}; 8 read as 1 with probability {confident:.1f}")
+print(f"9 read as 4 with probability ≈ {honest:.2f}; 8 read as 1 with probability ≈ {confident:.2f}")
 
 # %% [markdown]
 # ## Four ways to compare
@@ -321,7 +356,7 @@ print(f"9 read as 4 with probability {honest:.1f}; 8 read as 1 with probability 
 # | dot, scaled dot | $q \cdot k$, $\; q \cdot k / \sqrt d$ | nothing | one matrix product; long keys score high |
 # | Gaussian | $-\lVert q - k\rVert^2 / 2\sigma^2$ | nothing | its softmax is kernel regression |
 # | bilinear | $q^\top W k$ | $W$ | query and key may have different lengths |
-# | additive | $w^\top \tanh(W_q q + W_k k)$ | $W_q, W_k, w$ | a small network on each pair; n · m · h memory |
+# | additive | $w^\top \tanh(W_q q + W_k k)$ | $W_q, W_k, w$ | a small network on each pair; memory n · m · its width |
 #
 # **Do dot and Gaussian agree?** They differ by $\lVert k \rVert^2 / 2$ only. So they agree when all keys are equally long, and
 # disagree when one key is long. *Before running: the query is (1, 0); which key wins, (1, 0) or (3, 3)?*
@@ -336,12 +371,12 @@ assert by_dot[0, 0] < 0.5 < by_distance[0, 0]
 short = F.normalize(torch.randn(7, 3, generator=generator), dim=1)  # all keys of length 1
 same = [score(short[:2], short).softmax(-1) for score in (dot_score, gaussian_score)]
 torch.testing.assert_close(*same)
-print("with keys of equal length both scores give the same weights")
+print(f"keys of equal length: largest difference ≈ {(same[0] - same[1]).abs().max():.0e}")
 
 # %% [markdown]
 # **The Gaussian score is kernel regression.** Keys are positions on a line, values are noisy measurements there, and the query is any position:
 # the look-up draws a smooth curve through them. This is the estimator of Nadaraya and Watson (1964), half a century older
-# than the word "attention" for it. Expect a small bandwidth σ to follow the noise and a large one to flatten the curve.
+# than the word "attention" for it. Expect a small bandwidth σ to follow the noise and a large one to flatten the curve to about half its height.
 
 # %% tags=["folded"]
 position = torch.linspace(0, 6, 25)[:, None]
@@ -354,11 +389,11 @@ for sigma, colour in zip((0.1, 0.4, 2.0), ("#56B4E9", "#D55E00", "#009E73")):
     curve = attend(anywhere, position, measured, score=lambda q, k: gaussian_score(q, k, bandwidth=sigma))
     axes.plot(anywhere, curve, color=colour, label=f"σ = {sigma}")
 axes.set(xlabel="position (query)", ylabel="answer")
-axes.legend(fontsize=8, frameon=False, ncols=4)
+axes.legend(frameon=False, ncols=2, loc="lower left")
 describe(
     figure,
     "25 black points scattered around a sine wave, and three curves through them: σ = 0.1 runs through "
-    "every point, σ = 0.4 follows the wave, σ = 2.0 is nearly flat.",
+    "every point, σ = 0.4 follows the wave, σ = 2.0 is a shallow wave between +0.5 and −0.5.",
 )
 
 # %% [markdown]
@@ -413,7 +448,7 @@ describe(
 # %%
 assert (measured[:-1, :2] > measured[1:, :2]).all(), "unscaled: both fall with every step of d"
 assert (measured[:, 2:].max(dim=0).values / measured[:, 2:].min(dim=0).values < 1.15).all(), "scaled: both stay"
-print(f"Jacobian at d = 1024: {measured[-1, 1]:.2f} unscaled, {measured[-1, 3]:.2f} scaled")
+print(f"Jacobian at d = 1024: unscaled ≈ {measured[-1, 1]:.2f}, scaled ≈ {measured[-1, 3]:.2f}")
 
 # %% [markdown]
 # The argument needs independent entries with variance 1. It describes a network before training; afterwards the network may choose any
@@ -423,7 +458,7 @@ print(f"Jacobian at d = 1024: {measured[-1, 1]:.2f} unscaled, {measured[-1, 3]:.
 # ## The mask, and the row that may see nothing
 #
 # A mask says which keys a query may read (`True` = may attend). Hidden keys must vanish *before* the softmax, so that the rest still sums
-# to 1. Two popular ways both go wrong when a query may see *nothing*. *Before running: what is the softmax of three times −∞? And of
+# to 1. Two ways that come to mind both go wrong when a query may see *nothing*. *Before running: what is the softmax of three times −∞? And of
 # three times −1 000 000?*
 
 # %% tags=["answer"]
@@ -480,8 +515,86 @@ assert digit.min() <= one_head <= digit.max()
 #
 # $$A_i = \mathrm{softmax}\Bigl(\tfrac{Q_i K_i^\top}{\sqrt d}\Bigr) \qquad \mathrm{head}_i = A_i V_i \qquad o = [\mathrm{head}_1 \dots \mathrm{head}_s]\, W_O$$
 #
-# Note the $\sqrt d$ of *one head*. In axis letters: `b n c -> b n s d -> b s n d`, look up, and the same way back.
-# Our module and torch's, with the same weights, give the same numbers:
+# Note the $\sqrt d$ of *one head*, and that each head has a map of its own:
+
+# %% tags=["folded"]
+diagram(MultiHeadAttention)
+
+# %% [markdown]
+# ## Real features: from one photograph to another
+#
+# Keys need not come from the place that asks. Here the keys and values are the places of one photograph, and a query is a place of *another*. Their
+# vectors are features of a convolutional network that was trained on ImageNet and never saw attention (EfficientNet-Lite0, up to block 9). The score is
+# 8 times the cosine.
+#
+# **Three places of an astronaut ask the photograph of a cat:** her hair, the round badge, her eye. *Before looking: what will each find?*
+
+
+# %%
+def directions(photograph):
+    """The features of every place as vectors of length 1, without what all places share: 3 h w -> c h' w'."""
+    features = load_trunk()(photograph[None], block=9)[0]
+    return F.normalize(features - features.mean(dim=(1, 2), keepdim=True), dim=0)
+
+
+# %%
+astronaut, cat = load_photograph("astronaut", height=384), load_photograph("cat", height=256)
+asking, asked = directions(astronaut), directions(cat)  # c 24 24, c 16 25
+places = {"hair": (2, 10), "badge": (17, 9), "eye": (5, 10)}
+found = {}
+for name, (row, column) in places.items():
+    scores = 8 * dot_score(asking[:, row, column][None], asked.flatten(1).mT)  # 1 d, m d -> 1 m
+    found[name] = scores.softmax(dim=-1).view(asked.shape[1:])
+
+# %% tags=["folded"]
+figure = new_figure(7.0, 3.6)
+above, below = figure.subplots(2, 3)
+for k, (name, (row, column)) in enumerate(places.items()):
+    show_image(above[k], astronaut, title=f"the {name} asks")
+    ring(above[k], 16 * row + 8, 16 * column + 8)
+    show_found(below[k], cat, found[name], title=f"largest weight ≈ {found[name].max():.2f}")
+describe(
+    figure,
+    "above, the photograph of an astronaut three times, with a ring on her hair, on a round badge on her suit, on her eye. Below, what each finds "
+    "in a cat's face: the hair finds striped fur above the eyes and on the cheek; the badge finds the edges of both eyes; the eye finds a few places "
+    "around the nose and no eye.",
+)
+
+# %%
+eyes = torch.zeros_like(found["eye"], dtype=torch.bool)  # rows and columns of places
+eyes[4:8, 7:12] = eyes[5:8, 16:19] = True  # both eyes of the cat, with their edges
+for name, weights in found.items():
+    print(
+        f"{name:6} weight on the cat's eyes ≈ {weights[eyes].sum():.2f}, their share of the area {eyes.float().mean():.2f}"
+    )
+assert found["badge"][eyes].sum() > 3 * eyes.float().mean() and found["eye"][eyes].sum() < 2 * eyes.float().mean()
+
+# %% [markdown]
+# **Read it.** Hair finds fur: with no name for either, they are alike. The badge finds the cat's *eyes*: both are round things with a dark edge. And the eye of the
+# astronaut, fifteen times smaller in her photograph, does not find the eyes of the cat. So these features compare form and size, not names. What the picture
+# does not show: what a network would do with such a map.
+#
+# ## The bridge
+#
+# The same row ends every lesson, so that all mechanisms can be laid side by side.
+#
+# | lesson | query | key | value | weights | normaliser | cost |
+# |---|---|---|---|---|---|---|
+# | 01 soft look-up | given | memory keys | memory values | n m | softmax over the keys | n · m · (d + v) |
+#
+# ## Three things to keep
+#
+# 1. A look-up compares, shares out, mixes. The shares sum to 1 **over the keys**.
+# 2. The **scale of the scores** decides between picking and averaging; √d keeps it independent of the length of the vectors.
+# 3. One head is **one mixture**; what must be told apart needs separate heads, or a mask.
+#
+# **Now the [exercise](../exercises/01_addressing.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 02, where the look-up must
+# pick *one* place.
+
+# %% [markdown]
+# ## Deeper · Several heads are torch's several heads (3 minutes)
+#
+# In axis letters: `b n c -> b n s d -> b s n d`, look up, and the same way back. Our module and torch's, with the same weights, give the same numbers:
 
 # %%
 torch.manual_seed(0)
@@ -502,10 +615,9 @@ print("the map of every head:", list(ours.attention(x).shape), "= b s n n")
 mask = torch.rand(5, 5, generator=generator) < 0.5
 mask |= torch.eye(5, dtype=torch.bool)
 torch.testing.assert_close(ours(x, attn_mask=mask), torchs(x, x, x, attn_mask=~mask, need_weights=False)[0])
-print("same result with the mask turned round")
 
 # %% [markdown]
-# ## What a look-up cannot do
+# ## Deeper · What a look-up cannot do (3 minutes)
 #
 # - **It knows no order.** Permute keys and values together and nothing changes. Lesson 14 adds positions to the tokens for this reason.
 # - **It cannot return nothing.** The weights sum to 1, so some value always comes back. A *null key* with value zero repairs it.
@@ -525,28 +637,12 @@ torch.testing.assert_close(nothing_fits, value.mean(dim=0, keepdim=True))
 print("no order; inside the hull; a query that fits nothing reads the average")
 
 # %% [markdown]
-# ## The bridge
-#
-# The same row ends every lesson, so that all mechanisms can be laid side by side.
-#
-# | lesson | query | key | value | weights | normaliser | cost |
-# |---|---|---|---|---|---|---|
-# | 01 soft look-up | given | memory keys | memory values | n m | softmax over the keys | n · m · (d + v) |
-#
-# ## What to believe
+# ## Deeper · What to believe (1 minutes)
 #
 # Our 99 % must not be compared with published results on MNIST: these digits are 8 × 8, and keys and queries come from the same
 # writers. What does carry over is the comparison *within* the table, on the same split. The $\sqrt d$ is argued in Vaswani et al., section
 # 3.2.1, footnote 4; our measurement agrees with the argument, and it says nothing about trained networks.
 #
-# ## Three things to keep
-#
-# 1. A look-up compares, shares out, mixes. The shares sum to 1 **over the keys**.
-# 2. The **scale of the scores** decides between picking and averaging; √d keeps it independent of the length of the vectors.
-# 3. One head is **one mixture**; what must be told apart needs separate heads, or a mask.
-#
 # *References.* Bahdanau, Cho, Bengio, Neural Machine Translation by Jointly Learning to Align and Translate, ICLR 2015, arXiv 1409.0473.
 # Luong, Pham, Manning, Effective Approaches to Attention-based Neural Machine Translation, EMNLP 2015, arXiv 1508.04025.
 # Vaswani et al., Attention Is All You Need, NeurIPS 2017, arXiv 1706.03762.
-#
-# **Next:** the [exercise](../exercises/01_addressing.ipynb), then lesson 02, where the look-up must pick *one* place.

@@ -24,6 +24,7 @@ from course_lib.basics.addressing import attend, gaussian_score
 from course_lib.data.moving_digits import moving_digits
 from course_lib.data.photographs import load_photograph
 from course_lib.data.recall import in_image_recall
+from course_lib.diagrams import diagram
 from course_lib.interactive import slider, steer
 from course_lib.plotting import describe, new_figure, ring, show_asked, show_image, show_weights
 from course_lib.spatial.non_local import NonLocal, non_local_means
@@ -182,7 +183,7 @@ describe(
 # ## The block
 
 # %% tags=["folded"]
-"the diagram"
+diagram(NonLocal)
 
 # %% [markdown]
 # A non-local block is the same look-up on *features*, with learned projections, and its result is added to the input:
