@@ -1,14 +1,21 @@
-"""The verbs of the ``course`` command that are the instructor's: release, grade, report, export."""
+"""The verbs of the ``course`` command that are the instructor's: release, grade, override, report, export."""
 
 import argparse
+import errno
 import os
 import secrets
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from course_lib.authoring.places import find_slug
+from course_lib.authoring.places import find_slug, slugs
 from course_lib.exercises import UsageError
+
+if TYPE_CHECKING:
+    from course_lib.grading.marks import Marks, Record
+    from course_lib.grading.run import Evening
+    from course_lib.grading.store import Store
 
 UNSAFE = """\
 WARNING: --unsafe-no-sandbox runs the students' code with your rights, on your files and your network.
@@ -16,11 +23,29 @@ A submission can read the hidden tests and change any mark. Every report will sa
 """
 
 
+ELSEWHERE = """\
+`course grade` runs on Linux, where submissions can be locked up; here, run it in a container:
+  docker build -t course -f Containerfile .
+  docker run --rm -v "{work}:/class" course grade /class/SUBMISSIONS --out /class/RESULTS
+(podman takes the same words). `course report` works here."""
+
+
 def add_grade(subparsers) -> None:
     parser = verb(subparsers, "grade", grade, "Grade a folder of submissions: marks, pages, tables, a picture.")
-    parser.add_argument("submissions", type=Path, help="a folder, a zip or one notebook")
-    parser.add_argument("--out", type=Path, required=True, help="the folder of results; run again after a crash")
-    parser.add_argument("--lesson", help="the exercise (01, addressing); found from the notebooks if left out")
+    parser.add_argument(
+        "submissions", type=Path, help="a folder (of one lesson or several), a downloaded zip, or one notebook"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the folder of results; what is in it stays")
+    parser.add_argument("--lesson", help="grade this exercise only (01, addressing); default: all that are found")
+    parser.add_argument("--roster", type=Path, metavar="CSV", help="who should hand in: columns name, id, section")
+    parser.add_argument(
+        "--deadline",
+        action="append",
+        metavar="[LESSON=]TIME",
+        help="2026-11-20T23:59, or 03=2026-11-20T23:59; times are those of Gradescope and nbgrader, else of the "
+        "files; on Canvas the mark LATE in the name",
+    )
+    parser.add_argument("--late", metavar="RULE", help='"10%% a day, at most 50%%": shown beside the mark')
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--jobs", type=positive(int), help="submissions graded at the same time (default: one a core)")
     where.add_argument("--dask", metavar="ADDRESS", help="grade on the workers of this Dask cluster")
@@ -30,11 +55,23 @@ def add_grade(subparsers) -> None:
     parser.add_argument("--unsafe-no-sandbox", action="store_true", help="run submissions with your own rights")
 
 
+def add_override(subparsers) -> None:
+    parser = verb(subparsers, "override", override, "Give a mark by hand, with a reason; it stays when graded again.")
+    parser.add_argument("folder", type=Path, help="the --out folder of `course grade`")
+    parser.add_argument("student", help="name or id, as in marks.csv")
+    parser.add_argument("points", nargs="?", type=float, help="the mark; leave out with --remove")
+    parser.add_argument("--reason", help="why, for the student's page and the tables")
+    parser.add_argument("--lesson", help="which, where there are several")
+    parser.add_argument("--remove", action="store_true", help="take the mark by hand back")
+
+
 def add_report(subparsers) -> None:
     parser = verb(subparsers, "report", report, "Write graded marks in another format.")
     parser.add_argument("folder", type=Path, help="the --out folder of `course grade`")
-    formats = ("csv", "canvas", "moodle", "nbgrader", "gradescope", "junit", "html")
-    parser.add_argument("--format", choices=formats, default="csv")
+    formats = ("csv", "canvas", "moodle", "nbgrader", "gradescope", "junit", "html", "feedback")
+    parser.add_argument(
+        "--format", choices=formats, default="csv", help="feedback: a zip of pages to upload to Canvas or Moodle"
+    )
     parser.add_argument("--out", type=Path, help="the folder to write to (default: the same)")
 
 
@@ -50,7 +87,7 @@ def add_export(subparsers) -> None:
     parser.add_argument("--out", type=Path, required=True, help="the .zip to write")
 
 
-VERBS = (add_release, add_grade, add_report, add_export)
+VERBS = (add_release, add_grade, add_override, add_report, add_export)
 
 
 def verb(subparsers, name: str, run: Callable, help: str) -> argparse.ArgumentParser:
@@ -70,69 +107,248 @@ def positive(kind: type) -> Callable[[str], float]:
     return parse
 
 
+def one_sentence(run: Callable[[argparse.Namespace, Path], int]) -> Callable[[argparse.Namespace, Path], int]:
+    """A verb that says in one sentence what the disk refused, and what to do."""
+
+    def guarded(arguments: argparse.Namespace, root: Path) -> int:
+        try:
+            return run(arguments, root)
+        except OSError as error:
+            if not error.errno:
+                raise
+            raise UsageError(f"{what_failed(error)}; nothing that was graded is lost, run it again then") from error
+
+    return guarded
+
+
+def what_failed(error: OSError) -> str:
+    place = f" at {error.filename}" if error.filename else ""
+    cures = {
+        errno.ENOSPC: "the disk is full: make room, or give --out on another disk",
+        errno.EDQUOT: "your quota is used up: make room, or give --out on another disk",
+        errno.EROFS: "this place is read-only: give --out elsewhere",
+        errno.EACCES: "you may not write or read there: change the rights, or give --out elsewhere",
+        errno.EPERM: "you may not write or read there: change the rights, or give --out elsewhere",
+        errno.EEXIST: "there is a file where a folder should be: give another --out",
+        errno.ENOTDIR: "there is a file where a folder should be: give another --out",
+        errno.EISDIR: "there is a folder where a file should be: move it away",
+    }
+    return f"{cures.get(error.errno or 0, error.strerror)}{place}"
+
+
+@one_sentence
 def grade(arguments: argparse.Namespace, root: Path) -> int:
     """Exit 0 when every submission was graded, 1 when some could not be, 2 for wrong usage or no sandbox."""
+    if sys.platform != "linux":
+        raise UsageError(ELSEWHERE.format(work=Path.cwd()))
     from course_lib.grading.sandbox.host import Refused
-
-    try:
-        return run_grade(arguments, root)
-    except Refused as error:
-        print(f"course: {error}", file=sys.stderr)
-        return 2
-
-
-def run_grade(arguments: argparse.Namespace, root: Path) -> int:
-    from course_lib.grading.batch import Settings
-    from course_lib.grading.run import grade_folder, guess_lesson
     from course_lib.grading.store import Store
 
+    refuse_places(arguments.submissions, arguments.out)
     if arguments.unsafe_no_sandbox:
         print(UNSAFE, file=sys.stderr)
     store = Store(arguments.out)
     try:
-        wanted = {"lesson": arguments.lesson and find_slug(arguments.lesson, root), "seed": arguments.seed}
-        wanted |= {"seconds": arguments.timeout, "memory": arguments.memory}
-        known = store.settings(wanted)
-        known["lesson"] = known["lesson"] or guess_lesson(arguments.submissions, root)
-        known["seed"] = known["seed"] or secrets.token_hex(16)
-        known = {"seconds": 10.0, "memory": 2.0} | {name: value for name, value in known.items() if value}
-        store.remember(known)
-        settings = Settings(
-            known["lesson"],
-            str(known["seed"]),
-            float(known["seconds"]),
-            float(known["memory"]),
-            "unsafe" if arguments.unsafe_no_sandbox else None,
+        return run_grade(arguments, store, root)
+    except Refused as error:
+        raise UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        print(
+            f"\ncourse: stopped; what is graded is kept in {arguments.out}: run the same line again to go on",
+            file=sys.stderr,
         )
-        jobs = arguments.jobs or len(os.sched_getaffinity(0))
-        marks = grade_folder(arguments.submissions, store, settings, jobs=jobs, dask=arguments.dask, root=root)
+        return 130
     finally:
         store.close()
-    for record in marks.problems:
-        words = f"not graded: {record.student} ({record.file or 'no file'}): {record.problem}"
-        print("".join(one if one.isprintable() else "�" for one in words), file=sys.stderr)
-    print(f"{len(marks.graded)} graded, {len(marks.problems)} not; open {arguments.out / 'summary.html'}")
-    return 1 if marks.problems else 0
 
 
+def refuse_places(submissions: Path, out: Path) -> None:
+    """Results and submissions must not mix: the next run would grade the results."""
+    if not submissions.exists():
+        raise UsageError(f"{submissions} does not exist; give the folder (or zip) with the submissions")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file; give a folder for the results")
+    inner, outer = out.resolve(), submissions.resolve()
+    if inner == outer or inner.is_relative_to(outer):
+        raise UsageError(f"--out {out} lies in the submissions {submissions}; give a folder beside them")
+    if outer.is_relative_to(inner) and (out / "marks.json").exists():
+        raise UsageError(f"{submissions} lies in the results {out}; give a folder elsewhere")
+
+
+def run_grade(arguments: argparse.Namespace, store: "Store", root: Path) -> int:
+    from course_lib.grading.batch import Settings
+    from course_lib.grading.run import How, grade_lessons
+    from course_lib.grading.submissions import read_download
+
+    known = settings(arguments, store, root)
+    evening = read_evening(known, root)
+    here, place = arguments.submissions.resolve(), first_place(arguments.submissions, known["places"])
+    download = read_download(place, known.get("lesson"), root, only=None if place == here else here)
+    for note in download.notes:
+        print(f"course: {note}", file=sys.stderr)
+    mode = "unsafe" if arguments.unsafe_no_sandbox else None
+    shared = Settings("", str(known["seed"]), float(known["seconds"]), float(known["memory"]), mode)
+    store.remember(known)
+    from_here = set(map(tuple, known["places"].get(str(place), []))) if place == here else set()
+
+    def keep(lesson: str, record: "Record") -> bool:
+        return (lesson, record.who) not in from_here
+
+    how = How(arguments.jobs or processors(), arguments.dask, root)
+    lessons = grade_lessons(download.lessons, store, shared, how, evening, keep)
+    now = {(slug, one.who) for slug, found in download.lessons.items() for one in found}
+    before = set(map(tuple, known["places"].get(str(place), []))) - from_here
+    known["places"][str(place)] = sorted([list(one) for one in now | before])
+    store.remember(known)
+    return say(lessons, download.lessons.keys(), arguments.out)
+
+
+def settings(arguments: argparse.Namespace, store: "Store", root: Path) -> dict:
+    """The settings of this run; what the command line leaves open is as in the last run to the same folder."""
+    lesson = find_slug(arguments.lesson, root) if arguments.lesson else None
+    if lesson:
+        refuse_without_exercise(lesson, root)
+    wanted = {"lesson": lesson, "seed": arguments.seed, "seconds": arguments.timeout, "memory": arguments.memory}
+    wanted |= {"roster": arguments.roster and str(arguments.roster.resolve()), "late": arguments.late}
+    wanted |= {"deadline": arguments.deadline, "places": None}
+    known = {name: value for name, value in store.settings(wanted).items() if value}
+    return {"seconds": 10.0, "memory": 2.0, "seed": secrets.token_hex(16), "places": {}} | known
+
+
+def refuse_without_exercise(slug: str, root: Path) -> None:
+    from course_lib.grading.contents import gradable
+
+    if not gradable(slug, root):
+        there_are = ", ".join(one[:2] for one in slugs(root) if gradable(one, root)) or "none"
+        raise UsageError(f"lesson {slug} has no exercise to grade; those that have one: {there_are}")
+
+
+def read_evening(known: dict, root: Path) -> "Evening":
+    """Roster, deadlines and the rule for late work."""
+    from course_lib.grading.lateness import read_deadlines, read_rule
+    from course_lib.grading.roster import Roster, read_roster
+    from course_lib.grading.run import Evening
+
+    roster = Roster(read_roster(Path(known["roster"]))) if known.get("roster") else None
+    deadlines = read_deadlines(known.get("deadline", []), lambda name: find_slug(name, root))
+    return Evening(roster, deadlines, read_rule(known["late"]) if known.get("late") else None)
+
+
+def first_place(place: Path, before: dict) -> Path:
+    """The folder that an earlier run graded and in which ``place`` lies: names are read from there on."""
+    place = place.resolve()
+    above = [Path(one) for one in before if place.is_relative_to(one) and Path(one).exists()]
+    return min(above, key=lambda one: len(one.parts), default=place)
+
+
+def processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def say(lessons: Iterable["Marks"], graded_now: Iterable[str], out: Path) -> int:
+    """What was graded and what not, in words; the exit status."""
+    lessons, graded_now = list(lessons), list(graded_now)
+    problems = 0
+    for marks in lessons:
+        lesson = f"{marks.slug}: " if len(lessons) > 1 else ""
+        if marks.slug not in graded_now:
+            continue
+        problems += len(marks.problems)
+        for record in marks.problems:
+            words = f"{lesson}not graded: {record.student} ({record.file or 'no file'}): {record.problem}"
+            print("".join(one if one.isprintable() else "�" for one in words), file=sys.stderr)
+        nothing = f", {len(marks.missing)} handed in nothing" if marks.missing else ""
+        print(f"{lesson}{len(marks.graded)} graded, {len(marks.problems)} not{nothing}")
+    print(f"open {out / 'summary.html'}")
+    return 1 if problems else 0
+
+
+def read_marks(folder: Path) -> "tuple[Marks, ...]":
+    """The marks that a run left in ``folder``.
+
+    Raises:
+        UsageError: if there are none that can be read.
+    """
+    from course_lib.grading.marks import lessons_from_json
+
+    path = folder / "marks.json"
+    try:
+        return lessons_from_json(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise UsageError(f"{path} does not exist; run `course grade SUBMISSIONS --out {folder}` first") from None
+    except (ValueError, KeyError, TypeError):
+        raise UsageError(f"{path} is damaged; run `course grade SUBMISSIONS --out {folder}` again") from None
+
+
+@one_sentence
 def report(arguments: argparse.Namespace, root: Path) -> int:
-    from course_lib.grading.marks import marks_from_json
     from course_lib.grading.reports import write_report
 
-    path, again = arguments.folder / "marks.json", f"`course grade SUBMISSIONS --out {arguments.folder}`"
-    try:
-        marks = marks_from_json(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise UsageError(f"{path} does not exist; run {again} first") from None
-    except (ValueError, KeyError, TypeError):
-        raise UsageError(f"{path} is damaged; run {again} again") from None
-    show(write_report(marks, arguments.format, arguments.out or arguments.folder))
+    show(write_report(read_marks(arguments.folder), arguments.format, arguments.out or arguments.folder))
     return 0
 
 
+@one_sentence
+def override(arguments: argparse.Namespace, root: Path) -> int:
+    """Write the mark beside the others, and every report again."""
+    from course_lib.grading.marks import Override
+    from course_lib.grading.run import write_again
+    from course_lib.grading.store import Store
+
+    lessons = read_marks(arguments.folder)
+    marks, record = row_of(lessons, arguments.student, arguments.lesson)
+    mark = None if arguments.remove else Override(*given(arguments, marks))
+    store = Store(arguments.folder)
+    try:
+        store.override(marks.slug, record.who, mark)
+        write_again(store)
+    finally:
+        store.close()
+    said = "the tests' mark counts again" if mark is None else f"{mark.points:g} of {marks.points}: {mark.reason}"
+    print(f"{record.student}, {marks.slug}: {said}")
+    return 0
+
+
+def given(arguments: argparse.Namespace, marks: "Marks") -> tuple[float, str]:
+    """The mark and its reason from the command line."""
+    points, reason = arguments.points, (arguments.reason or "").strip()
+    if points is None or not 0 <= points <= marks.points:
+        raise UsageError(f"give a mark from 0 to {marks.points}, the points of {marks.slug}")
+    if not reason:
+        raise UsageError('say why, with --reason "…": the student reads it')
+    return points, reason[:500]
+
+
+def row_of(lessons: "tuple[Marks, ...]", student: str, lesson: str | None) -> "tuple[Marks, Record]":
+    """The one row that is meant.
+
+    Raises:
+        UsageError: naming what there is to choose from.
+    """
+    wanted = [marks for marks in lessons if lesson is None or lesson in (marks.slug, marks.slug[:2], marks.slug[3:])]
+    rows = [
+        (marks, record)
+        for marks in wanted
+        for record in marks.records
+        if student.casefold() in (record.student.casefold(), record.id.casefold(), record.who.casefold())
+    ]
+    if len(rows) == 1:
+        return rows[0]
+    if not rows:
+        names = sorted({record.student for marks in wanted for record in marks.records})
+        near = ", ".join([*[name for name in names if student.casefold()[:3] in name.casefold()], *names][:5])
+        raise UsageError(f"no row is called {student!r}; there are for instance {near or 'none'}")
+    choices = ", ".join(f"{record.student} ({record.id or record.file}) in {marks.slug}" for marks, record in rows)
+    raise UsageError(f"{student!r} has {len(rows)} rows: {choices}; add --lesson, or give the id")
+
+
 def show(paths: Iterable[Path]) -> None:
-    for path in list(paths)[:5]:
+    paths = list(paths)
+    for path in paths[:5]:
         print(path)
+    if len(paths) > 5:
+        print(f"and {len(paths) - 5} more")
 
 
 def release(arguments: argparse.Namespace, root: Path) -> int:

@@ -16,6 +16,7 @@ SETUP = """\
 #!/bin/sh
 # Runs once, when Gradescope builds the image. Any base image with Python 3.11 or newer, or an apt that has one.
 set -e
+umask 022
 cd /autograder/source/course
 export DEBIAN_FRONTEND=noninteractive
 apt-get update
@@ -25,7 +26,14 @@ for version in 3.13 3.12 3.11; do
 done
 python$version -m venv /autograder/venv
 /autograder/venv/bin/python -m pip install -c constraints.txt -e ".[grade]"
-chmod -R go-rwx /autograder/source
+{locks}"""
+
+# The sandboxed user, who is not root, may enter the folder and read the library, and nothing else: bubblewrap and
+# Landlock start as that user, and a door that only root may pass would need mounts, which a container refuses.
+LOCKS = """\
+chmod -R go-rwx .
+chmod go=x . ..
+chmod -R go=rX course_lib
 """
 
 RUN = """\
@@ -45,7 +53,7 @@ def write_gradescope_zip(slug: str, out: Path, root: Path) -> None:
     wanted += sorted(path for path in tracked(root) if path.is_relative_to(root / "course_lib"))
     content = {f"course/{path.relative_to(root).as_posix()}": path.read_bytes() for path in wanted if path.is_file()}
     content["course/seed"] = secrets.token_hex(16).encode()
-    content |= {"setup.sh": SETUP.encode(), "run_autograder": RUN.format(slug=slug).encode()}
+    content |= {"setup.sh": SETUP.format(locks=LOCKS).encode(), "run_autograder": RUN.format(slug=slug).encode()}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_bytes(zipped(content))
 

@@ -1,7 +1,13 @@
 """What a grading run says: one record per submission, plain data that JSON holds."""
 
 import json
+import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+
+from course_lib.grading.lateness import Late
+
+MISSING = "handed in nothing"
 
 
 @dataclass(frozen=True)
@@ -28,10 +34,23 @@ class TaskMark:
 
 
 @dataclass(frozen=True)
+class Override:
+    """A mark that the instructor gave by hand, and why."""
+
+    points: float
+    reason: str
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.points) and self.points >= 0):
+            raise ValueError(f"a mark of {self.points!r}; give a number from 0")
+
+
+@dataclass(frozen=True)
 class Record:
     """One graded submission; ``problem`` says why it could not be graded, and then it has no mark.
 
-    ``sandbox`` names what held it.
+    ``sandbox`` names what held it. The grader fills the first seven; the rest is the instructor's evening: ``who``
+    is the same in each run, ``upload`` what a feedback file's name begins with.
     """
 
     student: str
@@ -41,10 +60,40 @@ class Record:
     problem: str = ""
     notes: tuple[str, ...] = ()
     sandbox: str = ""
+    who: str = ""
+    section: str = ""
+    upload: str = ""
+    late: Late | None = None
+    override: Override | None = None
 
     @property
     def earned(self) -> int | None:
+        """What the tests say."""
         return None if self.problem else sum(task.earned for task in self.tasks)
+
+    @property
+    def mark(self) -> float | None:
+        """What counts, lateness apart: the instructor's mark where she gave one, else what the tests say."""
+        return self.earned if self.override is None else short(self.override.points)
+
+    @property
+    def penalty(self) -> float:
+        """What lateness takes off."""
+        return short(self.late.penalty(self.mark)) if self.late and self.mark else 0
+
+    @property
+    def after_late(self) -> float | None:
+        return None if self.mark is None else short(round(self.mark - self.penalty, 2))
+
+    @property
+    def missing(self) -> bool:
+        """On the roster, but handed in nothing."""
+        return self.problem == MISSING
+
+
+def short(number: float) -> float:
+    """2, not 2.0."""
+    return int(number) if number == int(number) else number
 
 
 def to_json(value: object) -> str:
@@ -63,8 +112,14 @@ def record_from_data(data: dict) -> Record:
         KeyError, TypeError, ValueError: if the data is no record.
     """
     tasks = tuple(TaskMark(**task | {"hints": tuple(task["hints"])}) for task in data["tasks"])
+    late, override = data.get("late"), data.get("override")
     return Record(
-        data["student"], data["id"], data["file"], tasks, data["problem"], tuple(data["notes"]), data["sandbox"]
+        **{name: data[name] for name in ("student", "id", "file", "problem", "sandbox")},
+        **{name: data.get(name, "") for name in ("who", "section", "upload")},
+        tasks=tasks,
+        notes=tuple(data["notes"]),
+        late=Late(**late) if late else None,
+        override=Override(**override) if override else None,
     )
 
 
@@ -79,11 +134,15 @@ class TaskInfo:
 
 @dataclass(frozen=True)
 class Marks:
-    """The outcome of a run: what every report is made from."""
+    """The outcome of a run for one lesson: what every report is made from.
+
+    ``similar`` are groups of students whose answers are the same after renaming: a hint to look, never a mark.
+    """
 
     slug: str
     tasks: tuple[TaskInfo, ...]
     records: tuple[Record, ...]
+    similar: tuple[tuple[str, ...], ...] = ()
 
     @property
     def points(self) -> int:
@@ -100,18 +159,55 @@ class Marks:
 
     @property
     def problems(self) -> list[Record]:
-        return [record for record in self.records if record.problem]
+        """What was handed in and could not be graded."""
+        return [record for record in self.records if record.problem and not record.missing]
+
+    @property
+    def missing(self) -> list[Record]:
+        return [record for record in self.records if record.missing]
+
+    @property
+    def marked(self) -> list[Record]:
+        """Whoever has a mark, from the tests or by hand."""
+        return [record for record in self.records if record.mark is not None]
 
 
-def marks_to_json(marks: Marks) -> str:
-    data = {"lesson": marks.slug, "sandbox": marks.sandbox, "points": marks.points}
+def marks_to_data(marks: Marks) -> dict:
+    data = {"lesson": marks.slug, "sandbox": marks.sandbox, "points": marks.points, "similar": marks.similar}
     data["tasks"] = [asdict(task) for task in marks.tasks]
     data["submissions"] = [record_to_data(record) for record in marks.records]
-    return to_json(data)
+    return data
+
+
+def marks_from_data(data: dict) -> Marks:
+    """The marks that ``marks_to_data`` wrote."""
+    records = tuple(map(record_from_data, data["submissions"]))
+    similar = tuple(map(tuple, data.get("similar", ())))
+    return Marks(data["lesson"], tuple(TaskInfo(**task) for task in data["tasks"]), records, similar)
+
+
+def marks_to_json(*lessons: Marks) -> str:
+    """One lesson as it is; of several, a list."""
+    data = [marks_to_data(marks) for marks in lessons]
+    return to_json(data[0] if len(data) == 1 else {"lessons": data})
 
 
 def marks_from_json(text: str) -> Marks:
-    """The marks that ``marks_to_json`` wrote."""
+    """The marks of the one lesson that ``marks_to_json`` wrote."""
+    (marks,) = lessons_from_json(text)
+    return marks
+
+
+def lessons_from_json(text: str) -> tuple[Marks, ...]:
+    """The marks of each lesson."""
     data = json.loads(text)
-    records = tuple(map(record_from_data, data["submissions"]))
-    return Marks(data["lesson"], tuple(TaskInfo(**task) for task in data["tasks"]), records)
+    return tuple(map(marks_from_data, data.get("lessons", [data])))
+
+
+def people(lessons: Iterable[Marks]) -> dict[tuple[str, str], dict[str, Record]]:
+    """Everybody who has a row in any lesson, by name and ``who``, with her record in each."""
+    found: dict[tuple[str, str], dict[str, Record]] = {}
+    for marks in lessons:
+        for record in marks.records:
+            found.setdefault((record.student, record.who), {})[marks.slug] = record
+    return found

@@ -1,43 +1,113 @@
 """One grading run: find the submissions, grade those that no earlier run did, write marks and reports."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from tqdm import tqdm
 
-from course_lib.authoring.places import slugs
-from course_lib.exercises import ROOT, UsageError
+from course_lib.exercises import ROOT
 from course_lib.grading.assignment import Assignment, read_assignment
 from course_lib.grading.batch import Grader, Job, Result, Settings, failed, in_threads, on_cluster
-from course_lib.grading.cells import NAME, Unreadable, cells_of
-from course_lib.grading.marks import Marks, Record, TaskInfo, marks_to_json
-from course_lib.grading.reports import write_report
-from course_lib.grading.store import Store, key, write
-from course_lib.grading.submissions import NOTEBOOKS, Submission, files, find_submissions
+from course_lib.grading.cells import Unreadable, cells_of
+from course_lib.grading.lateness import Rule, lateness
+from course_lib.grading.marks import MISSING, Marks, Record, TaskInfo
+from course_lib.grading.reports import write_results
+from course_lib.grading.roster import Roster
+from course_lib.grading.similarity import fingerprint, groups
+from course_lib.grading.store import Store, key
+from course_lib.grading.submissions import Submission, find_submissions
+
+MAX_NOTES, MAX_NOTE = 20, 500
+
+
+class Evening(NamedTuple):
+    """What the instructor adds to the marks, apart from grading."""
+
+    roster: Roster | None = None
+    deadlines: dict[str, float] = {}  # noqa: RUF012  (never changed)
+    rule: Rule | None = None
+
+
+class How(NamedTuple):
+    """How submissions are graded: so many at the same time here, or on a cluster; of which course."""
+
+    jobs: int
+    dask: str | None = None
+    root: Path = ROOT
 
 
 def grade_folder(
     place: Path, store: Store, settings: Settings, *, jobs: int, dask: str | None = None, root: Path = ROOT
 ) -> Marks:
-    """Grade every submission below ``place``; records, marks and reports go to ``store``."""
-    assignment = read_assignment(settings.slug, root)
-    submissions = find_submissions(place, settings.slug)
+    """Grade every submission of one lesson below ``place``; records, marks and reports go to ``store``."""
+    lessons = {settings.slug: find_submissions(place, settings.slug, root)}
+    (marks,) = grade_lessons(lessons, store, settings, How(jobs, dask, root))
+    return marks
+
+
+def grade_lessons(
+    lessons: dict[str, list[Submission]],
+    store: Store,
+    settings: Settings,
+    how: How,
+    evening: Evening = Evening(),  # noqa: B008  (never changed)
+    keep: Callable[[str, Record], bool] = lambda lesson, record: False,
+) -> tuple[Marks, ...]:
+    """Grade each lesson's submissions with its own tests, and write everything.
+
+    ``keep`` says which rows of an earlier run stay, besides those of lessons that are not graded now.
+    """
+    before = {marks.slug: marks for marks in store.lessons()}
+    after = dict(before)
+    with tqdm(total=sum(map(len, lessons.values())), unit="submission", smoothing=0) as bar:
+        for slug, submissions in lessons.items():
+            after[slug] = grade_lesson(submissions, store, settings._replace(slug=slug), how, evening, bar)
+    for slug, marks in after.items():
+        kept = [one for one in before[slug].records if keep(slug, one)] if slug in before else []
+        if slug in lessons:
+            seen = {record.who for record in marks.records}
+            marks = replace(marks, records=(*marks.records, *(one for one in kept if one.who not in seen)))
+        after[slug] = completed(marks, store, evening)
+    done = tuple(after[slug] for slug in sorted(after))
+    write_results(done, store.folder)
+    return done
+
+
+def write_again(store: Store) -> None:
+    """Write every result again, with the marks that were given by hand since."""
+    lessons = tuple(by_hand(marks, store) for marks in store.lessons())
+    write_results(lessons, store.folder)
+
+
+def by_hand(marks: Marks, store: Store) -> Marks:
+    """Marks with those that the instructor gave."""
+    given = store.overrides().get(marks.slug, {})
+    return replace(marks, records=tuple(replace(one, override=given.get(one.who)) for one in marks.records))
+
+
+def grade_lesson(
+    submissions: list[Submission], store: Store, settings: Settings, how: How, evening: Evening, bar: tqdm
+) -> Marks:
+    """The marks of one lesson's submissions, from an earlier run where it graded the same."""
+    assignment = read_assignment(settings.slug, how.root)
     names = {one: name_of(one, assignment, settings) for one in submissions}
     records = {one: record for one, name in names.items() if (record := known(one, name, store))}
     waiting = [one for one in submissions if one not in records]
-    with tqdm(total=len(submissions), initial=len(records), unit="submission", smoothing=0) as bar:
-        for submission, record, certain in graded(waiting, assignment, settings, jobs, dask, root):
-            if certain:
-                store.put(names[submission], record)
-            records[submission] = record
-            bar.set_postfix_str(so_far(list(records.values()), assignment))
-            bar.update()
+    bar.update(len(records))
+    bar.set_postfix_str(f"{bar.total - bar.n} left")
+    for submission, record, certain in graded(waiting, assignment, settings, how.jobs, how.dask, how.root):
+        if certain:
+            store.put(names[submission], record)
+        records[submission] = record
+        bar.set_postfix_str(f"{bar.total - bar.n - 1} left, {so_far(list(records.values()), assignment)}")
+        bar.update()
+    prints = {one.who: (names[one], one) for one in submissions if not records[one].problem}
+    store.add_fingerprints(settings.slug, prints, fingerprint_of)
     tasks = tuple(TaskInfo(task.name, task.title, task.points) for task in assignment.tasks)
-    marks = Marks(settings.slug, tasks, tuple(with_notes(records[one], one) for one in submissions))
-    write_results(marks, store.folder)
-    return marks
+    rows = [handed_in(records[one], one, settings.slug, evening) for one in submissions]
+    return Marks(settings.slug, tasks, tuple(rows))
 
 
 def graded(
@@ -73,8 +143,60 @@ def known(submission: Submission, name: str, store: Store) -> Record | None:
     return failed(submission, problem)
 
 
-def with_notes(record: Record, submission: Submission) -> Record:
-    return replace(record, notes=record.notes + submission.notes)
+def fingerprint_of(submission: Submission) -> str:
+    try:
+        return fingerprint(cells_of(submission.read(), submission.file.lower()))
+    except (Unreadable, OSError):
+        return ""
+
+
+# From what the grader says to what the instructor reads
+
+
+def handed_in(record: Record, submission: Submission, lesson: str, evening: Evening) -> Record:
+    """A record with what the download tells of it: notes, whose it is, and how late."""
+    notes = [note[:MAX_NOTE] for note in record.notes[:MAX_NOTES]]
+    if len(record.notes) > MAX_NOTES:
+        notes.append(f"and {len(record.notes) - MAX_NOTES} more notes")
+    deadline = evening.deadlines.get(lesson, evening.deadlines.get(""))
+    late = lateness(submission.time, submission.clock, submission.late, deadline, evening.rule)
+    notes += [note[:MAX_NOTE] for note in submission.notes]
+    return replace(record, notes=tuple(notes), who=submission.who, upload=submission.upload, late=late)
+
+
+def completed(marks: Marks, store: Store, evening: Evening) -> Marks:
+    """Marks with the roster's names, with whoever handed in nothing, and with the marks given by hand."""
+    records = [record for record in marks.records if not record.missing]
+    if evening.roster:
+        records = on_the_roster(records, evening.roster)
+    records.sort(key=lambda record: (record.student, record.id, record.file))
+    prints = store.fingerprints(marks.slug)
+    similar = groups((record.student, prints.get(record.who, "")) for record in records if not record.problem)
+    return by_hand(replace(marks, records=tuple(records), similar=similar), store)
+
+
+def on_the_roster(records: list[Record], roster: Roster) -> list[Record]:
+    """The records under the roster's names; two of one person are in conflict, and who has none gets one."""
+    found = [(record, roster.find(record.student, record.id)) for record in records]
+    sources: dict[str, list[str]] = {}
+    for record, person in found:
+        if person:
+            sources.setdefault(person.key, []).append(record.file or record.student)
+    rows = []
+    for record, person in found:
+        if person is None:
+            rows.append(replace(record, section="not on the roster"))
+            continue
+        row = replace(record, student=person.name, id=record.id or person.id, section=person.section)
+        if len(sources[person.key]) > 1:
+            files = " and ".join(sorted(sources[person.key]))
+            row = replace(row, tasks=(), problem=f"two sources for {person.name}: {files}; keep one and grade again")
+        rows.append(row)
+    absent = [person for person in roster.people if person.key not in sources]
+    return rows + [
+        Record(person.name, person.id, "", problem=MISSING, who=person.key, section=person.section)
+        for person in absent
+    ]
 
 
 def so_far(records: list[Record], assignment: Assignment) -> str:
@@ -82,34 +204,3 @@ def so_far(records: list[Record], assignment: Assignment) -> str:
     earned = [record.earned for record in records if record.earned is not None]
     mean = f"mean {sum(earned) / len(earned):.1f} of {assignment.points}" if earned else "none graded"
     return f"{mean}, {len(records) - len(earned)} not graded"
-
-
-def write_results(marks: Marks, folder: Path) -> None:
-    """The marks, the instructor's table and summary, a page for each student; pages of earlier runs go."""
-    write(folder / "marks.json", marks_to_json(marks))
-    write_report(marks, "csv", folder)
-    pages = set(write_report(marks, "html", folder))
-    for old in (folder / "students").glob("*.html"):
-        if old not in pages:
-            old.unlink()
-
-
-def guess_lesson(place: Path, root: Path) -> str:
-    """The exercise that most of the first submissions name in their cells.
-
-    Raises:
-        UsageError: if they name none.
-    """
-    found: Counter[str] = Counter()
-    if place.exists():
-        for file in list(files(place))[:50]:
-            if file.parts[-1].lower().endswith(NOTEBOOKS):
-                try:
-                    cells = cells_of(file.read(), file.parts[-1].lower())
-                except (Unreadable, OSError):
-                    continue
-                found.update({cell.name.split("_")[1] for cell in cells if NAME.fullmatch(cell.name)})
-    written = [slug for number, _ in found.most_common() for slug in slugs(root) if slug[:2] == number]
-    if not written:
-        raise UsageError(f"the notebooks in {place} name no exercise; say which one with --lesson 01")
-    return written[0]

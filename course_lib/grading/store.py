@@ -3,12 +3,23 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from course_lib.exercises import UsageError
-from course_lib.grading.marks import Record, record_from_data, record_to_data, to_json
+from course_lib.grading.marks import (
+    Marks,
+    Override,
+    Record,
+    lessons_from_json,
+    record_from_data,
+    record_to_data,
+    to_json,
+)
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -61,17 +72,61 @@ class Store:
     def put(self, name: str, record: Record) -> None:
         write(self.folder / "records" / f"{name}.json", to_json(record_to_data(record)))
 
+    def lessons(self) -> tuple[Marks, ...]:
+        """The marks of the last run here, of each lesson."""
+        try:
+            return lessons_from_json((self.folder / "marks.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, KeyError, TypeError):
+            return ()
+
+    def read(self, name: str) -> dict:
+        """One of the store's own files; empty where there is none that can be read."""
+        try:
+            data = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return data if isinstance(data, dict) else {}
+
     def settings(self, wanted: dict) -> dict:
         """The settings of this run: those wanted, and for each that is None the one of the last run here."""
-        path = self.folder / "run.json"
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            before = {}
+        before = self.read("run.json")
         return {name: before.get(name) if value is None else value for name, value in wanted.items()}
 
     def remember(self, settings: dict) -> None:
         write(self.folder / "run.json", to_json(settings))
+
+    # Marks that the instructor gave by hand
+
+    def overrides(self) -> dict[str, dict[str, Override]]:
+        """For each lesson and student (``Record.who``) the mark given by hand."""
+        return {
+            lesson: {who: Override(**one) for who, one in given.items()}
+            for lesson, given in self.read("overrides.json").items()
+        }
+
+    def override(self, lesson: str, who: str, mark: Override | None) -> None:
+        """Give a mark by hand, or with None take it back."""
+        given = self.read("overrides.json")
+        given.setdefault(lesson, {}).pop(who, None)
+        if mark:
+            given[lesson][who] = asdict(mark)
+        write(self.folder / "overrides.json", to_json(given))
+
+    # What answers look like after renaming
+
+    def fingerprints(self, lesson: str) -> dict[str, str]:
+        """The fingerprint of each student's answers, by ``Record.who``."""
+        return {who: one for who, (_, one) in self.read("answers.json").get(lesson, {}).items()}
+
+    def add_fingerprints(self, lesson: str, found: dict[str, tuple[str, Any]], make: Callable[[Any], str]) -> None:
+        """Note the fingerprints of ``found`` (name of the result, submission); the same result is not read again."""
+        prints = self.read("answers.json")
+        before = prints.get(lesson, {})
+        new = {
+            who: before[who] if before.get(who, [""])[0] == name else [name, make(one)]
+            for who, (name, one) in found.items()
+        }
+        write(self.folder / "answers.json", to_json(prints | {lesson: before | new}))
 
     def close(self) -> None:
         self.lock.release()

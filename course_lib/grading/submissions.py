@@ -1,60 +1,30 @@
 """Who handed in what: the folders and zips that Canvas, Moodle, nbgrader, Otter and Gradescope make, or plain files.
 
-Nothing is unpacked to disk and no link is followed; only notebooks are ever read.
+Nothing is unpacked to disk. Whoever handed in anything has a submission, if only to say why it cannot be graded.
+A submission's time is what Gradescope or nbgrader recorded; else the time of the file, or the one that the downloaded
+zip gives it. Canvas keeps no times: there, the mark ``_LATE_`` in the name decides alone.
 """
 
-import json
-import re
-import stat
-import zipfile
-from collections.abc import Iterator
-from io import BytesIO
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
-from course_lib.exercises import UsageError
-from course_lib.grading.cells import MAX_BYTES, Unreadable
+from course_lib.authoring.places import slugs
+from course_lib.exercises import ROOT, UsageError
+from course_lib.grading.archives import Allowance, Found, files_below, unpacked
+from course_lib.grading.cells import Unreadable
+from course_lib.grading.contents import Candidate, choose, is_notebook, is_touched, lessons_of, some
+from course_lib.grading.identity import UPLOAD, Who, in_container, moment, who_of
+from course_lib.grading.shelves import is_side_file, sort_out
 
-MAX_FILES = 20_000
-MAX_ZIP_BYTES = 500 << 20
-NOTEBOOKS = (".ipynb", ".py")
-SIDE_FILES = (".csv", ".json", ".yml", ".yaml", ".txt", ".md", ".db", ".log", ".html", ".pdf", ".png", ".jpg")
-
-MOODLE = re.compile(r"(?P<name>.+)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)_?")
-CANVAS = re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<id>\d+)_\d+_(?P<file>.+)", re.I)
-OTTER = re.compile(r"(?P<name>.+?)_\d{4}_\d\d_\d\dT\d\d_\d\d_\d\d.*")
-AGAIN = re.compile(r"-(\d+)$")  # Canvas marks a file handed in again
-
-
-class Found(NamedTuple):
-    """One file: where it lies below the folder, and how to come by its bytes (a file, then members of zips)."""
-
-    parts: tuple[str, ...]
-    path: Path
-    members: tuple[str, ...] = ()
-
-    def read(self) -> bytes:
-        """The file's bytes, at most one more than a submission may have."""
-        if not self.members:
-            with self.path.open("rb") as file:
-                return file.read(MAX_BYTES + 1)
-        data: Path | BytesIO = self.path
-        content = b""
-        for place, member in enumerate(self.members):
-            limit = MAX_ZIP_BYTES if place < len(self.members) - 1 else MAX_BYTES
-            try:
-                with zipfile.ZipFile(data) as archive, archive.open(member) as file:
-                    content = file.read(limit + 1)
-                    data = BytesIO(content)
-            except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, KeyError, ValueError, EOFError):
-                raise Unreadable("the zip is damaged or locked with a password; zip the notebook again") from None
-            except Exception as error:  # zlib and lzma have errors of their own
-                raise Unreadable(f"the zip is damaged ({type(error).__name__}); zip the notebook again") from None
-        return content
+MAX_NOTEBOOKS = 100  # of one student
 
 
 class Submission(NamedTuple):
-    """What one student handed in; ``problem`` says why there is nothing to grade."""
+    """What one student handed in for one lesson; ``problem`` says why there is nothing to grade.
+
+    ``who`` is the same in each run; ``time`` counts seconds since 1970 (0: nobody knows), ``clock`` says whose time.
+    """
 
     student: str
     id: str
@@ -62,6 +32,11 @@ class Submission(NamedTuple):
     found: Found | None = None
     problem: str = ""
     notes: tuple[str, ...] = ()
+    who: str = ""
+    upload: str = ""
+    time: float = 0.0
+    clock: str = ""
+    late: bool = False
 
     def read(self) -> bytes:
         """The bytes to grade.
@@ -74,126 +49,168 @@ class Submission(NamedTuple):
         return self.found.read()
 
 
-def find_submissions(place: Path, slug: str) -> list[Submission]:
-    """One submission for each student found below ``place`` (a folder, a zip or one notebook), by name.
+@dataclass
+class Hand:
+    """Everything that one student handed in."""
+
+    who: Who
+    names: set[str] = field(default_factory=set)
+    entries: set[str] = field(default_factory=set)
+    candidates: list[Candidate] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)  # files that are no notebook
+    problems: list[str] = field(default_factory=list)
+    time: float = 0.0
+
+
+class Download(NamedTuple):
+    """What was found: the submissions of each lesson, and what the instructor should know about how it was read."""
+
+    lessons: dict[str, list[Submission]]
+    notes: list[str]
+
+
+def find_submissions(place: Path, slug: str, root: Path = ROOT) -> list[Submission]:
+    """One submission for each student below ``place`` (a folder, a zip or one notebook), by name.
 
     Raises:
         UsageError: if there is none.
     """
+    return read_download(place, slug, root).lessons[slug]
+
+
+def read_download(place: Path, slug: str | None = None, root: Path = ROOT, *, only: Path | None = None) -> Download:
+    """The submissions of each lesson below ``place``, or of the lesson ``slug`` alone.
+
+    ``only`` leaves out what does not lie below it; names are still read from ``place`` on.
+
+    Raises:
+        UsageError: if there is none, or nothing says of which lesson they are.
+    """
     if not place.exists():
         raise UsageError(f"{place} does not exist; give the folder (or zip) with the submissions")
-    if (place / "submitted").is_dir():  # the root of an nbgrader course
-        place = place / "submitted"
-    metadata = gradescope_metadata(place)
-    by_student: dict[tuple[str, str], list[Found]] = {}
-    problems: dict[tuple[str, str], str] = {}
-    for found in files(place):
-        who = metadata or student_of(found.parts)
-        if isinstance(found.path, Path) and found.parts[-1].lower().endswith(NOTEBOOKS):
-            by_student.setdefault(who, []).append(found)
-        elif not found.parts[-1].lower().endswith(SIDE_FILES):
-            problems.setdefault(who, f"{found.parts[-1]} is no notebook; hand in the .ipynb file of the exercise")
-    for folder in [] if metadata or not place.is_dir() else sorted(place.iterdir()):
-        if folder.is_dir() and not folder.is_symlink() and not folder.name.startswith("."):
-            problems.setdefault(student_of((folder.name, "")), "there is no notebook in the folder")
-    submissions = [choose(who, candidates, slug) for who, candidates in by_student.items()]
-    submissions += [Submission(*who, "", problem=why) for who, why in problems.items() if who not in by_student]
-    if not submissions:
+    known = slugs(root)
+    hands, notes = hands_in(place, known, root, only)
+    if not hands:
         raise UsageError(
-            f"{place} holds no submission; give a folder with one notebook (or folder, or zip) a student"
+            f"{only or place} holds no submission; give a folder with one notebook (or folder, or zip) a student"
         )
-    return sorted(submissions)
+    candidates = [one for hand in hands for one in hand.candidates]
+    named = {lesson for one in candidates if one.touched for lesson in one.lessons}  # who zips the whole course,
+    named = named or {lesson for one in candidates for lesson in one.lessons}  # hands in what she worked on
+    chosen = [slug] if slug else sorted(named)
+    if not chosen:
+        raise UsageError(f"the notebooks in {place} name no exercise; say which one with --lesson 01")
+    lessons = {}
+    for one in chosen:
+        found = [submission_of(hand, one, root, alone=len(chosen) == 1) for hand in hands]
+        lessons[one] = sorted((each for each in found if each), key=lambda each: each[:3])
+    return Download(lessons, notes)
 
 
-def files(place: Path) -> Iterator[Found]:
-    """Every regular file below ``place``, with the members of zips in their zip's place; never through a link."""
-    paths = [place] if place.is_file() else sorted(place.rglob("*"))
-    if len(paths) > MAX_FILES:
-        raise UsageError(f"{place} holds more than {MAX_FILES} files; give the folder of one assignment")
-    for path in paths:
-        parts = path.relative_to(place.parent if place.is_file() else place).parts
-        if hidden(parts) or not stat.S_ISREG(path.lstat().st_mode) or through_link(path, place):
+# From names to students
+
+
+def hands_in(place: Path, known: list[str], root: Path, only: Path | None) -> tuple[list[Hand], list[str]]:
+    """Each student with all her files."""
+    users = in_container(place)
+    if users:
+        found, _ = files_below(place)
+        if not found:
+            return [], []
+        hands = [Hand(user, {user.student}, {"submission"}, time=user.time) for user in users]
+        for hand in hands:
+            fill(hand, "submission", found, known, root)
+        return hands, []
+    nbgrader = (place / "submitted").is_dir()
+    shelves = sort_out(place / "submitted" if nbgrader else place, known)
+    hands_by_key: dict[str, Hand] = {}
+    for path, found in shelves.files.items():
+        if only and found and not any(one.path.is_relative_to(only) for one in found):
             continue
-        if path.suffix.lower() == ".zip":
-            yield from members(Found(parts, path), whole=place.is_file())
-        else:
-            yield Found(parts, path)
+        people = shelves.exports.get(path[:-1], {}).get(path[-1])
+        for who in people or [who_of(path[-1], known)]:
+            if who.platform == "plain" and is_side_file(path[-1], found):
+                continue
+            hand = hands_by_key.setdefault(who.key, Hand(who))
+            hand.names.add(who.student)
+            hand.entries.add("/".join(path))
+            hand.time = max(hand.time, who.time, recorded(found) if nbgrader else 0.0)
+            hand.who = hand.who._replace(late=hand.who.late or who.late, upload=hand.who.upload or who.upload)
+            fill(hand, "/".join(path), found, known, root)
+    return list(hands_by_key.values()), shelves.notes
 
 
-def hidden(parts: tuple[str, ...]) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in parts)
+def recorded(files: list[Found]) -> float:
+    """The time that nbgrader noted: ``submitted/STUDENT/ASSIGNMENT/timestamp.txt``."""
+    times = [one for one in files if one.parts[2:] == ("timestamp.txt",) and not one.members]
+    return max((moment(one.read(100).decode(errors="replace")) for one in times), default=0.0)
 
 
-def through_link(path: Path, place: Path) -> bool:
-    return any(parent.is_symlink() for parent in path.parents if parent != place and place in parent.parents)
+# From a student's files to candidates
 
 
-def members(archive: Found, *, whole: bool, depth: int = 0) -> Iterator[Found]:
-    """The files of a zip as if it were a folder of its name; of the ``whole`` download as if it were the folder."""
-    *above, name = archive.parts
-    above = above if whole else [*above, name[:-4]]
+def fill(hand: Hand, entry: str, files: list[Found], known: list[str], root: Path) -> None:
+    """Look at each file, in zips too, and note what it is. Whatever goes wrong here is hers alone."""
+    allowance, people = Allowance(), set[str]()
+    plain_name, depth = who_of(entry.split("/")[-1]).platform == "plain", entry.count("/") + 1
     try:
-        data = BytesIO(archive.read()) if archive.members else archive.path
-        with zipfile.ZipFile(data) as opened:
-            entries = [entry for entry in opened.infolist() if not entry.is_dir()]
-    except (zipfile.BadZipFile, Unreadable, OSError, ValueError, RuntimeError, NotImplementedError):
-        entries = None
-    if entries is None or len(entries) > MAX_FILES or sum(entry.file_size for entry in entries) > MAX_ZIP_BYTES:
-        yield Found((*above, name), archive.path, archive.members)  # reported as no notebook
-        return
-    for entry in entries:
-        inside = tuple(
-            part for part in PurePosixPath(entry.filename.replace("\\", "/")).parts if part not in ("/", "..")
-        )
-        found = Found((*above, *inside), archive.path, (*archive.members, entry.filename))
-        if not inside or hidden(inside):
-            continue
-        if inside[-1].lower().endswith(".zip") and depth < 2:
-            yield from members(found, whole=False, depth=depth + 1)
-        else:
-            yield found
+        for found, data in (piece for file in files for piece in unpacked(file, allowance)):
+            if plain_name and len(found.parts) > depth:
+                people |= {who.key for who in [who_of(found.parts[depth])] if who.platform in UPLOAD}
+            if len(people) > 1:
+                raise Unreadable("it holds files of several people; unpack it, or give it alone if it is a class's")
+            if is_notebook(found.parts[-1], data):
+                lessons = lessons_of(found, data, known, root)
+                hand.candidates.append(Candidate(found, entry, lessons, is_touched(data)))
+            elif found.parts[-1] != "timestamp.txt":
+                hand.others.append(found.parts[-1] if data else f"{found.parts[-1]} (empty)")
+            if len(hand.candidates) > MAX_NOTEBOOKS:
+                raise Unreadable(f"more than {MAX_NOTEBOOKS} notebooks or scripts; hand in the one that counts alone")
+    except Unreadable as error:
+        hand.problems.append(f"{entry.split('/')[-1]}: {error}")
+        hand.candidates = [one for one in hand.candidates if one.entry != entry]
+    except Exception as error:
+        hand.problems.append(f"{entry.split('/')[-1]} cannot be read ({type(error).__name__}: {error})")
 
 
-def student_of(parts: tuple[str, ...]) -> tuple[str, str]:
-    """Name and identifier of the student whose file this is, from the names that the platforms give."""
-    for part in parts:
-        if match := MOODLE.fullmatch(part):
-            return match["name"], match["id"]
-    first = parts[0] if len(parts) > 1 else re.sub(r"\.(ipynb|py|zip)$", "", parts[0], flags=re.I)
-    for pattern in (OTTER, CANVAS):
-        if match := pattern.fullmatch(first):
-            return match["name"], match.groupdict().get("id") or ""
-    return first, ""
+# From candidates to the one that counts
 
 
-def choose(who: tuple[str, str], candidates: list[Found], slug: str) -> Submission:
-    """The notebook of a student's that belongs to the lesson, the latest if there are several."""
-    best = max(candidates, key=lambda found: (fits(found, slug), resubmission(found), -len(found.parts), found.parts))
-    others = ["/".join(found.parts) for found in candidates if found is not best and fits(found, slug)]
-    notes = (f"several notebooks fit; graded {best.parts[-1]}, not {', '.join(sorted(others))}",) if others else ()
-    return Submission(*who, "/".join(best.parts), best, notes=notes)
+def submission_of(hand: Hand, slug: str, root: Path, *, alone: bool) -> Submission | None:
+    """What a student handed in for a lesson; None where she handed in other lessons only.
+
+    ``alone``: there is no other lesson, so whatever she handed in was meant for this one.
+    """
+    who = hand.who
+    row = Submission(who.student, who.id, "", who=who.key, upload=who.upload, late=who.late)
+    fitting = [one for one in hand.candidates if slug in one.lessons]
+    if not fitting and not alone and any(one.lessons for one in hand.candidates):
+        return None
+    fitting = fitting or [one for one in hand.candidates if alone or not one.lessons]
+    if problem := contradiction(hand, fitting) or ("" if fitting else what_else(hand)):
+        return row._replace(problem=problem, file=" and ".join(sorted(hand.entries))[:500])
+    best, notes = choose(fitting, slug, root)
+    clock = who.platform if hand.time else "" if who.platform.startswith("Canvas") else "the file"
+    time = hand.time or (best.found.time if clock else 0.0)
+    return row._replace(file=best.found.name, found=best.found, notes=notes, time=time, clock=clock)
 
 
-def fits(found: Found, slug: str) -> int:
-    """2 where the file's content names a task of the lesson, 1 where its name does, else 0."""
-    try:
-        content = found.read()
-    except (Unreadable, OSError):
-        return 0
-    return 2 if f"task_{slug[:2]}_".encode() in content else int(slug in found.parts[-1])
+def contradiction(hand: Hand, candidates: list[Candidate]) -> str:
+    """Two sources for one student, or two students in one identifier, in words that list both."""
+    names = {" ".join(name.casefold().split()) for name in hand.names}
+    if hand.who.id and len(names) > 1:
+        return f"the identifier {hand.who.id} stands for {some(hand.names)}; correct the names and grade again"
+    entries = sorted({one.entry for one in candidates})
+    downloads = {entry.rpartition("/")[0] for entry in entries}
+    if len(downloads) > 1 or (len(entries) > 1 and not hand.who.id):
+        return f"two sources for one student: {some(entries)}; keep the one that counts and grade again"
+    return ""
 
 
-def resubmission(found: Found) -> int:
-    match = AGAIN.search(PurePosixPath(found.parts[0] if len(found.parts) == 1 else found.parts[-1]).stem)
-    return int(match[1][:9]) if match else 0
-
-
-def gradescope_metadata(place: Path) -> tuple[str, str] | None:
-    """The student of a Gradescope container's submission folder, else None."""
-    for path in (place / "submission_metadata.json", place.parent / "submission_metadata.json"):
-        try:
-            users = json.loads(path.read_text(encoding="utf-8"))["users"]
-            return str(users[0].get("email") or users[0]["name"]), str(users[0].get("id", ""))
-        except (OSError, ValueError, KeyError, IndexError, AttributeError, TypeError):
-            continue
-    return None
+def what_else(hand: Hand) -> str:
+    """Why a student without a notebook has none."""
+    if hand.problems:
+        return "; ".join(hand.problems)[:500]
+    if not hand.others:
+        return "there is no file in it; hand in the .ipynb file of the exercise"
+    return f"no notebook among {some(hand.others)}; hand in the .ipynb file of the exercise"

@@ -175,6 +175,17 @@ def small_course(root: Path) -> Path:
     return root
 
 
+def another_lesson(root: Path, slug: str = "08_other") -> Path:
+    """The same exercise once more, under another number."""
+    for folder in ("notebooks/src", "solutions/src", "tests/hidden"):
+        for path in (root / folder).glob(f"*{SLUG}.py"):
+            text = path.read_text(encoding="utf-8").replace(SLUG, slug)
+            for what in ("task", "check"):
+                text = text.replace(f"{what}_07", f"{what}_{slug[:2]}")
+            path.with_name(path.name.replace(SLUG, slug)).write_text(text, encoding="utf-8")
+    return root
+
+
 def task_cell(number: int, source: str) -> dict:
     grade_id = f"task_07_{number}"
     names = {

@@ -2,15 +2,19 @@
 
 import io
 import json
+import time
 import zipfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from course_lib.exercises import UsageError
+from course_lib.grading.archives import Allowance
 from course_lib.grading.cells import Unreadable, cells_of
-from course_lib.grading.submissions import Submission, find_submissions
-from tests.grading.small import RIGHT, SLUG, answered, code_cell, notebook, task_cell
+from course_lib.grading.identity import who_of
+from course_lib.grading.submissions import MAX_NOTEBOOKS, Submission, find_submissions, read_download
+from tests.grading.small import RIGHT, SLUG, another_lesson, answered, code_cell, notebook, small_course, task_cell
 
 OTTER = Path(__file__).with_name("otter")
 
@@ -104,7 +108,7 @@ def test_a_student_without_a_notebook_is_listed(tmp_path):
     (tmp_path / "ben").mkdir()
     (tmp_path / "eve.docx").write_bytes(b"words")
     found = find_submissions(tmp_path, SLUG)
-    assert [(one.student, bool(one.problem)) for one in found] == [("ana", False), ("ben", True), ("eve.docx", True)]
+    assert [(one.student, bool(one.problem)) for one in found] == [("ana", False), ("ben", True), ("eve", True)]
 
 
 def test_what_is_no_submission_is_left_alone(tmp_path):
@@ -124,6 +128,226 @@ def test_nothing_to_grade_says_what_to_give(tmp_path):
         find_submissions(tmp_path, SLUG)
     with pytest.raises(UsageError, match="does not exist"):
         find_submissions(tmp_path / "nowhere", SLUG)
+
+
+# Whose work it is: the outermost name alone
+
+
+@pytest.mark.parametrize(
+    "inner",
+    ["turingalan_1912_98_07_small.ipynb", "Alan Turing_12_assignsubmission_file_/a.ipynb", "turingalan/a.ipynb"],
+)
+@pytest.mark.parametrize("outer", ["lovelaceada_1815_99_work.zip", "ada.zip", "Ada_5_assignsubmission_file_/x.zip"])
+def test_no_name_inside_a_student_s_zip_decides(tmp_path, outer, inner):
+    lay_out(tmp_path, "turingalan_1912_97_07_small.ipynb")
+    (tmp_path / outer).parent.mkdir(exist_ok=True)
+    (tmp_path / outer).write_bytes(zipped(inner))
+    found = {one.student: one for one in find_submissions(tmp_path, SLUG)}
+    assert len(found) == 2 and found["turingalan"].file == "turingalan_1912_97_07_small.ipynb"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("lovelaceada_1815_99_turingalan_1912_98_x.ipynb", ("lovelaceada", "1815")),
+        ("lovelaceada_1815_99_Alan_12_assignsubmission_file_.ipynb", ("lovelaceada", "1815")),
+        ("lovelaceada_1815_99_ben_2026_11_21T10_20_30_123456.zip", ("lovelaceada", "1815")),
+        ("ben_2026_11_21T10_20_30_123456.zip", ("ben", "")),
+        ("Ada Lovelace_1815_assignsubmission_file_turingalan_1912_98_x.ipynb", ("Ada Lovelace", "1815")),
+        ("Ada Lovelace_1815_assignsubmission_file", ("Ada Lovelace", "1815")),
+        ("Participant_77_assignsubmission_file_", ("Participant 77", "77")),
+        ("anon_aB3dE_99_x.ipynb", ("anon aB3dE", "aB3dE")),
+        ("LATE_anon_aB3dE_99_x.ipynb", ("anon aB3dE", "aB3dE")),
+        ("lovelaceada_1815_text.html", ("lovelaceada", "1815")),
+        ("ada_07_small.ipynb", ("ada", "")),
+        ("j.smith.ipynb", ("j.smith", "")),
+        ("ada.ipynb.txt", ("ada", "")),
+    ],
+)
+def test_the_leftmost_mark_of_a_name_decides(name, expected):
+    found = who_of(name, [SLUG])
+    assert (found.student, found.id) == expected
+
+
+def test_two_sources_for_one_student_are_an_error_that_lists_both(tmp_path):
+    lay_out(tmp_path, "ana.ipynb", "Ana.zip", "ben.ipynb")
+    ana, ben = sorted(find_submissions(tmp_path, SLUG), key=lambda one: one.student.lower())
+    assert not ben.problem and ana.found is None
+    assert "ana.ipynb" in ana.problem and "Ana.zip" in ana.problem and "keep the one that counts" in ana.problem
+
+
+def test_one_identifier_with_two_names_is_an_error_that_lists_both(tmp_path):
+    lay_out(tmp_path, "lovelaceada_1815_99_a.ipynb", "turingalan_1815_98_a.ipynb")
+    (found,) = find_submissions(tmp_path, SLUG)
+    assert "lovelaceada" in found.problem and "turingalan" in found.problem
+
+
+def test_whoever_handed_in_anything_has_a_row_with_the_reason(tmp_path):
+    others = {"b_2_12_work.html": b"<html>", "c_3_13_a.pdf": b"%PDF", "d_4_14_a.md": b"#", "e_5_15_text.html": b"x"}
+    others |= {
+        "f_6_16_a.txt": b"words",
+        "g_7_17_empty.zip": zipped(),
+        "h_8_18_none.ipynb": b"",
+        "i_9_19_a.rar": b"Rar!",
+    }
+    for name, content in others.items():
+        (tmp_path / name).write_bytes(content)
+    right = {"j_1_11_a.ipynb.txt", "k_1_21_a.ipynb.json", "l_1_31_a.json", "m_1_41_homework"}
+    for number, name in enumerate(sorted(right)):
+        (tmp_path / name.replace("_1_", f"_{90 + number}_")).write_bytes(answered())
+    found = {one.student: one for one in find_submissions(tmp_path, SLUG)}
+    assert len(found) == 12
+    assert all(found[name].found for name in "hjklm") and all("hand in" in found[name].problem for name in "bcdefgi")
+
+
+def test_a_group_on_gradescope_has_a_row_each(tmp_path):
+    lay_out(tmp_path, "submission_77/a.ipynb", "submission_78/a.ipynb")
+    (tmp_path / "submission_metadata.yml").write_text(
+        "submission_77:\n  :submitters:\n  - :name: Ada\n    :sid: '5'\n    :email: ada@x.org\n"
+        "  - :name: Bo\n    :sid: '6'\n    :email: bo@x.org\n  :created_at: 2026-11-20 10:00:00.123456789 Z\n"
+        "submission_78:\n  :submitters:\n  - :name: Cy\n    :sid: '7'\n    :email: cy@x.org\n"
+    )
+    found = find_submissions(tmp_path, SLUG)
+    assert who(found) == [("ada@x.org", "5"), ("bo@x.org", "6"), ("cy@x.org", "7")]
+    assert found[0].time == datetime(2026, 11, 20, 10, tzinfo=UTC).timestamp() + 0.123456
+
+
+# Folders of a class
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["up/ann.ipynb", "up/bob.ipynb", "up/cy.ipynb"],
+        ["up/ann/07_small.ipynb", "up/bob/07_small.ipynb", "up/cy/07_small.ipynb"],
+        ["submissions/ann.ipynb", "submissions/bob.ipynb", "submissions/cy.ipynb"],
+        ["week 1/deep/ann/a.ipynb", "week 1/deep/bob/a.ipynb", "week 1/deep/cy/a.ipynb"],
+        ["07_small/ann.ipynb", "07_small/bob.ipynb", "hw2/cy/a.ipynb"],
+    ],
+)
+@pytest.mark.parametrize("as_zip", [False, True], ids=["folder", "zip"])
+def test_a_folder_too_high_is_understood(tmp_path, names, as_zip):
+    place = tmp_path / "in"
+    if as_zip:
+        place = tmp_path / "in.zip"
+        place.write_bytes(zipped(*names))
+    else:
+        lay_out(place, *names)
+    root = small_course(tmp_path / "course")
+    assert [one.student for one in find_submissions(place, SLUG, root)] == ["ann", "bob", "cy"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["ana/07_small.ipynb", "ana/untitled.ipynb"],
+        ["ana/draft/07_small.ipynb", "ana/final/07_small.ipynb"],
+        ["ana/work/07_small.ipynb"],
+        ["ana/07_small (1).ipynb", "ana/07_small (2).ipynb"],
+    ],
+)
+def test_one_student_s_folder_is_no_class(tmp_path, names):
+    assert [one.student for one in find_submissions(lay_out(tmp_path, *names), SLUG)] == ["ana"]
+
+
+def test_a_zip_that_looks_like_a_class_among_students_is_named_and_graded_for_nobody(tmp_path):
+    lay_out(tmp_path, "ann.ipynb")
+    (tmp_path / "eve.zip").write_bytes(
+        zipped("bo_7_assignsubmission_file_/a.ipynb", "cy_8_assignsubmission_file_/a.ipynb")
+    )
+    ann, eve = find_submissions(tmp_path, SLUG)
+    assert (ann.student, ann.problem) == ("ann", "") and "several people" in eve.problem
+
+
+def test_downloaded_zips_on_one_shelf_are_opened(tmp_path):
+    (tmp_path / "submissions.zip").write_bytes(zipped("lovelaceada_1815_99_a.ipynb"))
+    (tmp_path / "submissions (1).zip").write_bytes(zipped("turingalan_1912_98_a.ipynb", "x.ipynb"))
+    assert [one.student for one in find_submissions(tmp_path, SLUG)] == ["lovelaceada", "turingalan", "x"]
+
+
+def test_students_with_numbers_are_no_lessons(tmp_path):
+    root = small_course(tmp_path / "course")
+    found = find_submissions(lay_out(tmp_path / "in", "07/07_small.ipynb", "12/07_small.ipynb"), SLUG, root)
+    assert [one.student for one in found] == ["07", "12"]
+
+
+# Which of several notebooks
+
+
+def stub() -> bytes:
+    cells = [
+        task_cell(number, f'raise NotImplementedError("task_07_{number} is yours to write")') for number in RIGHT
+    ]
+    return json.dumps(notebook(cells)).encode()
+
+
+@pytest.mark.parametrize(
+    "names", [("07_small-3.ipynb", "Untitled.ipynb"), ("a.ipynb", "z.ipynb"), ("z.py", "a.ipynb.txt")]
+)
+def test_of_two_notebooks_the_one_that_was_worked_on_counts(tmp_path, names):
+    empty, worked = names
+    (tmp_path / "ana").mkdir()
+    (tmp_path / "ana" / empty).write_bytes(stub() if empty.endswith("ipynb") else b"x = 1")
+    (tmp_path / "ana" / worked).write_bytes(answered())
+    (found,) = find_submissions(tmp_path, SLUG)
+    assert found.file == f"ana/{worked}" and empty in found.notes[0]
+
+
+def test_a_zip_of_the_whole_course_counts_for_the_lessons_that_were_worked_on(tmp_path):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("course/exercises/07_small.ipynb", answered())
+        archive.writestr("course/exercises/08_other.ipynb", stub().replace(b"task_07", b"task_08"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/ana.zip").write_bytes(out.getvalue())
+    root = another_lesson(small_course(tmp_path / "course"))
+    assert list(read_download(tmp_path / "in", root=root).lessons) == [SLUG]
+
+
+# What one student's zip may cost
+
+
+def test_a_zip_of_many_files_costs_its_student_the_row_and_nobody_a_second(tmp_path):
+    (tmp_path / "ana.zip").write_bytes(zipped(*(f"{k}.txt" for k in range(Allowance.files + 1))))
+    (tmp_path / "bob.zip").write_bytes(zipped(*(f"{k}.ipynb" for k in range(MAX_NOTEBOOKS + 1))))
+    lay_out(tmp_path, "cy.ipynb")
+    start = time.thread_time()
+    ana, bob, cy = find_submissions(tmp_path, SLUG)
+    assert "2000 files" in ana.problem and "100 notebooks" in bob.problem and not cy.problem
+    assert time.thread_time() - start < 2
+
+
+def test_a_long_table_of_contents_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    (tmp_path / "ana.zip").write_bytes(zipped(*(f"{k}.txt" for k in range(50))))
+    monkeypatch.setattr(Allowance, "table", 1000)
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    (found,) = find_submissions(tmp_path, SLUG)
+    assert "files in a zip" in found.problem
+
+
+def test_bytes_and_seconds_are_counted_over_zips_in_zips(tmp_path, monkeypatch):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(3):
+            inner = io.BytesIO()
+            with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as zeros:
+                zeros.writestr("zeros.bin", bytes(1 << 20))
+            archive.writestr(f"{number}.zip", inner.getvalue())
+    (tmp_path / "ana.zip").write_bytes(out.getvalue())
+    monkeypatch.setattr(Allowance, "size", 2 << 20)
+    (found,) = find_submissions(tmp_path, SLUG)
+    assert "2 MB" in found.problem
+    monkeypatch.setattr(Allowance, "seconds", -1.0)
+    (found,) = find_submissions(tmp_path, SLUG)
+    assert "took more than" in found.problem
+
+
+def test_names_that_no_terminal_can_print_are_made_harmless(tmp_path):
+    (
+        tmp_path / "ana\x1b[2J\udcff.ipynb".encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+    ).write_bytes(answered())
+    (found,) = find_submissions(tmp_path, SLUG)
+    assert found.student.isprintable() and found.student.startswith("ana") and found.read() == answered()
 
 
 # One notebook

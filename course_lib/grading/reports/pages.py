@@ -6,16 +6,22 @@ from collections import Counter
 
 import jinja2
 
-from course_lib.grading.marks import Marks, Record
+from course_lib.grading.marks import Marks, Record, TaskMark, people
 from course_lib.grading.reports.picture import picture
 
+MAX_NOTES = 20
+MAX_NAMES = 12  # of those who made a mistake
+SYNTAX = re.compile(r"is not Python|SyntaxError|IndentationError|TabError")
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b }
-table { border-collapse: collapse; width: 100% }
-th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ccc }
-td.number, th.number { text-align: right } code { background: #f2f2f2; padding: 0 .2rem } img { max-width: 100% }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem } .wide { overflow-x: auto }
+th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ccc; vertical-align: top }
+td { overflow-wrap: anywhere } td.number, th.number { text-align: right; white-space: nowrap }
+code { background: #f2f2f2; padding: 0 .2rem } img { max-width: 100% }
 .said { border-left: 4px solid #555; padding-left: .8rem; margin: .4rem 0 }
-.warning { border: 3px solid #a00; padding: .5rem 1rem }
+.said { white-space: pre-wrap; overflow-wrap: anywhere }
+.warning { border: 3px solid #a00; padding: .5rem 1rem } .first { border: 2px solid #d55e00; padding: .2rem 1rem }
+.quiet { color: #555 }
 """
 
 HEAD = """<!doctype html>
@@ -29,22 +35,32 @@ a submission could have changed any mark.</p>{% endif %}
 
 STUDENT = (
     HEAD
-    + """<p>{{ record.student }} · {{ record.file }}</p>
-{% if record.problem %}<p><strong>Not graded:</strong> {{ record.problem }}</p>
-{% else %}<p><strong>{{ record.earned }} of {{ marks.points }} points</strong></p>
+    + """<p>{{ record.student }}{% if record.file %} · {{ record.file }}{% endif %}</p>
+{% if record.override %}<p><strong>{{ record.mark }} of {{ marks.points }} points</strong>, given by hand:
+{{ record.override.reason }}
+{%- if record.earned is not none %} <span class="quiet">(the tests say {{ record.earned }})</span>{% endif %}</p>
+{% elif not record.problem %}<p><strong>{{ record.earned }} of {{ marks.points }} points</strong></p>{% endif %}
+{% if record.problem %}<p><strong>Not graded:</strong> {{ record.problem }}</p>{% endif %}
+{% if record.late %}<p>{{ record.late.words | capitalize_first }}
+{%- if record.penalty %}: {{ "%g" % record.penalty }} points less by the rule for late work,
+{{ "%g" % record.after_late }} remain{% endif %}.</p>{% endif %}
+{% if unread %}<div class="first"><p><strong>Mend this first:</strong> Python cannot read a cell, so nothing in it
+exists, and what uses it fails too.</p>
+{% for note in unread %}<p class="said">{{ note }}</p>{% endfor %}</div>{% endif %}
 {% for task in record.tasks %}
 <h2>{{ "✓" if task.earned else "✗" }} {{ task.task }} · {{ titles[task.task] }}</h2>
 <p>{{ task.earned }} of {{ task.points }} point{{ "s" if task.points != 1 }}</p>
-{% if task.check %}<p>What the grader saw first:</p><p class="said">{{ task.check }}</p>
+{% if follows(task) %}<p class="quiet">This follows, it seems, from the cell that cannot be read: {{ task.check }}</p>
+{% elif task.check %}<p>What the grader saw first:</p><p class="said">{{ task.check }}</p>
 {% elif not task.earned %}<p>The visible check holds; with other sizes and values the answer is not right.</p>
 {% endif %}
-{% if not task.earned %}
+{% if not task.earned and not follows(task) %}
 {% if task.sentence %}<p><strong>What happened:</strong> {{ task.sentence }}</p>{% endif %}
 {% if task.hints %}<p>To find it:</p><ul>{% for hint in task.hints %}<li>{{ hint }}</li>{% endfor %}</ul>{% endif %}
 {% endif %}
 {% endfor %}
-{% if record.notes %}<h2>Notes</h2><ul>{% for note in record.notes %}<li>{{ note }}</li>{% endfor %}</ul>{% endif %}
-{% endif %}
+{% if notes %}<h2>Notes</h2><ul>{% for note in notes[:most] %}<li>{{ note }}</li>{% endfor %}
+{% if notes | length > most %}<li>and {{ notes | length - most }} more</li>{% endif %}</ul>{% endif %}
 <h2>Run the checks yourself</h2>
 <p>In a terminal, in the folder of the course: <code>course check {{ number }}</code>. Or open the notebook and choose
 <em>Run all cells</em>: the cell under each task says in words what is missing.</p>
@@ -54,10 +70,38 @@ STUDENT = (
 
 SUMMARY = (
     HEAD
-    + """<p>{{ marks.graded | length }} graded{% if marks.problems %}, <strong>{{ marks.problems | length }} not
-graded</strong>{% endif %} · {{ marks.points }} points to earn · sandbox: {{ marks.sandbox }}</p>
+    + """{% macro link(record) %}<a href="students/{{ page_name(record) }}.html">
+{{- record.student }}</a>{% endmacro %}
+<p>{{ marks.graded | length }} graded{% if marks.problems %}, <strong>{{ marks.problems | length }} not
+graded</strong>{% endif %}{% if marks.missing %}, {{ marks.missing | length }} handed in nothing{% endif %}
+ · {{ marks.points }} points to earn{% if marks.sandbox %} · sandbox: {{ marks.sandbox }}{% endif %}</p>
 <img src="{{ image }}" alt="{{ described }}">
 <p>{{ described }}</p>
+{% if marks.problems %}<h2>Not graded</h2>
+<table><tr><th scope="col">student</th><th scope="col">file</th><th scope="col">why</th></tr>
+{% for record in marks.problems %}<tr><td>{{ link(record) }}</td><td>{{ record.file }}</td>
+<td>{{ record.problem }}</td></tr>
+{% endfor %}</table>{% endif %}
+{% if marks.missing %}<h2>Handed in nothing</h2>
+<table><tr><th scope="col">student</th><th scope="col">id</th><th scope="col">section</th></tr>
+{% for record in marks.missing %}<tr><td>{{ record.student }}</td><td>{{ record.id }}</td>
+<td>{{ record.section }}</td></tr>
+{% endfor %}</table>{% endif %}
+{% if late %}<h2>Late</h2>
+<table><tr><th scope="col">student</th><th scope="col">how late</th><th scope="col" class="number">mark</th>
+<th scope="col" class="number">less</th><th scope="col" class="number">remain</th></tr>
+{% for record in late %}<tr><td>{{ link(record) }}</td><td>{{ record.late.words }}</td>
+<td class="number">{{ record.mark if record.mark is not none else "–" }}</td>
+<td class="number">{{ "%g" % record.penalty }}</td>
+<td class="number">{{ "%g" % record.after_late if record.after_late is not none else "–" }}</td></tr>
+{% endfor %}</table>{% endif %}
+{% if by_hand %}<h2>Marks given by hand</h2>
+<table><tr><th scope="col">student</th><th scope="col" class="number">mark</th>
+<th scope="col" class="number">tests</th><th scope="col">reason</th></tr>
+{% for record in by_hand %}<tr><td>{{ link(record) }}</td><td class="number">{{ record.mark }}</td>
+<td class="number">{{ record.earned if record.earned is not none else "–" }}</td>
+<td>{{ record.override.reason }}</td></tr>
+{% endfor %}</table>{% endif %}
 <h2>Tasks</h2>
 <table><tr><th scope="col">task</th><th scope="col" class="number">points</th>
 <th scope="col" class="number">earned by</th><th scope="col">why not</th></tr>
@@ -67,32 +111,85 @@ graded</strong>{% endif %} · {{ marks.points }} points to earn · sandbox: {{ m
 {% if mistakes %}<h2>Mistakes with a name</h2>
 <table><tr><th scope="col">wrong answer</th><th scope="col">in words</th><th scope="col">submissions</th></tr>
 {% for name, sentence, students in mistakes %}<tr><td><code>{{ name }}</code></td><td>{{ sentence }}</td>
-<td>{{ students | length }}: {{ students | join(", ") }}</td></tr>
+<td>{{ students | length }}: {{ students[:names] | join(", ") }}
+{%- if students | length > names %} and {{ students | length - names }} more{% endif %}</td></tr>
 {% endfor %}</table>{% endif %}
-{% if marks.problems %}<h2>Not graded</h2>
-<table><tr><th scope="col">student</th><th scope="col">file</th><th scope="col">why</th></tr>
-{% for record in marks.problems %}<tr><td>{{ record.student }}</td><td>{{ record.file }}</td>
-<td>{{ record.problem }}</td></tr>
-{% endfor %}</table>{% endif %}
+{% if marks.similar %}<h2>Answers that are the same after renaming</h2>
+<p>A hint to look at the notebooks side by side, no more: short tasks have few good answers.</p>
+<ul>{% for group in marks.similar %}<li>{{ group | join(", ") }}</li>{% endfor %}</ul>{% endif %}
 <h2>Submissions</h2>
-<table><tr><th scope="col">student</th><th scope="col" class="number">earned</th>
+<div class="wide"><table><tr><th scope="col">student</th>{% if sections %}<th scope="col">section</th>{% endif %}
+<th scope="col" class="number">earned</th>
 {% for task in marks.tasks %}<th scope="col" class="number">{{ task.name }}</th>{% endfor %}</tr>
-{% for record in marks.graded %}<tr><td><a href="students/{{ page_name(record) }}.html">{{ record.student }}</a></td>
+{% for record in marks.graded %}<tr><td>{{ link(record) }}</td>
+{% if sections %}<td>{{ record.section }}</td>{% endif %}
 <td class="number">{{ record.earned }}</td>
 {% for task in record.tasks %}<td class="number">{{ task.earned }}</td>{% endfor %}</tr>
+{% endfor %}</table></div>
+</body></html>
+"""
+)
+
+OVERVIEW = (
+    HEAD
+    + """{% macro cell(marks, record) %}{% if record %}
+<a href="{{ marks.slug }}/students/{{ page_name(record) }}.html">
+{%- if record.mark is not none %}{{ record.mark }}{{ "*" if record.override }}{{ "+" if record.late }}
+{%- else %}{{ "–" if record.missing else "not graded" }}{% endif %}</a>{% endif %}{% endmacro %}
+<table><tr><th scope="col">lesson</th><th scope="col" class="number">graded</th>
+<th scope="col" class="number">not graded</th><th scope="col" class="number">handed in nothing</th>
+<th scope="col" class="number">points</th><th scope="col">marks</th></tr>
+{% for marks in lessons %}<tr><td><a href="{{ marks.slug }}/summary.html">{{ marks.slug }}</a></td>
+<td class="number">{{ marks.graded | length }}</td><td class="number">{{ marks.problems | length }}</td>
+<td class="number">{{ marks.missing | length }}</td><td class="number">{{ marks.points }}</td>
+<td>{{ described(marks) }}</td></tr>
 {% endfor %}</table>
+<h2>Students</h2>
+<div class="wide"><table><tr><th scope="col">student</th>{% if sections %}<th scope="col">section</th>{% endif %}
+{% for marks in lessons %}<th scope="col" class="number">{{ marks.slug }}</th>{% endfor %}
+<th scope="col" class="number">total</th></tr>
+{% for student, records in students %}<tr><td>{{ student }}</td>
+{% if sections %}<td>{{ (records.values() | list)[0].section }}</td>{% endif %}
+{% for marks in lessons %}<td class="number">{{ cell(marks, records.get(marks.slug)) }}</td>{% endfor %}
+<td class="number">{{ total(records) }}</td></tr>
+{% endfor %}</table></div>
+<p class="quiet">Each mark leads to the student's page. An asterisk: given by hand. A plus: late.</p>
 </body></html>
 """
 )
 
 templates = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+templates.filters["capitalize_first"] = lambda words: words[:1].upper() + words[1:]
 student_template, summary_template = templates.from_string(STUDENT), templates.from_string(SUMMARY)
+overview_template = templates.from_string(OVERVIEW)
 
 
 def html(marks: Marks) -> dict[str, str | bytes]:
     """The summary, its picture, and a page for each student."""
     pages: dict[str, str | bytes] = {"summary.html": summary(marks), "distribution.png": picture(marks)}
     return pages | {f"students/{page_name(record)}.html": student_page(marks, record) for record in marks.records}
+
+
+def overview_page(*lessons: Marks) -> dict[str, str | bytes]:
+    """The page above several lessons: a row a student, a column a lesson."""
+    students = [(student, records) for (student, _), records in sorted(people(lessons).items())]
+    text = overview_template.render(
+        marks=max(lessons, key=lambda marks: "unsafe" in marks.sandbox),
+        lessons=lessons,
+        style=STYLE,
+        title="Marks of " + ", ".join(marks.slug[:2] for marks in lessons),
+        students=students,
+        sections=any(record.section for marks in lessons for record in marks.records),
+        described=described,
+        page_name=page_name,
+        total=total,
+    )
+    return {"summary.html": text}
+
+
+def total(records: dict[str, Record]) -> str:
+    marks = [record.mark for record in records.values() if record.mark is not None]
+    return f"{sum(marks):g}" if marks else "–"
 
 
 def page_name(record: Record) -> str:
@@ -104,9 +201,19 @@ def page_name(record: Record) -> str:
 
 def student_page(marks: Marks, record: Record) -> str:
     """What one student reads: her points, her own exception or line, authored hints; nothing of a hidden test."""
+    unread = [note for note in record.notes if SYNTAX.search(note)]
+
+    def follows(task: TaskMark) -> bool:
+        """Whether a task fails only because a cell before it could not be read."""
+        return bool(unread) and not task.earned and ("NameError" in task.check or bool(SYNTAX.search(task.check)))
+
     return student_template.render(
         marks=marks,
         record=record,
+        unread=unread[:MAX_NOTES],
+        notes=[note for note in record.notes if note not in unread],
+        most=MAX_NOTES,
+        follows=follows,
         style=STYLE,
         title=f"Exercise {marks.slug[:2]} · {marks.slug[3:].replace('_', ' ')}",
         number=marks.slug[:2],
@@ -124,6 +231,10 @@ def summary(marks: Marks) -> str:
         described=described(marks),
         tasks=[task_row(marks, place) for place in range(len(marks.tasks))],
         mistakes=mistakes(marks),
+        late=[record for record in marks.records if record.late],
+        by_hand=[record for record in marks.records if record.override],
+        sections=any(record.section for record in marks.records),
+        names=MAX_NAMES,
         page_name=page_name,
     )
 

@@ -4,15 +4,25 @@ import csv
 import io
 from collections.abc import Iterable
 
-from course_lib.grading.marks import Marks, Record, TaskMark
+from course_lib.grading.marks import Marks, Record, TaskMark, people, short
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%", "＝", "＋", "－", "＠")
+FORMULA = ("=", "+", "-", "@", "|", "%", "＝", "＋", "－", "＠")
+BREAKS = "\t\r\n"
+JOINERS = "\u200c\u200d"  # unseen, but part of how some names are written
+MAX_CELL = 5000
 
 
 def safe(value: object) -> str:
-    """A cell that no spreadsheet takes for a formula: a student may be called ``=cmd()``."""
-    text = "" if value is None else str(value).replace("\0", "")
-    return f"'{text}" if text.lstrip(" ").startswith(FORMULA) else text
+    """A cell that no spreadsheet takes for a formula, and that holds nothing that cannot be seen.
+
+    A student may be called ``=cmd()``; spaces of any kind before a formula do not stop a spreadsheet.
+    """
+    text = "" if value is None else str(value)[:MAX_CELL]
+    formula = text.startswith(tuple(BREAKS)) or text.lstrip().lstrip(f"\u200b\ufeff\u2060{JOINERS}").startswith(
+        FORMULA
+    )
+    text = "".join(one if one.isprintable() or one in JOINERS else " " if one.isspace() else "�" for one in text)
+    return f"'{text}" if formula else text
 
 
 def write_csv(header: list[str], rows: Iterable[list]) -> str:
@@ -27,20 +37,59 @@ def write_csv(header: list[str], rows: Iterable[list]) -> str:
 def table(marks: Marks) -> dict[str, str]:
     """The instructor's table: one row a submission, one column a task."""
     names = [task.name for task in marks.tasks]
-    header = ["student", "id", "file", "earned", "of", *names, "problem", "mistakes", "notes", "sandbox"]
+    header = ["student", "id", "section", "file", "earned", "of", *names, "problem", "late", "late_penalty"]
+    header += ["after_late", "override", "reason", "mark", "mistakes", "notes", "sandbox"]
     rows = [
-        [*start(record, marks), *by_task(record, names), record.problem, mistakes(record), *end(record)]
+        [*start(record, marks), *by_task(record, names), record.problem, *by_hand(record), *end(record)]
         for record in marks.records
     ]
     return {"marks.csv": "\ufeff" + write_csv(header, rows)}
 
 
 def start(record: Record, marks: Marks) -> list:
-    return [record.student, record.id, record.file, record.earned, marks.points]
+    return [record.student, record.id, record.section, record.file, record.earned, marks.points]
 
 
 def end(record: Record) -> list[str]:
-    return [" | ".join(record.notes), record.sandbox]
+    return [mistakes(record), " | ".join(record.notes), record.sandbox]
+
+
+def by_hand(record: Record) -> list:
+    """What the instructor adds: lateness, apart from the mark; her own mark with its reason; what counts."""
+    late = [record.late.words, record.penalty, record.after_late] if record.late else ["", None, record.mark]
+    given = [record.override.points, record.override.reason] if record.override else [None, ""]
+    return [*late, *given, record.mark]
+
+
+def overview(*lessons: Marks) -> dict[str, str]:
+    """One row a student, one column a lesson, and what is to be said of each."""
+    slugs = [marks.slug for marks in lessons]
+    header = ["student", "id", "section", *slugs, "total", "of", "after_late", "problem", "late"]
+    rows = []
+    for (student, _), records in sorted(people(lessons).items()):
+        found = list(records.values())
+        marks = [record.mark for record in found if record.mark is not None]
+        after = [record.after_late for record in found if record.after_late is not None]
+        row = [student, *first_of(found), *(records[slug].mark if slug in records else None for slug in slugs)]
+        row += [short(sum(marks)) if marks else None, sum(marks.points for marks in lessons)]
+        row += [short(round(sum(after), 2)) if after else None]
+        row += [said({slug: one.problem for slug, one in records.items()})]
+        row += [said({slug: one.late.words for slug, one in records.items() if one.late})]
+        rows.append(row)
+    return {"marks.csv": "\ufeff" + write_csv(header, rows)}
+
+
+def first_of(records: list[Record]) -> list[str]:
+    """Identifier and section of a student, from whichever record has them."""
+    return [next((value for one in records if (value := getattr(one, name))), "") for name in ("id", "section")]
+
+
+def said(words: dict[str, str]) -> str:
+    """What is said of each lesson; once, where it is the same of all."""
+    words = {slug: one for slug, one in words.items() if one}
+    if len(set(words.values())) == 1 < len(words):
+        return f"all: {next(iter(words.values()))}"
+    return " | ".join(f"{slug}: {one}" for slug, one in words.items())
 
 
 def mistakes(record: Record) -> str:
@@ -52,11 +101,18 @@ def by_task(record: Record, names: list[str]) -> list[int | None]:
     return [earned.get(name) for name in names]
 
 
-def canvas(marks: Marks) -> dict[str, str]:
-    """Canvas's gradebook import; a student without a mark is left out, so that nothing is overwritten."""
-    header = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", marks.slug]
-    rows = [["    Points Possible", "", "", "", "", marks.points]]
-    rows += [[record.student, record.id, "", "", "", record.earned] for record in marks.graded]
+def canvas(*lessons: Marks) -> dict[str, str]:
+    """Canvas's gradebook import; a student without a mark is left out, so that nothing is overwritten.
+
+    Lateness is not taken off: Canvas has a rule of its own.
+    """
+    header = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *(marks.slug for marks in lessons)]
+    rows = [["    Points Possible", "", "", "", "", *(marks.points for marks in lessons)]]
+    for (student, _), records in people(lessons).items():
+        marks = [records[one.slug].mark if one.slug in records else None for one in lessons]
+        if any(mark is not None for mark in marks):
+            number, section = first_of(list(records.values()))
+            rows.append([student, number, "", "", section, *marks])
     return {"canvas.csv": write_csv(header, rows)}
 
 
@@ -64,14 +120,17 @@ def moodle(marks: Marks) -> dict[str, str]:
     """Moodle's offline grading worksheet, which finds a student by the participant number of the download."""
     header = ["Identifier", "Full name", "Grade", "Maximum Grade", "Last modified (grade)", "Feedback comments"]
     rows = [
-        [f"Participant {record.id}", record.student, record.earned, marks.points, "", comment(record)]
-        for record in marks.graded
+        [f"Participant {record.id}", record.student, record.mark, marks.points, "", comment(record)]
+        for record in marks.marked
     ]
     return {"moodle.csv": write_csv(header, rows)}
 
 
 def comment(record: Record) -> str:
-    return " ".join(f"{task.task}: {sentence(task)}" for task in record.tasks if not task.earned)
+    given = [f"Mark given by hand: {record.override.reason}"] if record.override else []
+    late = [record.late.words] if record.late else []
+    missed = [f"{task.task}: {sentence(task)}" for task in record.tasks if not task.earned]
+    return " ".join([*given, *late, *missed])
 
 
 def sentence(task: TaskMark) -> str:
@@ -79,13 +138,14 @@ def sentence(task: TaskMark) -> str:
     return task.check or task.sentence or next(iter(task.hints), "not solved yet")
 
 
-def nbgrader(marks: Marks) -> dict[str, str]:
+def nbgrader(*lessons: Marks) -> dict[str, str]:
     """The columns of ``nbgrader export``."""
     header = ["assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email"]
     header += ["raw_score", "late_submission_penalty", "score", "max_score"]
-    empty, late = [None] * 3, 0.0
+    empty = [None] * 3
     rows = [
-        [marks.slug, None, None, record.student, *empty, record.earned, late, record.earned, marks.points]
-        for record in marks.graded
+        [marks.slug, None, None, record.student, *empty, record.mark, record.penalty, record.after_late, marks.points]
+        for marks in lessons
+        for record in marks.marked
     ]
     return {"grades.csv": write_csv(header, rows)}

@@ -1,0 +1,417 @@
+"""The instructor's evening: several lessons, a roster, late work, marks by hand, grading again; without a sandbox."""
+
+import csv
+import errno
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from course_lib.cli import main
+from course_lib.exercises import UsageError
+from course_lib.grading import run
+from course_lib.grading.assignment import Assignment
+from course_lib.grading.cells import Cell
+from course_lib.grading.lateness import lateness, read_deadlines, read_rule
+from course_lib.grading.marks import Record, TaskMark
+from course_lib.grading.roster import Roster, read_roster
+from course_lib.grading.similarity import fingerprint, groups
+from course_lib.grading.store import Store
+from tests.grading.small import RIGHT, SLUG, another_lesson, answered, small_course
+
+OTHER = "08_other"
+
+
+def half_of_the_marks(waiting: list, assignment: Assignment, *_: object) -> Iterator:
+    """Stands in for the real grading: every second task is right."""
+    for one in waiting:
+        tasks = [
+            TaskMark(task.name, task.points, task.points * (k % 2)) for k, task in enumerate(assignment.tasks, 1)
+        ]
+        yield one, Record(one.student, one.id, one.file, tuple(tasks)), True
+
+
+def of_other(data: bytes) -> bytes:
+    return data.replace(b"task_07", b"task_08")
+
+
+@pytest.fixture
+def evening(tmp_path, monkeypatch):
+    """A course of two lessons, a folder for submissions, and a function that grades it without a sandbox."""
+    monkeypatch.setattr(run, "graded", half_of_the_marks)
+    root = another_lesson(small_course(tmp_path / "course"))
+    (tmp_path / "in").mkdir()
+
+    def grade(*more: str, place: str = "in") -> int:
+        return main(["grade", str(tmp_path / place), "--out", str(tmp_path / "out"), *more], root=root)
+
+    return tmp_path, grade
+
+
+def hand_in(folder: Path, *names: str, data: bytes | None = None) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data or answered())
+
+
+def rows(folder: Path, name: str = "marks.csv") -> dict[str, dict[str, str]]:
+    with (folder / "out" / name).open(encoding="utf-8-sig") as file:
+        return {row["student"]: row for row in csv.DictReader(file)}
+
+
+# Several lessons
+
+
+def test_several_lessons_make_one_table_with_a_column_a_lesson(evening):
+    folder, grade = evening
+    hand_in(folder / "in", "ana/07.ipynb", "ben/x.ipynb")
+    hand_in(folder / "in", "ana/08.ipynb", data=of_other(answered()))
+    hand_in(folder / "in", "cy/work.pdf", data=b"%PDF")
+    assert grade() == 1
+    table = rows(folder)
+    assert [(row[SLUG], row[OTHER]) for row in table.values()] == [("5", "5"), ("5", ""), ("", "")]
+    assert table["ana"]["total"] == "10" and "work.pdf" in table["cy"]["problem"]
+    assert len(rows(folder, f"{SLUG}/marks.csv")) == 3 and list(rows(folder, f"{OTHER}/marks.csv")) == ["ana", "cy"]
+    page = (folder / "out/summary.html").read_text(encoding="utf-8")
+    links = re.findall(r'href="([^"]+)"', page)
+    assert len(links) == 7 and all((folder / "out" / link).exists() for link in links)
+
+
+def test_a_lesson_graded_later_joins_the_table(evening):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb")
+    assert grade() == 0 and rows(folder)["ana"]["earned"] == "5"
+    hand_in(folder / "week 2", "ana.ipynb", data=of_other(answered()))
+    assert grade(place="week 2") == 0
+    assert (rows(folder)["ana"][SLUG], rows(folder)["ana"][OTHER]) == ("5", "5")
+    assert not (folder / "out/students").exists() or not list((folder / "out/students").iterdir())
+
+
+def test_each_platform_reads_several_lessons(evening, capsys):
+    folder, grade = evening
+    hand_in(folder / "in", "lovelaceada_1815_99_a.ipynb")
+    hand_in(folder / "in", "lovelaceada_1815_98_b.ipynb", data=of_other(answered()))
+    assert grade() == 0
+    for name in ("canvas", "nbgrader", "moodle", "gradescope", "junit", "html", "feedback"):
+        assert main(["report", str(folder / "out"), "--format", name]) == 0
+    with (folder / "out/canvas.csv").open() as file:
+        assert list(csv.DictReader(file))[1][OTHER] == "5"
+    assert (folder / f"out/{OTHER}/feedback.zip").exists() and (folder / f"out/{SLUG}/moodle.csv").exists()
+
+
+# Grading again
+
+
+def test_grading_one_student_again_keeps_the_others(evening):
+    folder, grade = evening
+    hand_in(folder / "in", "ana/07.ipynb", "ben/07.ipynb")
+    grade()
+    hand_in(folder / "in", "ana/07.ipynb", data=answered(after="# again"))
+    assert grade(place="in/ana") == 0
+    assert list(rows(folder)) == ["ana", "ben"]
+    hand_in(folder / "late", "cy.ipynb")
+    assert grade(place="late") == 0
+    assert grade() == 0
+    assert list(rows(folder)) == ["ana", "ben", "cy"]
+
+
+def test_who_left_the_folder_leaves_the_table(evening):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb", "bne.ipynb")
+    grade()
+    (folder / "in/bne.ipynb").rename(folder / "in/ben.ipynb")
+    grade()
+    assert list(rows(folder)) == ["ana", "ben"]
+
+
+def test_a_mark_by_hand_stays_and_is_shown_with_its_reason(evening, capsys):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb", "ben.ipynb")
+    grade()
+    out = str(folder / "out")
+    assert main(["override", out, "ana", "6.5", "--reason", "explained it at the board"]) == 0
+    hand_in(folder / "in", "ana.ipynb", data=answered(after="# again"))
+    grade()
+    row = rows(folder)["ana"]
+    assert (row["earned"], row["mark"], row["reason"]) == ("5", "6.5", "explained it at the board")
+    (page,) = (folder / "out/students").glob("ana*.html")
+    assert "explained it at the board" in page.read_text(encoding="utf-8")
+    main(["report", out, "--format", "canvas"])
+    assert '"6.5"' in (folder / "out/canvas.csv").read_text()
+    assert main(["override", out, "ana", "--remove"]) == 0
+    assert rows(folder)["ana"]["mark"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["zoe", "3", "--reason", "x"], "ana"),
+        (["ana", "8", "--reason", "x"], "from 0 to 7"),
+        (["ana", "nan", "--reason", "x"], "from 0 to 7"),
+        (["ana", "3"], "--reason"),
+    ],
+)
+def test_a_mark_by_hand_that_cannot_be_names_the_cure(evening, capsys, arguments, words):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb")
+    grade()
+    assert main(["override", str(folder / "out"), *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+# The roster
+
+
+ROSTER = """\
+Student,ID,SIS Login ID,Section
+"    Points Possible",,,
+"Lovelace, Ada",1815,ada,A
+"Turing, Alan",,at,B
+Nemo,9,,B
+"""
+
+
+def test_the_roster_names_and_sorts_people_and_lists_who_handed_in_nothing(evening, capsys):
+    folder, grade = evening
+    (folder / "roster.csv").write_text(ROSTER)
+    hand_in(folder / "in", "adalovelace_1815_99_a.ipynb", "turingalan_1912_98_a.ipynb", "zoe_5_97_a.ipynb")
+    assert grade("--roster", str(folder / "roster.csv")) == 0
+    assert "1 handed in nothing" in capsys.readouterr().out
+    table = rows(folder)
+    assert list(table) == ["Lovelace, Ada", "Nemo", "Turing, Alan", "zoe"]
+    assert [row["section"] for row in table.values()] == ["A", "B", "B", "not on the roster"]
+    assert table["Nemo"]["problem"] == "handed in nothing" and table["Turing, Alan"]["id"] == "1912"
+
+
+def test_two_sources_of_one_person_on_the_roster_are_an_error_that_lists_both(evening, capsys):
+    folder, grade = evening
+    (folder / "roster.csv").write_text(ROSTER)
+    hand_in(folder / "in", "lovelaceada_1815_99_a.ipynb", "Ada Lovelace.ipynb", "Nemo.ipynb")
+    assert grade("--roster", str(folder / "roster.csv")) == 1
+    bad = [
+        row for row in csv.DictReader((folder / "out/marks.csv").open(encoding="utf-8-sig")) if row["id"] == "1815"
+    ]
+    assert len(bad) == 2 and all("Ada Lovelace.ipynb" in row["problem"] and "99_a" in row["problem"] for row in bad)
+    assert rows(folder)["Nemo"]["earned"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("text", "student", "number", "expected"),
+    [
+        ("name;id\nÉva Nagy;7\n", "Eva Nagy", "", "Éva Nagy"),
+        ("First name,Last name,ID number\nAda,King Lovelace,5\n", "kinglovelaceada", "", "Ada King Lovelace"),
+        ("Name\tEmail\nAmy Lee\tamy@x.org\nMay Lee\tmay@x.org\n", "may@x.org", "", "May Lee"),
+        ("name\nAmy Lee\nMay Lee\n", "amylee", "", "Amy Lee"),
+        ("name,id\nJo Li,1\nJo Li,2\n", "Jo Li", "", None),
+        ("name,id\nJo Li,1\nJo Li,2\n", "Jo Li", "2", "Jo Li"),
+    ],
+)
+def test_people_are_found_under_the_names_that_platforms_give(tmp_path, text, student, number, expected):
+    (tmp_path / "r.csv").write_text(text, encoding="utf-8")
+    found = Roster(read_roster(tmp_path / "r.csv")).find(student, number)
+    assert (found and found.name) == expected
+
+
+def test_a_roster_that_cannot_be_read_names_the_cure(tmp_path):
+    with pytest.raises(UsageError, match="give a CSV file"):
+        read_roster(tmp_path / "nowhere.csv")
+    (tmp_path / "r.csv").write_text("1,2\n3,4\n")
+    with pytest.raises(UsageError, match="no column called name"):
+        read_roster(tmp_path / "r.csv")
+
+
+# Late work
+
+
+def test_late_work_is_shown_apart_from_the_mark(evening):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb", "ben.ipynb", "cy_LATE_3_9_a.ipynb", "di_4_9_a.ipynb")
+    for name, hours in (("ana", 0), ("ben", 25), ("di_4_9_a", 999)):
+        path = folder / f"in/{name}.ipynb"
+        deadline = read_deadlines(["2026-11-20T12:00"], str)[""]
+        os.utime(path, (deadline + 3600 * hours, deadline + 3600 * hours))
+    assert grade("--deadline", "2026-11-20T12:00", "--late", "10% a day") == 0
+    table = rows(folder)
+    assert [(row["mark"], row["late_penalty"], row["after_late"]) for row in table.values()] == [
+        ("5", "", "5"),
+        ("5", "1", "4"),
+        ("5", "0.5", "4.5"),
+        ("5", "", "5"),
+    ]
+    assert "1 day 1 hour" in table["ben"]["late"] and "Canvas" in table["cy"]["late"]
+    (page,) = (folder / "out/students").glob("ben*.html")
+    assert "Late by 1 day 1 hour" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "hours", "taken"),
+    [
+        ("10% a day", 1, 1),
+        ("10% a day", 24, 1),
+        ("10 % per day, at most 15%", 72, 1.5),
+        ("1 point an hour", 3.5, 4),
+        ("50% a week", 400, 10),
+    ],
+)
+def test_each_begun_unit_counts(text, hours, taken):
+    late = lateness(hours * 3600, "the file", False, 0.0, read_rule(text))
+    assert late.penalty(10) == taken and late.penalty(0) == 0
+
+
+@pytest.mark.parametrize("text", ["10", "a lot", "10% sometimes", "-5% a day"])
+def test_a_rule_that_is_not_understood_shows_one_that_is(text):
+    with pytest.raises(UsageError, match='"10% a day"'):
+        read_rule(text)
+
+
+def test_each_lesson_may_have_its_deadline():
+    found = read_deadlines(["2026-11-20", "08=2026-11-27T12:00"], {"08": OTHER}.get)
+    assert found[OTHER] - found[""] == 6 * 86400 + 12 * 3600 + 1
+    with pytest.raises(UsageError, match="2026-11-20T23:59"):
+        read_deadlines(["tomorrow"], str)
+
+
+def test_nbgrader_s_own_time_counts(evening):
+    folder, grade = evening
+    hand_in(folder / "in", f"submitted/ana/{SLUG}/{SLUG}.ipynb")
+    (folder / f"in/submitted/ana/{SLUG}/timestamp.txt").write_text("2026-11-22 12:00:00.000000 UTC")
+    assert grade("--deadline", "2026-11-20T12:00+00:00") == 0
+    assert rows(folder)["ana"]["late"].startswith("late by 2 days (")
+
+
+# Alike
+
+
+def cells(answers: dict[int, str]) -> list[Cell]:
+    return [Cell(f"task_07_{number}", source) for number, source in answers.items()]
+
+
+def test_answers_are_alike_after_renaming_and_only_then():
+    other_names = {
+        number: re.sub(r"\be\b", "numerator", re.sub(r"\bx\b", "scores", source)) for number, source in RIGHT.items()
+    }
+    other_names[2] = (
+        '# mine\ndef mean(values):\n    """My mean."""\n\n    return values.sum() / values.numel()  # so\n'
+    )
+    same, different = fingerprint(cells(other_names)), RIGHT | {1: "def softmax(x):\n    return x.softmax(-1)\n"}
+    assert same == fingerprint(cells(RIGHT)) != fingerprint(cells(different))
+    assert fingerprint([Cell("", "x = 1")]) == ""
+    assert groups([("a", same), ("b", "z"), ("c", same), ("d", "")]) == (("a", "c"),)
+
+
+def test_pairs_that_are_alike_are_a_hint_in_the_summary(evening):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb", "ben.ipynb")
+    hand_in(folder / "in", "cy.ipynb", data=answered({1: "def softmax(x):\n    return x.softmax(-1)\n"}))
+    assert grade() == 0
+    assert json.loads((folder / "out/marks.json").read_text())["similar"] == [["ana", "ben"]]
+    assert "ana, ben" in (folder / "out/summary.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("source", ["def f(:\n", "'''", "((((" * 1000, "\t if x\n  y", "\ud800 = 1", "x = \0"])
+def test_code_that_is_no_python_has_a_fingerprint_or_none(source):
+    assert isinstance(fingerprint([Cell("task_07_1", source)]), str)
+
+
+# What goes wrong
+
+
+def without_an_exercise(folder: Path) -> None:
+    (folder / "course/notebooks/src/00_start.py").write_text("")
+
+
+@pytest.mark.parametrize(
+    ("make", "more", "words"),
+    [
+        (lambda folder: None, ["--lesson", "00"], "no lesson is called"),
+        (
+            lambda folder: (folder / "course/notebooks/src/00_start.py").write_text(""),
+            ["--lesson", "00"],
+            "has no exercise",
+        ),
+        (lambda folder: (folder / "out").write_text(""), [], "is a file"),
+        (lambda folder: None, ["--out", "IN/results"], "lies in the submissions"),
+        (lambda folder: None, ["--deadline", "soon"], "is no date"),
+        (lambda folder: None, ["--late", "much"], "not understood"),
+        (lambda folder: None, ["--roster", "/nowhere.csv"], "cannot be read"),
+    ],
+)
+def test_every_error_is_one_sentence_with_its_cure(evening, capsys, make, more, words):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb")
+    make(folder)
+    assert grade(*(one.replace("IN", str(folder / "in")) for one in more)) == 2
+    said = capsys.readouterr().err.strip()
+    assert words in said and "Traceback" not in said and len(said.splitlines()) == 1
+
+
+def test_a_folder_that_is_missing_is_named(evening, capsys):
+    _, grade = evening
+    assert grade(place="nowhere") == 2
+    assert "does not exist; give the folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_refuses_loses_nothing(evening, capsys, monkeypatch, number):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb", "ben.ipynb")
+    grade()
+    hand_in(folder / "in", "ben.ipynb", data=answered(after="# again"))
+    before = (folder / "out/marks.json").read_bytes()
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "a place")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        assert grade() == 2
+    assert "a place; nothing that was graded is lost" in capsys.readouterr().err
+    assert (folder / "out/marks.json").read_bytes() == before
+    assert grade() == 0 and not list((folder / "out").rglob("*.unfinished"))
+
+
+def test_ctrl_c_keeps_what_is_graded_and_says_how_to_go_on(evening, capsys, monkeypatch):
+    folder, grade = evening
+    hand_in(folder / "in", *(f"s{number}.ipynb" for number in range(4)))
+
+    def stopped(waiting: list, *others: object) -> Iterator:
+        yield from half_of_the_marks(waiting[:2], *others)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "graded", stopped)
+        assert grade() == 130
+    assert "run the same line again" in capsys.readouterr().err
+    assert len(list((folder / "out/records").iterdir())) == 2
+    seen = []
+    monkeypatch.setattr(run, "graded", lambda waiting, *_: seen.extend(waiting) or half_of_the_marks(waiting, *_))
+    assert grade() == 0 and [one.student for one in seen] == ["s2", "s3"]
+
+
+def test_the_bar_says_how_many_are_left(evening, capsys):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb", "ben.ipynb")
+    grade()
+    assert "0 left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_elsewhere_grade_names_the_line_for_a_container_and_report_works(evening, capsys, monkeypatch, system):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb")
+    grade()
+    monkeypatch.setattr("sys.platform", system)
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert grade() == 2
+    said = capsys.readouterr().err
+    assert "docker run" in said and "Containerfile" in said
+    assert main(["report", str(folder / "out"), "--format", "canvas"]) == 0
+
+
+def test_the_store_keeps_overrides_apart(tmp_path):
+    store = Store(tmp_path)
+    assert store.overrides() == {} and store.lessons() == ()
+    store.close()
