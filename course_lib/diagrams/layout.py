@@ -14,7 +14,7 @@ from matplotlib.textpath import TextPath
 
 from course_lib.diagrams.language import Diagram, Step
 
-INDEX = re.compile(r"\b([A-Za-zα-ω])([_^])(\w{1,2})\b")
+INDEX = re.compile(r"\b([A-Za-zα-ω])([_^])(\w{1,3})\b")
 SANS, MONO = "DejaVu Sans", "DejaVu Sans Mono"
 SIZE, SHAPE_SIZE, NAME_SIZE = 10.5, 10, 15  # of letters
 PITCH, TAP, HEAD, RADIUS, MARGIN = 58, 8, 9, 10.5, 7
@@ -82,7 +82,9 @@ class Node:
     @property
     def gap(self) -> float:
         """The least length of the arrow behind it."""
-        text = 0 if self.last or not self.step else self.shape_width
+        if not self.step:
+            return TAP + self.shift + HEAD + 5  # as before the first boxes of other lines
+        text = 0 if self.last else self.shape_width
         return text + HEAD + (TAP + self.shift if self.branches else 2)
 
     @property
