@@ -3,15 +3,19 @@
 A page names a package or modules with ``.. modules:: course_lib.channel``; new files of a room appear by themselves.
 """
 
+import html
 import importlib
 import pkgutil
 import re
+from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import course_lib
+from course_lib.diagrams.__main__ import write_all
+from course_lib.diagrams.language import texts, words
 
 project = "Attention in computer vision"
 version = release = course_lib.__version__
@@ -66,6 +70,20 @@ def before_napoleon(app, what, name, obj, options, lines: list[str]) -> None:
     lines[:] = formulas(sections_of_one_line(lines))
 
 
+def draw_diagrams(app: Sphinx) -> None:
+    """The picture of every mechanism, written beside the pages."""
+    write_all(Path(app.outdir) / "_diagrams", grounds=("light",))
+
+
+def with_diagram(app, what, name, obj, options, lines: list[str]) -> None:
+    """A mechanism's picture stands below the sentence that says what it does."""
+    if what == "class" and obj.__name__ in texts():
+        source, alt = f"_diagrams/{obj.__name__}-light.svg", html.escape(words(obj))
+        image = f'   <img src="{source}" alt="{alt}" style="width: 100%; max-width: 900px">'
+        end = lines.index("") if "" in lines else len(lines)
+        lines[end:end] = ["", ".. raw:: html", "", image, ""]
+
+
 def show_contract(app, what, name, obj, skip, options) -> bool | None:
     """``attention`` and ``forward`` are listed even where the docstring of their class says all."""
     return False if name in ("attention", "forward") else None
@@ -89,4 +107,6 @@ class Modules(SphinxDirective):
 def setup(app: Sphinx) -> None:
     app.add_directive("modules", Modules)
     app.connect("autodoc-process-docstring", before_napoleon, priority=400)  # napoleon has 500
+    app.connect("autodoc-process-docstring", with_diagram, priority=600)
+    app.connect("builder-inited", draw_diagrams)
     app.connect("autodoc-skip-member", show_contract)

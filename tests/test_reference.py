@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from course_lib import diagrams
 from course_lib.catalog import CATALOG
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,6 +73,13 @@ def test_sections_are_sections(site, row):
         heading = re.search(rf'<(?:dt|p)[^>]*class="(?:field|rubric)[^>]*>{shown}', part)
         assert bool(heading) == (f"\n{written}:" in source), written
         assert f"<p>{written}:" not in part
+
+
+@ROWS
+def test_a_mechanism_shows_its_diagram_and_says_it_in_words(site, row):
+    picture = re.search(r'<img src="(_diagrams/[^"]+)" alt="([^"]+)"', class_part(site, row))
+    assert (site / picture[1]).read_text(encoding="utf-8").startswith("<?xml")
+    assert html.unescape(picture[2]) == diagrams.words(row.module)
 
 
 @ROWS
