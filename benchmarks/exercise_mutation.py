@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
@@ -25,7 +26,8 @@ from benchmarks.equivalent import EQUIVALENT  # noqa: E402
 from benchmarks.mechanical import Mutant, mutants  # noqa: E402
 from benchmarks.mutation import table  # noqa: E402
 from course_lib.authoring.places import parts, slugs  # noqa: E402
-from course_lib.grading.hidden import load  # noqa: E402
+from course_lib.grading.draw import Draw  # noqa: E402
+from course_lib.grading.hidden import HiddenTest, load  # noqa: E402
 from tests.solved import Solved  # noqa: E402
 
 FOUND = ROOT / "benchmarks/.exercise_mutation.json"
@@ -63,9 +65,21 @@ def survives(solved: Solved, hidden, trial: Trial) -> bool:
     try:
         with within(SECONDS), contextlib.redirect_stdout(io.StringIO()):
             exec(compile(trial.mutant.source, "<mutant>", "exec"), names)
-            return any(trial.task not in solved.failed(hidden, seed, names, trial.task) for seed in SEEDS)
+            student, tests = SimpleNamespace(**names), [test for test in hidden.tests if test.task == trial.task]
+            return any(all(passes(test, student, seed) for test in tests) for seed in SEEDS)
     except Exception:
         return False
+
+
+def passes(test: HiddenTest, student: SimpleNamespace, seed: int) -> bool:
+    """Whether one hidden test is content, in double precision."""
+    try:
+        test.run(student, Draw(seed, test.name))
+    except Exception as error:
+        if isinstance(error, TimeoutError):
+            raise
+        return False
+    return True
 
 
 @contextlib.contextmanager

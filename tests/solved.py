@@ -41,8 +41,7 @@ class Solved:
         yield
         self.names[answer.replaces] = right
 
-    def failed(self, hidden, seed, names: dict | None = None, task: str | None = None) -> set[str]:
-        """The tasks of which at least one hidden test fails, for other names and for one task alone where given."""
-        tests = [test for test in hidden.tests if task in (None, test.task)]
-        verdicts = judge(hidden._replace(tests=tests), SimpleNamespace(**(names or self.names)), seed=seed)
-        return {verdict.task for verdict in verdicts if verdict.error}
+    def failed(self, hidden, seed, task: str | None = None) -> set[str]:
+        """The tasks of which at least one hidden test fails; of one task alone where it is given."""
+        hidden = hidden._replace(tests=[test for test in hidden.tests if task in (None, test.task)])
+        return {verdict.task for verdict in judge(hidden, SimpleNamespace(**self.names), seed=seed) if verdict.error}

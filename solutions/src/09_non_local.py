@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Exercise 09 · Non-local
 #
-# You denoise by looking up, write the non-local block with its four pairings, let fewer keys answer without storing the
-# map, repair a block that circulates, and count multiplications.
+# You colour a grey picture by looking up, write the non-local block with its four pairings, let fewer keys answer without storing the
+# map, repair a block in which channels ask channels, and count multiplications.
 #
 # *Minutes:* 60 · *Needs:* 09
 #
@@ -20,79 +20,96 @@ torch.manual_seed(0)  # the layers of task 2 start at random
 exercise = Exercise("09_non_local", points=[3, 4, 3, 3, 2])
 
 # %% [markdown]
-# ## task_09_1 · Non-local means
+# ## task_09_1 · Colour by looking up
 # difficulty 3/5 · importance 4/5 · 12 minutes
 #
-# Replace each pixel by an average of **all** pixels of the image (no window), itself included:
+# In the lesson a picture looks things up in itself. Here it looks them up in *another* picture, which may have another size: colour a grey
+# picture after a coloured example. Each pixel i of the grey picture becomes an average of the **colours of all pixels j of the example**:
 #
 # $$v_i = \sum_j w_{ij} u_j \qquad w_{ij} = \frac{\exp(-d_{ij} / h^2)}{\sum_l \exp(-d_{il} / h^2)}$$
 #
-# $d_{ij}$ is the **mean** squared difference of the two `patch_size` × `patch_size` patches around pixels i and j, over the
-# patch and all channels. Beyond the border, the edge pixel is repeated. `patch_size` is odd; `bandwidth` is h.
+# $d_{ij}$ compares brightness: it is the **mean** squared difference of the `patch_size` × `patch_size` patch around pixel i of the grey picture and the
+# one around pixel j of the example, whose brightness is the mean of its channels. Beyond a border, the edge pixel is repeated. `patch_size` is odd;
+# `bandwidth` is h.
 #
-# Shapes: `image` c h w -> c h w.
+# Shapes: `grey` 1 h w, `example` c p q -> c h w.
 #
-# <details><summary>Hint 1: all patches at once</summary>
+# <details><summary>Hint 1: who asks, who is asked, what is read?</summary>
+#
+# Queries are patches of `grey`, keys are patches of the example's brightness, values are the example's colours.
+# </details>
+#
+# <details><summary>Hint 2: all patches at once</summary>
 #
 # Pad by `patch_size // 2` with `mode="replicate"` (it wants a batch axis), then `F.unfold(padded, patch_size)` gives
 # 1 d n: one column for each pixel, row by row.
 # </details>
 #
-# <details><summary>Hint 2: all differences at once</summary>
+# <details><summary>Hint 3: all differences at once</summary>
 #
-# With patches n d, `patches[:, None] - patches[None]` is n n d. Square it, take the mean over the last axis.
-# </details>
-#
-# <details><summary>Hint 3: mixing</summary>
-#
-# The values are the *pixels*, n c, not the patches. `weights @ pixels` is n c: transpose before it becomes c h w.
+# With patches n d and m d, `query[:, None] - key[None]` is n m d. What is read is n c: mind the axes before it becomes c h w.
 # </details>
 
 
 # %% tags=["task_09_1"]
-def non_local_means(image, patch_size, bandwidth):
-    """Average all pixels, weighted by how alike their patches look: c h w -> c h w."""
+def colour_by_look_up(grey, example, patch_size, bandwidth):
+    """Average the example's colours, weighted by how alike the patches' brightness is: 1 h w, c p q -> c h w."""
+
     ### BEGIN SOLUTION
-    padded = F.pad(image[None], (patch_size // 2,) * 4, mode="replicate")
-    patches = F.unfold(padded, patch_size)[0].mT  # n d
-    distance = (patches[:, None] - patches[None]).square().mean(dim=-1)  # n n
+    def patches(picture):  # 1 y x -> n d
+        padded = F.pad(picture[None], (patch_size // 2,) * 4, mode="replicate")
+        return F.unfold(padded, patch_size)[0].mT
+
+    query, key = patches(grey), patches(example.mean(dim=0, keepdim=True))
+    distance = (query[:, None] - key[None]).square().mean(dim=-1)  # n m
     weights = (-distance / bandwidth**2).softmax(dim=-1)
-    return (weights @ image.flatten(1).mT).mT.view_as(image)  # n c -> c h w
+    return (example.flatten(1) @ weights.mT).unflatten(1, grey.shape[1:])  # c m, m n -> c n -> c h w
     ### END SOLUTION
 
 
 # %% tags=["check_09_1"]
+def rounded(tensor):
+    """The numbers of a tensor, for the sentences below."""
+    return [round(value, 3) for value in tensor.flatten().tolist()]
+
+
 with exercise.check(1):
-    row = torch.tensor([[[0.2, 0.8, 0.2]]])
-    alone = non_local_means(row, 1, 0.2)
-    assert alone.shape == row.shape, (
-        f"the result must have the shape of the image, (1, 1, 3), not {tuple(alone.shape)}"
+    grey, example = (
+        torch.tensor([[[0.2, 0.8, 0.5]]]),
+        torch.tensor([[[0.4, 0.6]], [[0.0, 1.0]]]),
+    )  # brightness 0.2, 0.8
+    result = colour_by_look_up(grey, example, 1, 0.1)
+    assert result.shape == (2, 1, 3), (
+        f"three grey pixels and an example with two channels: the result is (2, 1, 3), not {tuple(result.shape)}"
     )
-    assert torch.allclose(alone, row, atol=1e-3), (
-        f"patches of one pixel, h = 0.2: 0.6² / 0.2² = 9, so 0.2 and 0.8 are e⁻⁹ alike and nothing changes; "
-        f"yours is {[round(v, 3) for v in alone.flatten().tolist()]}"
+    assert torch.allclose(result[:, 0, :2], example[:, 0], atol=1e-3), (
+        "the first two grey pixels are as bright as the two of the example, so they get the colours (0.4, 0) and (0.6, 1), "
+        f"not {rounded(result[:, 0, 0])} and {rounded(result[:, 0, 1])}"
     )
-    two = non_local_means(torch.tensor([[[0.0, 1.0, 0.0]]]), 1, 1.0)[0, 0]
-    assert abs(two[0] - 0.1554) < 1e-3, (
-        f"0, 1, 0 with h = 1: the first pixel gives 1, e⁻¹ and 1 to the three, so it becomes 0.155, not {two[0]:.3f}"
+    assert torch.allclose(result[:, 0, 2], torch.tensor(0.5), atol=1e-3), (
+        f"the third is as far from both, so it gets their average, (0.5, 0.5), not {rounded(result[:, 0, 2])}: what do its weights sum to?"
     )
-    assert abs(two[1] - 0.5761) < 1e-3, (
-        f"the middle pixel gives 1 to itself and e⁻¹ to each other: 0.576, not {two[1]:.3f}; each query's weights sum to 1"
+    black, ends = torch.zeros(1, 1, 1), torch.tensor([[[0.0, 1.0]]])
+    (plain,) = rounded(colour_by_look_up(black, ends, 1, 1.0))
+    assert abs(plain - 0.269) < 0.002, f"black asks black and white with h = 1: e⁻¹ / (1 + e⁻¹) = 0.269, not {plain}"
+    (half,) = rounded(colour_by_look_up(black, ends / 2, 1, 0.5))
+    assert abs(half - 0.134) < 0.002, (
+        f"black asks 0 and 0.5 with h = 0.5: the weights are as 1 to e⁻¹ again, and it becomes 0.134, not {half}: what is squared?"
     )
-    flat = torch.tensor([0.3, 0.9])[:, None, None].expand(2, 4, 3)
-    assert torch.allclose(non_local_means(flat, 3, 0.1), flat), "a flat image must stay as it is, in every channel"
-    step = torch.tensor([0.0, 0.0, 1.0, 1.0]).expand(1, 3, 4)
-    assert abs(non_local_means(step, 3, 1.0)[0, 0, 0] - 0.3393) < 1e-3, (
-        "an edge between columns 1 and 2, 3 × 3 patches, h = 1: the corner becomes 0.339; compare whole patches, by their "
-        "mean squared difference, with the edge pixel repeated beyond the border"
+    fade = torch.linspace(0, 1, 8).view(1, 2, 4)
+    example = torch.cat([fade, 1 - fade])  # equally bright everywhere
+    flat = colour_by_look_up(torch.full((1, 3, 5), 0.5), example, 3, 0.1)
+    assert torch.allclose(flat, torch.tensor(0.5), atol=1e-3), (
+        "grey picture and example are equally bright everywhere, so all pixels count alike and the colour is (0.5, 0.5), "
+        f"not {rounded(flat[:, 0, 0])} in the corner: what do the patches hold beyond a border?"
     )
-    half = non_local_means(torch.tensor([[[0.0, 0.5, 0.0]]]), 1, 0.5)[0, 0, 0]
-    assert abs(half - 0.0777) < 1e-3, (
-        f"0, 0.5, 0 with h = 0.5: 0.25 / 0.25 gives e⁻¹ and 0.078, not {half:.3f}: square both"
+    (patched,) = rounded(colour_by_look_up(black, ends, 3, 1.0))
+    assert abs(patched - plain) > 0.002, (
+        f"patches of 3 × 3 give the same as single pixels, {patched}: what is compared?"
     )
-    smaller = non_local_means(torch.tensor([[[0.0, 1.0, 0.0]]]), 1, 0.5)[0, 0, 0]
-    assert abs(smaller - 0.0091) < 1e-3, (
-        f"with h = 0.5 the 1 gets e⁻⁴, so the result is 0.009, not {smaller:.3f}: h enters squared"
+    assert abs(patched - 0.417) < 0.002, (
+        f"3 × 3 patches of black, and those of (0, 1), where 3 and 6 of 9 pixels are white: black becomes 0.417, not {patched}; "
+        "how do the 9 differences become one d?"
     )
 
 # %% [markdown]
@@ -165,45 +182,81 @@ class NonLocal(nn.Module):
 
 
 # %% tags=["check_09_2"]
-def simple_block(pairing, x):
+PAIRINGS = ("dot_product", "embedded_gaussian", "gaussian", "concatenation")
+
+
+def simple_block(pairing):
     """Your block with θ = φ = g = the first channel, W_z = (1, 0, …), w_f = (1, 0, 2, 0), and a norm that does nothing."""
     block = NonLocal(4, pairing).eval()
-    assert torch.equal(block(x), x), "a fresh block must be the identity: start the norm's weight at zero, and add x"
-    assert block.output.weight.any(), "W_z keeps its random start: two zeros in a row, γ and W_z, would never wake"
     with torch.no_grad():
         for parameter in block.parameters():
             parameter.zero_()
         block.query.weight[0, 0] = block.key.weight[0, 0] = block.value.weight[0, 0] = block.output.weight[0, 0] = 1.0
         block.pair.weight.copy_(torch.tensor([[1.0, 0.0, 2.0, 0.0]]))
         block.norm.weight.fill_((1 + block.norm.eps) ** 0.5)
-    return block(x)[0, 0, 0] - x[0, 0, 0]
+    return block
 
 
-with exercise.check(2):
-    x = torch.tensor([[[[0.0, 1.0, -3.0]], [[5.0, 0.0, 0.0]], [[0.0] * 3], [[0.0] * 3]]])  # 1 4 1 3
-    expected = {"dot_product": [0.0, 3.3333, -10.0], "embedded_gaussian": [-0.6667, 0.6818, -2.9996]}
-    expected |= {"gaussian": [0.0, 0.6818, -2.9996], "concatenation": [0.6667, 1.0, 0.0]}
-    advice = {"dot_product": "divide by N, the number of positions, without a softmax", "gaussian": "compare x with x",
-              "embedded_gaussian": "softmax over the keys, no √d", "concatenation": "ReLU of θ's half plus φ's half, / N"}  # fmt: skip
-    for pairing, y in expected.items():
-        result = simple_block(pairing, x)
-        assert torch.allclose(result, torch.tensor(y), atol=1e-3), (
-            f"{pairing}: y is {y}, not {[round(v, 4) for v in result.tolist()]}: {advice[pairing]}"
-        )
+with exercise.check(2), torch.no_grad():
     torch.manual_seed(0)
-    block, x = NonLocal(6, "embedded_gaussian").eval(), torch.randn(2, 6, 2, 5)
-    nn.init.ones_(block.norm.weight)
-    order = [3, 1, 9, 0, 2, 8, 6, 7, 5, 4]
-    shuffled = block(x.flatten(2)[:, :, order].view_as(x)).flatten(2)
-    assert torch.allclose(shuffled, block(x).flatten(2)[:, :, order], atol=1e-4), (
-        "shuffled pixels must give shuffled outputs: transpose b n d to b d n before it becomes an image"
-    )
-    flat = block(x[:, :, :1, :1].expand(2, 6, 2, 5))
-    y = block.value(x[:, :, :1, :1])
-    alone = x[:, :, :1, :1] + block.norm(block.output(y))
-    assert torch.allclose(flat, alone.expand_as(flat), atol=1e-4), (
-        "on a flat image every mixture of values is the value"
-    )
+    x = torch.randn(2, 4, 3, 5)
+    for pairing in PAIRINGS:
+        block = NonLocal(4, pairing).eval()
+        result = block(x)
+        assert result.shape == x.shape, f"the result has the shape of x, {tuple(x.shape)}, not {tuple(result.shape)}"
+        assert torch.equal(result, x), (
+            f"{pairing}: a fresh block must return x itself; what is its first output added to, and scaled by?"
+        )
+        assert block.output.weight.any(), (
+            "W_z must keep its random start: two zeros in a row, γ and W_z, would never wake"
+        )
+        nn.init.ones_(block.norm.weight)
+        order = torch.randperm(15)
+        shuffled, together = block(x.flatten(2)[:, :, order].view_as(x)).flatten(2), block(x)
+        assert torch.allclose(shuffled, together.flatten(2)[:, :, order], atol=1e-4), (
+            f"{pairing}: shuffled pixels no longer give shuffled outputs: positions and channels got mixed on the way back to an image"
+        )
+        assert torch.allclose(block(x[:1]), together[:1], atol=1e-4), (
+            f"{pairing}: another image of the batch changed this one"
+        )
+
+    x = torch.tensor([[[[0.0, 1.0, -3.0]], [[5.0, 0.0, 0.0]], [[0.0] * 3], [[0.0] * 3]]])  # 1 4 1 3
+    first, pixels = x[0, 0, 0], x[0, :, 0]  # θ = φ = g is `first`
+    scores = {
+        "θᵀφ": first[:, None] * first,
+        "xᵀx": pixels.mT @ pixels,
+        "ReLU(w_fᵀ[θ, φ])": (first[:, None] + 2 * first).relu(),
+        "w_fᵀ[θ, φ] without the ReLU": first[:, None] + 2 * first,
+        "ReLU(w_fᵀ[φ, θ])": (2 * first[:, None] + first).relu(),
+        "θᵀφ/√d": first[:, None] * first / 2**0.5,
+    }
+    weighings = {
+        "divided by N = 3": lambda s: s / 3,
+        "with a softmax over the keys": lambda s: s.softmax(dim=1),
+        "with a softmax over the queries": lambda s: s.softmax(dim=0),
+        "as they are": lambda s: s,
+        "divided by the 2 channels of θ": lambda s: s / 2,
+        "divided by their sum": lambda s: s / s.sum(dim=1, keepdim=True),
+    }
+    ways = {
+        f"the scores {score}, {name}": weigh(s) @ first
+        for score, s in scores.items()
+        for name, weigh in weighings.items()
+    }
+    due = {
+        "dot_product": "the scores θᵀφ, divided by N = 3",
+        "gaussian": "the scores xᵀx, with a softmax over the keys",
+    }
+    due |= {"embedded_gaussian": "the scores θᵀφ, with a softmax over the keys"}
+    due |= {"concatenation": "the scores ReLU(w_fᵀ[θ, φ]), divided by N = 3"}
+    for pairing in PAIRINGS:
+        y = simple_block(pairing)(x)[0, 0, 0] - first
+        seen = next(
+            (way for way, values in ways.items() if torch.allclose(y, values, atol=1e-3)), "no pairing that we know"
+        )
+        assert torch.allclose(y, ways[due[pairing]], atol=1e-3), (
+            f"{pairing}: y should be {rounded(ways[due[pairing]])}, and is {rounded(y)}: that is what comes of {seen}"
+        )
 
 # %% [markdown]
 # ## task_09_3 · Fewer keys, and no map
@@ -261,74 +314,73 @@ with exercise.check(3):
     )
 
 # %% [markdown]
-# ## task_09_4 · Repair a block
+# ## task_09_4 · Repair a block in which channels ask
 # difficulty 3/5 · importance 5/5 · 10 minutes
 #
-# Here are two mistakes of published attention code in one block. It runs, its shapes are right, networks train with it, and it is wrong.
+# The same look-up along another axis: every *channel* asks all channels. With $x_c$ the N = h · w numbers of channel c,
+#
+# $$z_c = x_c + \sum_k \mathrm{softmax}_k\Bigl(\frac{x_c \cdot x_k}{N}\Bigr)\, x_k$$
+#
+# The code below runs, its shapes are right, networks train with it, and it is wrong in two ways.
 #
 # ```python
-# def non_local(x, theta, phi, g):
+# def channels_ask(x):
 #     b, c, h, w = x.shape
-#     query = (theta @ x.flatten(2)).mT  # b n d
-#     key = phi @ x.flatten(2)  # b d n
-#     value = (g @ x.flatten(2)).mT  # b n c
-#     weights = (query @ key).softmax(dim=1)
-#     y = (weights @ value).view(b, c, h, w)
+#     flat = x.reshape(b, h * w, c)  # b n c
+#     weights = (flat.mT @ flat / (h * w)).softmax(dim=1)  # b c k
+#     y = (flat @ weights.mT).reshape(b, c, h, w)
 #     return x + y
 # ```
 #
-# Find both by asking: over what does each row of `weights` sum to 1, and which axes does `y` have before `view`? Write it
-# correctly: $z_i = x_i + \sum_j \mathrm{softmax}_j(\theta_i^\top \phi_j)\, g_j$.
+# Find both by asking: which numbers stand in one column of `flat`? And over what does each row of `weights` sum to 1? Write it correctly.
 #
-# Shapes: `x` b c h w; `theta`, `phi` d c; `g` c c; result b c h w.
+# Shapes: `x` b c h w -> b c h w.
 #
-# <details><summary>Hint 1: the softmax</summary>
+# <details><summary>Hint 1: the numbers in a column</summary>
 #
-# `query @ key` is b n m: axis 0 is the batch, axis 1 the query, axis 2 the key.
+# `reshape` keeps the order in memory. Print `flat[0, :, 0]` for an image whose channels are 0, 1, 2 everywhere.
 # </details>
 #
-# <details><summary>Hint 2: the view</summary>
+# <details><summary>Hint 2: the sum to 1</summary>
 #
-# `weights @ value` is b n c. `view` keeps the order in memory, so it reads channels as if they were positions.
+# Row c of `weights` belongs to the channel that asks. Axis 0 is the batch, axis 1 who asks, axis 2 who answers.
 # </details>
 
 
 # %% tags=["task_09_4"]
-def non_local(x, theta, phi, g):
-    """Each position adds what it reads from all positions: b c h w -> b c h w."""
+def channels_ask(x):
+    """Each channel adds what it reads from all channels: b c h w -> b c h w."""
     ### BEGIN SOLUTION
-    query = (theta @ x.flatten(2)).mT  # b n d
-    key = phi @ x.flatten(2)  # b d m
-    value = (g @ x.flatten(2)).mT  # b m c
-    y = (query @ key).softmax(dim=-1) @ value  # b n c
-    return x + y.mT.unflatten(2, x.shape[2:])  # b n c -> b c n -> b c h w
+    flat = x.flatten(2)  # b c n
+    weights = (flat @ flat.mT / flat.shape[2]).softmax(dim=-1)  # b c k
+    return x + (weights @ flat).view_as(x)
     ### END SOLUTION
 
 
 # %% tags=["check_09_4"]
 with exercise.check(4):
-    x = torch.tensor([[[[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]]]])  # 1 2 1 3: pixels (1, 0), (0, 1), (0, 0)
-    sharp, same = torch.tensor([[20.0, 0.0], [0.0, 20.0]]), torch.eye(2)
-    read = non_local(x, sharp, same, same) - x
-    assert read.shape == x.shape, f"the result must have the shape of x, {tuple(x.shape)}"
-    assert torch.allclose(read[0, :, 0, 2], torch.tensor([1 / 3, 1 / 3]), atol=1e-4), (
-        f"pixel (0, 0) fits all keys alike, so it reads the average (1/3, 1/3), not {[round(v, 3) for v in read[0, :, 0, 2].tolist()]}: "
-        "each query's weights sum to 1 over the keys"
-    )
-    assert torch.allclose(read[0, :, 0, :2], same, atol=1e-4), (
-        "pixels (1, 0) and (0, 1) fit only themselves and must read themselves; are channels and positions scrambled?"
-    )
     generator = torch.Generator().manual_seed(0)
-    x, theta = torch.randn(2, 3, 2, 4, generator=generator), torch.randn(2, 3, generator=generator)
-    phi, g = torch.randn(2, 3, generator=generator), torch.randn(3, 3, generator=generator)
-    result = non_local(x, theta, phi, g)
-    assert torch.allclose(non_local(x[:1], theta, phi, g), result[:1], atol=1e-4), (
-        "an image must not depend on the other images"
+    x = torch.randn(2, 5, 3, 4, generator=generator)
+    result = channels_ask(x)
+    assert result.shape == x.shape, f"the result has the shape of x, {tuple(x.shape)}, not {tuple(result.shape)}"
+    assert torch.allclose(channels_ask(x[:1]), result[:1], atol=1e-4), "another image of the batch changed this one"
+    order = torch.randperm(12, generator=generator)
+    shuffled = channels_ask(x.flatten(2)[:, :, order].view_as(x)).flatten(2)
+    assert torch.allclose(shuffled, result.flatten(2)[:, :, order], atol=1e-4), (
+        "shuffled pixels no longer give shuffled outputs: are channels and positions mixed on the way in, or on the way out?"
     )
-    query, keys, pixels = theta @ x[1, :, 1, 2], phi @ x[1].flatten(1), x[1].flatten(1)
-    expected = x[1, :, 1, 2] + g @ pixels @ (query @ keys).softmax(dim=0)
-    assert torch.allclose(result[1, :, 1, 2], expected, atol=1e-4), (
-        "one pixel, computed by itself, comes out different: θ belongs to the pixel that asks, φ and g to those that answer"
+    x = torch.tensor([[6.0, 0.0], [0.0, 6.0], [0.0, 0.0]]).view(1, 3, 1, 2)  # three channels of two pixels
+    read = (channels_ask(x) - x)[0, :, 0]
+    assert torch.allclose(read[2], torch.tensor([2.0, 2.0]), atol=1e-3), (
+        f"channel (0, 0) fits all three alike and reads their average, (2, 2), not {rounded(read[2])}: what do its weights sum to?"
+    )
+    assert torch.allclose(read[:2], x[0, :2, 0], atol=1e-3), (
+        f"channels (6, 0) and (0, 6) fit themselves only and read themselves, not {rounded(read[0])} and {rounded(read[1])}"
+    )
+    x = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).view(1, 2, 1, 2)
+    read = (channels_ask(x) - x)[0, 0, 0, 0].item()
+    assert abs(read - 0.6225) < 1e-3, (
+        f"channel (1, 0) fits itself by 1 / N = ½ and (0, 0) by 0: it reads e^½ / (e^½ + 1) = 0.622, not {read:.3f}"
     )
 
 # %% [markdown]

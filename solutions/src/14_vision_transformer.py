@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Exercise 14 · Vision transformer
 #
-# You cut an image into patches, write the encoder block, follow attention through the layers, repair an interpolation of
-# positions that circulates, and count the parameters of the published sizes.
+# You cut a film into tubelets, write a block whose branches work side by side, follow attention through the layers, repair an
+# interpolation of positions, and count the parameters of the published sizes.
 #
 # *Minutes:* 60 · *Needs:* 14
 #
@@ -22,70 +22,78 @@ torch.manual_seed(0)  # the layers of task 2 start at random
 exercise = Exercise("14_vision_transformer", points=[2, 4, 3, 3, 3])
 
 # %% [markdown]
-# ## task_14_1 · Patchify
+# ## task_14_1 · Tubelets
 # difficulty 2/5 · importance 5/5 · 10 minutes
 #
-# Cut each image into squares of `patch_size` × `patch_size` pixels and lay every square out as one row of numbers. The
-# patches come **row by row**, as one reads a page; inside a patch the order is **channel, row, column**, as in the weight of
-# a convolution. `patch_size` divides height and width.
+# A transformer for films (ViViT: Arnab et al., 2021, arXiv 2103.15691) cuts the clip into little boxes, *tubelets*, of `frames` frames with
+# `patch_size` × `patch_size` pixels each, and lays every box out as one row of numbers. The boxes come **by time, and at each time row by row**, as one
+# reads a page; inside a box the order is **channel, frame, row, column**, as in the weight of a 3-D convolution. `frames` divides the number of
+# frames, `patch_size` height and width.
 #
-# Shapes: `image` b c h w -> b n (c·p·p), with n = (h / p) · (w / p).
+# Shapes: `clip` b c t h w -> b n (c·f·p·p), with n = (t / f) · (h / p) · (w / p).
 #
-# <details><summary>Hint 1: six axes</summary>
+# <details><summary>Hint 1: eight axes</summary>
 #
-# Split the height into (patch row, row inside) and the width into (patch column, column inside): `unflatten(2, (-1, p))` does it
-# for one axis.
+# Split each of the three axes into (which box, where in the box), as the lesson does it for two: `unflatten(3, (-1, p))` splits the height.
+# Begin with the last axis, then the numbers of the others stay what they are.
 # </details>
 #
 # <details><summary>Hint 2: their order</summary>
 #
-# You have b c i y j x, and want b (i j) (c y x): permute, then flatten two groups. A `view` without `permute` keeps the
-# shape right and the numbers wrong.
+# Write down the letters that you have and the letters that you want, in groups: which boxes, then what is in a box. Permute, then flatten
+# two groups. A `view` without `permute` keeps the shape right and the numbers wrong.
 # </details>
 
 
 # %% tags=["task_14_1"]
-def patchify(image, patch_size):
-    """The patches row by row, each flattened as channel, row, column: b c h w -> b n (c p p)."""
+def tubelets(clip, frames, patch_size):
+    """The boxes of a film in reading order, each as channel, frame, row, column: b c t h w -> b n (c f p p)."""
     ### BEGIN SOLUTION
-    parts = image.unflatten(3, (-1, patch_size)).unflatten(2, (-1, patch_size))  # b c i y j x
-    return parts.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # b i j c y x -> b (i j) (c y x)
+    parts = clip.unflatten(4, (-1, patch_size)).unflatten(3, (-1, patch_size)).unflatten(2, (-1, frames))
+    parts = parts.permute(0, 2, 4, 6, 1, 3, 5, 7)  # b c k f i y j x -> b k i j c f y x
+    return parts.flatten(4).flatten(1, 3)  # -> b (k i j) (c f y x)
     ### END SOLUTION
 
 
 # %% tags=["check_14_1"]
 with exercise.check(1):
-    page = torch.arange(24.0).view(1, 1, 4, 6)  # two rows of three patches
-    patches = patchify(page, 2)
-    assert patches.shape == (1, 6, 4), (
-        f"4 × 6 pixels, 2 × 2 patches: the result is (1, 6, 4), not {tuple(patches.shape)}"
+    film = torch.arange(216.0).view(1, 1, 6, 4, 9)  # 6 frames of 4 × 9 pixels: 36·frame + 9·row + column
+    boxes = tubelets(film, 2, 1)
+    assert boxes.shape == (1, 108, 2), (
+        f"6 frames of 4 × 9 pixels in boxes of 2 frames and 1 pixel: the result is (1, 108, 2), not {tuple(boxes.shape)}"
     )
-    assert patches[0, 0].tolist() == [0, 1, 6, 7], (
-        f"the first patch holds pixels 0, 1 and, a row below, 6, 7; yours {patches[0, 0].tolist()}"
+    film = torch.arange(144.0).view(1, 1, 6, 4, 6)  # 24·frame + 6·row + column; three times two rows of three boxes
+    boxes = tubelets(film, 2, 2)
+    assert boxes.shape == (1, 18, 8), (
+        f"6 frames of 4 × 6 pixels in boxes of 2 · 2 · 2: the result is (1, 18, 8), not {tuple(boxes.shape)}"
     )
-    assert patches[0, 1].tolist() == [2, 3, 8, 9], (
-        f"the second patch is right of the first: 2, 3, 8, 9, not {patches[0, 1].tolist()}; patches come row by row"
+    for which, numbers, where in [
+        (0, [0, 1, 6, 7, 24, 25, 30, 31], "pixels 0, 1 and, a row below, 6, 7; then the same places one frame later"),
+        (1, [2, 3, 8, 9, 26, 27, 32, 33], "the box to the right of the first"),
+        (3, [12, 13, 18, 19, 36, 37, 42, 43], "the first box of the second row"),
+        (6, [48, 49, 54, 55, 72, 73, 78, 79], "the first box of the next two frames, after all six of the first two"),
+    ]:
+        assert boxes[0, which].tolist() == numbers, (
+            f"box {which} is {where}: {numbers}, not {[int(v) for v in boxes[0, which].tolist()]}"
+        )
+    colours = tubelets(torch.cat([film, 200 + film], dim=1), 2, 1)[0, 0].tolist()
+    assert colours == [0, 24, 200, 224], (
+        f"inside a box the first channel comes with all its frames, then the second: 0, 24, 200, 224, not {colours}"
     )
-    assert patches[0, 3].tolist() == [12, 13, 18, 19], (
-        f"the fourth patch starts the second row of patches: 12, 13, 18, 19, not {patches[0, 3].tolist()}"
-    )
-    colours = patchify(torch.stack([page[0, 0], 100 + page[0, 0]])[None], 2)
-    assert colours[0, 0].tolist() == [0, 1, 6, 7, 100, 101, 106, 107], (
-        f"inside a patch the first channel comes whole, then the second; yours {colours[0, 0].tolist()}"
-    )
-    both = patchify(torch.cat([page, -page]), 2)
-    assert torch.equal(both[1], -both[0]), "the second image of a batch must be cut like the first"
+    both = tubelets(torch.cat([film, -film]), 2, 2)
+    assert torch.equal(both[1], -both[0]), "the second film of a batch must be cut like the first"
 
 # %% [markdown]
-# ## task_14_2 · The encoder block
+# ## task_14_2 · Side by side
 # difficulty 4/5 · importance 5/5 · 18 minutes
 #
-# Write `forward` with the layers that are given:
+# In the lesson's block the MLP waits for the attention. The largest vision transformers let both work **side by side, on the same normalised tokens**
+# (ViT-22B: Dehghani et al., 2023, arXiv 2302.05442), which saves a norm and lets the machine join matrices:
 #
-# $$z' = z + \mathrm{MSA}(\mathrm{LN}_1(z)) \qquad z'' = z' + \mathrm{MLP}(\mathrm{LN}_2(z'))$$
+# $$z' = z + \mathrm{MSA}(\mathrm{LN}(z)) + \mathrm{MLP}(\mathrm{LN}(z))$$
 #
-# MSA is the multi-head look-up of lesson 01: head s uses channels s·d to (s+1)·d of query, key and value, with d =
-# `embed_dim // num_heads`; scores are divided by √d; the heads' results stand side by side again before `project`. MLP is
+# Write `forward` with the layers that are given. MSA is the multi-head look-up of lesson 01: head s uses channels s·d to (s+1)·d of query, key and
+# value, with d = `embed_dim // num_heads`; scores are divided by √d; the heads' results stand side by side again before `project`. MLP is
 # `expand`, the exact GELU, `contract`.
 #
 # Shapes: `x` b n D -> b n D.
@@ -97,78 +105,105 @@ with exercise.check(1):
 #
 # <details><summary>Hint 2: and back</summary>
 #
-# `transpose(1, 2).flatten(2)`: first bring the heads beside their channels again, then join the two axes.
+# Undo both steps, in the other order: first bring the heads beside their channels again, then join the two axes.
 # </details>
 #
 # <details><summary>Hint 3: what is added to what</summary>
 #
-# Two lines of the form `x = x + branch(norm(x))`. The norm stands only on the branch; nothing touches the sum.
+# Three terms: x itself, untouched, and two branches that never see each other's result.
 # </details>
 
 
 # %% tags=["task_14_2"]
-class EncoderBlock(nn.Module):
-    """Tokens read each other, then each thinks for itself: b n D -> b n D."""
+class ParallelBlock(nn.Module):
+    """Tokens read each other and think at the same time: b n D -> b n D."""
 
     def __init__(self, embed_dim, num_heads):
         super().__init__()
         self.num_heads = num_heads
-        self.attention_norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
         self.query, self.key = nn.Linear(embed_dim, embed_dim), nn.Linear(embed_dim, embed_dim)
         self.value, self.project = nn.Linear(embed_dim, embed_dim), nn.Linear(embed_dim, embed_dim)
-        self.mlp_norm = nn.LayerNorm(embed_dim, eps=1e-6)
         self.expand, self.contract = nn.Linear(embed_dim, 4 * embed_dim), nn.Linear(4 * embed_dim, embed_dim)
 
     def forward(self, x):
         ### BEGIN SOLUTION
-        z = self.attention_norm(x)
+        z = self.norm(x)
         query, key, value = (
             layer(z).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
         )  # b n (s d) -> b s n d
         weights = (query @ key.mT / math.sqrt(query.shape[3])).softmax(dim=-1)  # b s n n
-        x = x + self.project((weights @ value).transpose(1, 2).flatten(2))  # b s n d -> b n (s d)
-        return x + self.contract(F.gelu(self.expand(self.mlp_norm(x))))
+        heard = self.project((weights @ value).transpose(1, 2).flatten(2))  # b s n d -> b n (s d)
+        return x + heard + self.contract(F.gelu(self.expand(z)))
         ### END SOLUTION
 
 
 # %% tags=["check_14_2"]
-with exercise.check(2):
-    generator = torch.Generator().manual_seed(0)
-    x, block = torch.randn(2, 5, 12, generator=generator), EncoderBlock(12, 3)
-    torchs = nn.TransformerEncoderLayer(
-        12, 3, 48, 0.0, F.gelu, layer_norm_eps=1e-6, batch_first=True, norm_first=True
+def block_of(heads, seed=0):
+    """Your block with 12 channels and random weights."""
+    block, generator = ParallelBlock(12, heads), torch.Generator().manual_seed(seed)
+    for parameter in block.parameters():
+        nn.init.normal_(parameter, std=0.4, generator=generator)
+    return block
+
+
+def torchs(block):
+    """torch's own multi-head attention with the weights of your block."""
+    module = nn.MultiheadAttention(12, block.num_heads, batch_first=True)
+    layers = block.query, block.key, block.value
+    module.in_proj_weight.copy_(torch.cat([layer.weight for layer in layers]))
+    module.in_proj_bias.copy_(torch.cat([layer.bias for layer in layers]))
+    module.out_proj.load_state_dict(block.project.state_dict())
+    return lambda z: module(z, z, z, need_weights=False)[0]
+
+
+def silent(block, *names):
+    """The same block, with these layers at zero."""
+    for name in names:
+        nn.init.zeros_(getattr(block, name).weight), nn.init.zeros_(getattr(block, name).bias)
+    return block
+
+
+with exercise.check(2), torch.no_grad():
+    x = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(1))
+    before, block = x.clone(), block_of(3)
+    assert block(x).shape == x.shape, f"the result has the shape of x, {tuple(x.shape)}, not {tuple(block(x).shape)}"
+    assert torch.equal(x, before), "forward changed its input: the caller still needs it"
+    nothing = silent(block_of(3), "project", "contract")(x)
+    assert torch.equal(nothing, x), (
+        "with `project` and `contract` at zero both branches are silent, so x must come out untouched: "
+        + (
+            "nothing comes out: what are the branches added to?"
+            if not nothing.any()
+            else "what happened to it on its way?"
+        )
     )
-    silent = EncoderBlock(12, 3)
-    for last in (silent.project, silent.contract):
-        nn.init.zeros_(last.weight), nn.init.zeros_(last.bias)
-    before = x.clone()
-    block(x)
-    assert torch.equal(x, before), "forward changed its input; write x = x + …, for x += … adds in place"
-    assert torch.equal(silent(x), x), (
-        "with `project` and `contract` at zero both branches are silent, so x must pass untouched: "
-        "the norms stand on the branches, and x itself is added, twice"
+    think, z = silent(block_of(3), "project"), block.norm(x)
+    mlp, relu = block.contract(F.gelu(block.expand(z))), block.contract(F.relu(block.expand(z)))
+    assert not torch.allclose(think(x), x + relu, atol=1e-4), (
+        "the MLP's activation looks like a ReLU; a ViT has another"
     )
-    for layer in (block.query, block.key, block.attention_norm, block.mlp_norm, block.expand):
-        nn.init.normal_(layer.weight, generator=generator), nn.init.normal_(layer.bias, generator=generator)
-    alone, z = x[:, :1], block.attention_norm(x[:, :1])
-    read = alone + block.project(block.value(z))  # a single token can only read itself
-    think = block.contract(F.gelu(block.expand(block.mlp_norm(read))))
-    assert torch.allclose(block(alone), read + think, atol=1e-5), (
-        "a single token reads its own value with weight 1; then the MLP reads the *new* x through its own norm; GELU"
+    assert torch.allclose(think(x), x + mlp, atol=1e-4), (
+        "with `project` at zero only the MLP speaks, and it is not x + MLP(LN(x)): what does it read, and what is its result added to?"
     )
-    torchs.self_attn.in_proj_weight.data = torch.cat([p.weight.data for p in (block.query, block.key, block.value)])
-    torchs.self_attn.in_proj_bias.data = torch.cat([p.bias.data for p in (block.query, block.key, block.value)])
-    pairs = [
-        (torchs.self_attn.out_proj, block.project),
-        (torchs.linear1, block.expand),
-        (torchs.linear2, block.contract),
-    ]
-    for theirs, ours in [*pairs, (torchs.norm1, block.attention_norm), (torchs.norm2, block.mlp_norm)]:
-        theirs.load_state_dict(ours.state_dict())
-    assert torch.allclose(block(x), torchs(x), atol=1e-4), (
-        "torch's own pre-norm layer with your weights gives other numbers: softmax over the keys, √d of *one* head, "
-        "channels split into heads and joined again in the same order"
+    alone, deaf = x[:, :1], silent(block_of(3), "contract")
+    assert torch.allclose(deaf(alone), alone + block.project(block.value(block.norm(alone))), atol=1e-4), (
+        "with `contract` at zero and a single token, that token can only read its own value, and adds it to itself; yours does not"
+    )
+    assert torch.allclose(block(x) - think(x), deaf(x) - x, atol=1e-4), (
+        "each branch alone is right, but not both together: does one read what the other has written?"
+    )
+    one = silent(block_of(1), "contract")
+    assert torch.allclose(one(x), x + torchs(one)(one.norm(x)), atol=1e-4), (
+        "already with one head the tokens read something else than torch's: look at the axis of the softmax, and at the scale of the scores"
+    )
+    order = [3, 0, 4, 1, 2]
+    assert torch.allclose(deaf(x[:, order]), deaf(x)[:, order], atol=1e-4), (
+        "with three heads, tokens in another order no longer come out in that order: heads and tokens got mixed"
+    )
+    assert torch.allclose(deaf(x), x + torchs(deaf)(deaf.norm(x)), atol=1e-4), (
+        "one head is right, three are not: which channels belong to a head, and whose d stands under the root?"
     )
 
 # %% [markdown]
@@ -244,8 +279,8 @@ with exercise.check(3):
 # ## task_14_4 · Repair an interpolation
 # difficulty 3/5 · importance 4/5 · 12 minutes
 #
-# To run a ViT on larger images, its table of positions is stretched like a picture. This version circulates in many forms.
-# It runs, it has the right shape, it even keeps the table when the grid stays the same, and it is wrong in three ways.
+# To run a ViT on larger images, its table of positions is stretched like a picture.
+# This version runs, it has the right shape, it even keeps the table when the grid stays the same, and it is wrong in three ways.
 #
 # ```python
 # def interpolate_positions(positions, grid, new_grid):

@@ -7,114 +7,142 @@ from torch import nn
 from torch.nn import functional as F
 
 from course_lib.grading import task, wrong
-from tests.properties import assert_same
+from tests.properties import assert_same, number
 
-# --- task 1: non-local means ---
+# --- task 1: colour by looking up ---
 
 
-def patch(image, y, x, size):
-    """The numbers around (y, x), the edge repeated, one by one."""
-    _, h, w = image.shape
+def patch(picture, y, x, size):
+    """The numbers around (y, x), the edge repeated, one by one: h w -> d."""
+    h, w = picture.shape
     reach = range(-(size // 2), size // 2 + 1)
-    return torch.stack([image[:, min(max(y + a, 0), h - 1), min(max(x + b, 0), w - 1)] for a in reach for b in reach])
+    return torch.stack([picture[min(max(y + a, 0), h - 1), min(max(x + b, 0), w - 1)] for a in reach for b in reach])
 
 
-def means_by_loops(image, size, bandwidth):
-    _, h, w = image.shape
-    places = [(y, x) for y in range(h) for x in range(w)]
-    patches = [patch(image, y, x, size) for y, x in places]
-    result = torch.zeros_like(image)
-    for (y, x), query in zip(places, patches, strict=True):
-        likeness = [math.exp(-((query - key) ** 2).mean().item() / bandwidth**2) for key in patches]
-        for weight, (b, a) in zip(likeness, places, strict=True):
-            result[:, y, x] += weight / sum(likeness) * image[:, b, a]
+def colours_by_loops(grey, example, size, bandwidth):
+    """Every pixel of the grey picture asks every pixel of the example."""
+    (h, w), (p, q), brightness = grey.shape[1:], example.shape[1:], example.mean(dim=0)
+    keys = {(b, a): patch(brightness, b, a, size) for b in range(p) for a in range(q)}
+    result = torch.zeros(len(example), h, w, dtype=grey.dtype)
+    for y, x in ((y, x) for y in range(h) for x in range(w)):
+        query = patch(grey[0], y, x, size)
+        likeness = {
+            place: math.exp(-((query - key) ** 2).mean().item() / bandwidth**2) for place, key in keys.items()
+        }
+        for (b, a), weight in likeness.items():
+            result[:, y, x] += weight / sum(likeness.values()) * example[:, b, a]
     return result
 
 
+def pictures(draw):
+    """A grey picture, a coloured example of another size, and h."""
+    h, w = draw.primes(2, high=7)
+    return draw.uniform(1, h, w), draw.uniform(2, h + 1, w - 1), draw.number(0.2, 0.6)
+
+
 @task(
-    "task_09_1", hint="Compare with a loop over all pairs of pixels: mean squared difference of patches, h squared."
+    "task_09_1", hint="Compare with loops: grey patches ask the example's brightness and read its colours; h squared."
 )
-def test_means_equal_the_loops(student, draw):
-    c, h, w = draw.primes(3, high=7)
-    image, bandwidth = draw.uniform(c, h, w), draw.number(0.2, 0.6)
-    assert_same(student.non_local_means(image, 3, bandwidth), means_by_loops(image, 3, bandwidth))
+def test_colours_equal_the_loops(student, draw):
+    grey, example, bandwidth = pictures(draw)
+    expected = colours_by_loops(grey, example, 3, bandwidth)
+    assert_same(student.colour_by_look_up(grey, example, 3, bandwidth), expected)
 
 
 @task("task_09_1", hint="Another patch size, and one pixel as a patch.")
-def test_means_with_other_patches(student, draw):
-    c, h, w = draw.primes(3, high=7)
-    image, bandwidth = draw.uniform(c, h, w), draw.number(0.2, 0.6)
+def test_colours_with_other_patches(student, draw):
+    grey, example, bandwidth = pictures(draw)
     for size in (1, 5):
-        assert_same(student.non_local_means(image, size, bandwidth), means_by_loops(image, size, bandwidth))
+        expected = colours_by_loops(grey, example, size, bandwidth)
+        assert_same(student.colour_by_look_up(grey, example, size, bandwidth), expected)
 
 
-def _means(image, size, bandwidth, *, mode="replicate", axis=-1, compare=None, add=0.0):
-    padded = F.pad(image[None], (size // 2,) * 4, mode=mode)
-    patches = F.unfold(padded, size)[0].mT
-    difference = patches[:, None] - patches[None]
+def _colours(grey, example, size, bandwidth, *, mode="replicate", axis=-1, compare=None, bright=None, values=None):
+    """The right answer with the parts that a wrong answer exchanges."""
+
+    def patches(picture):
+        return F.unfold(F.pad(picture[None], (size // 2,) * 4, mode=mode), size)[0].mT
+
+    brightness = example.mean(dim=0, keepdim=True) if bright is None else bright
+    difference = patches(grey)[:, None] - patches(brightness)[None]
     distance = difference.square().mean(-1) if compare is None else compare(difference)
-    weights = (add - distance / bandwidth**2).softmax(dim=axis)
-    return (weights @ image.flatten(1).mT).mT.view_as(image)
+    weights = (-distance / bandwidth**2).softmax(dim=axis)
+    values = example if values is None else values
+    return (weights @ values.flatten(1).mT).mT.unflatten(1, grey.shape[1:])
 
 
 @wrong("task_09_1")
-def non_local_means__over_the_queries(image, patch_size, bandwidth):
-    """The weights sum to 1 over the queries; each pixel's weights must sum to 1 over the pixels it reads."""
-    return _means(image, patch_size, bandwidth, axis=0)
+def colour_by_look_up__as_in_the_lesson(grey, example, patch_size, bandwidth):
+    """The grey picture looked itself up, as in the lesson; it asks the example, and reads the example's colours."""
+    return _colours(grey, grey, patch_size, bandwidth).expand(len(example), -1, -1)
 
 
 @wrong("task_09_1")
-def non_local_means__sum_instead_of_mean(image, patch_size, bandwidth):
+def colour_by_look_up__reads_brightness(grey, example, patch_size, bandwidth):
+    """The keys, the example's brightness, were read; the values are its colours."""
+    bright = example.mean(dim=0, keepdim=True)
+    return _colours(grey, example, patch_size, bandwidth, values=bright).expand(len(example), -1, -1)
+
+
+@wrong("task_09_1")
+def colour_by_look_up__compares_with_the_first_channel(grey, example, patch_size, bandwidth):
+    """The grey patches were compared with the first channel; the example's brightness is the mean of its channels."""
+    return _colours(grey, example, patch_size, bandwidth, bright=example[:1])
+
+
+@wrong("task_09_1")
+def colour_by_look_up__over_the_queries(grey, example, patch_size, bandwidth):
+    """The weights sum to 1 over the asking pixels; each pixel's weights must sum to 1 over those that it reads."""
+    return _colours(grey, example, patch_size, bandwidth, axis=0)
+
+
+@wrong("task_09_1")
+def colour_by_look_up__sum_instead_of_mean(grey, example, patch_size, bandwidth):
     """The squared differences are summed; the mean keeps h comparable between patch sizes."""
-    return _means(image, patch_size, bandwidth, compare=lambda difference: difference.square().sum(-1))
+    return _colours(grey, example, patch_size, bandwidth, compare=lambda difference: difference.square().sum(-1))
 
 
 @wrong("task_09_1")
-def non_local_means__bandwidth_not_squared(image, patch_size, bandwidth):
+def colour_by_look_up__bandwidth_not_squared(grey, example, patch_size, bandwidth):
     """The distance is divided by h; it is h squared."""
-    return _means(image, patch_size, bandwidth**0.5)
+    return _colours(grey, example, patch_size, bandwidth**0.5)
 
 
 @wrong("task_09_1")
-def non_local_means__twice_h_squared(image, patch_size, bandwidth):
+def colour_by_look_up__twice_h_squared(grey, example, patch_size, bandwidth):
     """The distance is divided by 2h², as in a Gaussian of width h; here it is h² alone."""
-    return _means(image, patch_size, bandwidth * 2**0.5)
+    return _colours(grey, example, patch_size, bandwidth * 2**0.5)
 
 
 @wrong("task_09_1")
-def non_local_means__absolute_difference(image, patch_size, bandwidth):
+def colour_by_look_up__absolute_difference(grey, example, patch_size, bandwidth):
     """The differences are not squared."""
-    return _means(image, patch_size, bandwidth, compare=lambda difference: difference.abs().mean(-1))
+    return _colours(grey, example, patch_size, bandwidth, compare=lambda difference: difference.abs().mean(-1))
 
 
 @wrong("task_09_1")
-def non_local_means__far_is_good(image, patch_size, bandwidth):
+def colour_by_look_up__far_is_good(grey, example, patch_size, bandwidth):
     """The minus is missing: patches that differ most get the most weight."""
-    return _means(image, patch_size, bandwidth, compare=lambda difference: -difference.square().mean(-1))
+    return _colours(grey, example, patch_size, bandwidth, compare=lambda difference: -difference.square().mean(-1))
 
 
 @wrong("task_09_1")
-def non_local_means__without_itself(image, patch_size, bandwidth):
-    """A pixel may read itself too; here it is left out."""
-    return _means(image, patch_size, bandwidth, add=-1e9 * torch.eye(image[0].numel(), dtype=image.dtype))
-
-
-@wrong("task_09_1")
-def non_local_means__zeros_beyond_the_border(image, patch_size, bandwidth):
+def colour_by_look_up__zeros_beyond_the_border(grey, example, patch_size, bandwidth):
     """Beyond the border stand zeros, so patches at the edge look alike because of them; repeat the edge pixel."""
-    return _means(image, patch_size, bandwidth, mode="constant")
+    return _colours(grey, example, patch_size, bandwidth, mode="constant")
 
 
 @wrong("task_09_1")
-def non_local_means__compares_single_pixels(image, patch_size, bandwidth):
+def colour_by_look_up__compares_single_pixels(grey, example, patch_size, bandwidth):
     """Single pixels are compared; the patches around them tell noise from content."""
-    return _means(image, 1, bandwidth)
+    return _colours(grey, example, 1, bandwidth)
 
 
 @wrong("task_09_1")
-def non_local_means__scrambled_channels(image, patch_size, bandwidth):
-    """The result is n c and was reshaped to c h w; it must be transposed first."""
-    return _means(image, patch_size, bandwidth).flatten(1).mT.reshape(image.shape)
+def colour_by_look_up__scrambled_channels(grey, example, patch_size, bandwidth):
+    """What is read is n c and was reshaped to c h w; it must be transposed first."""
+    coloured = _colours(grey, example, patch_size, bandwidth)
+    return coloured.flatten(1).mT.reshape(coloured.shape)
 
 
 # --- task 2: the block ---
@@ -463,70 +491,88 @@ def read_fewer_keys__incomplete_windows_kept(x, query_weight, key_weight, value_
 # --- task 4: repair a block ---
 
 
-@task("task_09_4", hint="Pixel by pixel: its scores with all pixels, a softmax over these, then mix and add.")
+def channels_by_loops(x):
+    """Channel by channel: its scores with all channels, a softmax over these, then mix and add."""
+    z = torch.empty_like(x)
+    for image, out in zip(x, z, strict=True):
+        for c, query in enumerate(image):
+            scores = torch.stack([(query * key).mean() for key in image])
+            out[c] = query + sum(weight * value for weight, value in zip(scores.softmax(dim=0), image, strict=True))
+    return z
+
+
+@task("task_09_4", hint="Channel by channel: its scores with all channels, a softmax over these, then mix and add.")
 def test_repaired_block_equals_the_loops(student, draw):
-    c, d, h, w = draw.primes(4, high=11)
-    x, theta, phi, g = draw.normal(3, c, h, w), draw.normal(d, c) / 2, draw.normal(d, c) / 2, draw.normal(c, c)
-    expected = x + read_by_loops(x, (theta, phi, g), x.flatten(2))
-    assert_same(student.non_local(x, theta, phi, g), expected)
+    b, c, h, w = draw.primes(4, high=11)
+    x = draw.normal(b, c, h, w)
+    assert_same(student.channels_ask(x), channels_by_loops(x))
 
 
-@task("task_09_4", hint="Shuffle the pixels: the output must be shuffled alike.")
+@task("task_09_4", hint="Shuffle the pixels, or the channels: the output must be shuffled alike.")
 def test_repaired_block_knows_no_order(student, draw):
-    c, d, h, w = draw.primes(4, high=11)
-    x, theta, phi, g = draw.normal(3, c, h, w), draw.normal(d, c) / 2, draw.normal(d, c) / 2, draw.normal(c, c)
-    order = draw.uniform(h * w).argsort()
-    shuffled = student.non_local(x.flatten(2)[:, :, order].view_as(x), theta, phi, g)
-    assert_same(shuffled.flatten(2), student.non_local(x, theta, phi, g).flatten(2)[:, :, order])
+    b, c, h, w = draw.primes(4, high=11)
+    x, order, channels = draw.normal(b, c, h, w), draw.uniform(h * w).argsort(), draw.uniform(c).argsort()
+    whole = student.channels_ask(x)
+    shuffled = student.channels_ask(x.flatten(2)[:, :, order].view_as(x))
+    assert_same(shuffled.flatten(2), whole.flatten(2)[:, :, order])
+    assert_same(student.channels_ask(x[:, channels]), whole[:, channels])
 
 
-def _repair(x, theta, phi, g, *, axis=-1, transpose=True, residual=True, scale=1.0):
-    flat = x.flatten(2)
-    weights = (scale * (theta @ flat).mT @ (phi @ flat)).softmax(dim=axis)
-    y = weights @ (g @ flat).mT  # b n c
-    return residual * x + (y.mT.reshape(x.shape) if transpose else y.reshape(x.shape))
-
-
-@wrong("task_09_4")
-def non_local__as_it_was(x, theta, phi, g):
-    """This is still the code that circulates: softmax over the queries, and y viewed without a transposition."""
-    return _repair(x, theta, phi, g, axis=1, transpose=False)
+def _repair(x, *, axis=-1, reshape=False, residual=True, scale=1.0):
+    flat = x.reshape(len(x), -1, x.shape[1]).mT if reshape else x.flatten(2)  # b c n
+    weights = (scale * flat @ flat.mT / flat.shape[2]).softmax(dim=axis)
+    y = weights @ flat
+    return residual * x + (y.mT if reshape else y).reshape(x.shape)
 
 
 @wrong("task_09_4")
-def non_local__only_transposed(x, theta, phi, g):
-    """The transposition is right, but the softmax still runs over the queries."""
-    return _repair(x, theta, phi, g, axis=1)
+def channels_ask__as_it_was(x):
+    """This is still the code of the task: softmax over those that ask, and pixels read as if they were channels."""
+    return _repair(x, axis=1, reshape=True)
 
 
 @wrong("task_09_4")
-def non_local__only_the_axis(x, theta, phi, g):
-    """The softmax is right, but y is b n c and viewed as b c h w: channels and positions are scrambled."""
-    return _repair(x, theta, phi, g, transpose=False)
+def channels_ask__only_the_axes(x):
+    """Channels are channels now, but the softmax still runs over those that ask."""
+    return _repair(x, axis=1)
 
 
 @wrong("task_09_4")
-def non_local__softmax_over_the_batch(x, theta, phi, g):
+def channels_ask__only_the_softmax(x):
+    """The softmax is right, but b c h w is reshaped to b n c: channels and positions are scrambled."""
+    return _repair(x, reshape=True)
+
+
+@wrong("task_09_4")
+def channels_ask__softmax_over_the_batch(x):
     """The softmax runs over the images of the batch, so that one image changes another."""
-    return _repair(x, theta, phi, g, axis=0)
+    return _repair(x, axis=0)
 
 
 @wrong("task_09_4")
-def non_local__without_the_residual(x, theta, phi, g):
+def channels_ask__without_the_residual(x):
     """The input is no longer added."""
-    return _repair(x, theta, phi, g, residual=False)
+    return _repair(x, residual=False)
 
 
 @wrong("task_09_4")
-def non_local__scaled(x, theta, phi, g):
-    """A √d was added that the formula does not have."""
-    return _repair(x, theta, phi, g, scale=len(theta) ** -0.5)
+def channels_ask__not_divided(x):
+    """The scores are not divided by N, so the weights get sharper the larger the picture is."""
+    return _repair(x, scale=x[0, 0].numel())
 
 
 @wrong("task_09_4")
-def non_local__map_transposed(x, theta, phi, g):
-    """Keys ask and queries answer: θ and φ have changed places."""
-    return _repair(x, phi, theta, g)
+def channels_ask__divided_by_the_root(x):
+    """The scores are divided by √N; the formula has N."""
+    return _repair(x, scale=x[0, 0].numel() ** 0.5)
+
+
+@wrong("task_09_4")
+def channels_ask__positions_ask(x):
+    """This is the lesson's look-up, in which positions ask; here channels ask channels."""
+    flat = x.flatten(2)
+    weights = (flat.mT @ flat / flat.shape[2]).softmax(dim=-1)
+    return x + (flat @ weights.mT).view_as(x)
 
 
 # --- task 5: what does it cost ---
@@ -540,7 +586,7 @@ def test_multiplications_equal_the_sum(student, draw):
         convolutions = [asked, asked, answering, answering]
         expected = [sum(2 * half * half * positions for positions in convolutions), 2 * asked * answering * half]
         counted = student.multiplications(2 * half, h, w, subsample)
-        assert [int(number) for number in counted] == expected
+        assert [number(one) for one in counted] == expected
 
 
 def _count(c, n, m, *, d=None, pooled=None, products=2):

@@ -7,107 +7,121 @@ from torch import nn
 from torch.nn import functional as F
 
 from course_lib.grading import task, wrong
-from tests.properties import assert_same
+from tests.properties import assert_same, number
 
-# --- task 1: patchify ---
-
-
-def cut(image, p):
-    """One patch after the other, pixel by pixel: c h w -> n (c p p)."""
-    c, h, w = image.shape
-    return torch.stack(
-        [
-            torch.stack([image[k, top + y, left + x] for k in range(c) for y in range(p) for x in range(p)])
-            for top in range(0, h, p)
-            for left in range(0, w, p)
-        ]
-    )
+# --- task 1: tubelets ---
 
 
-@task("task_14_1", hint="Cut pixel by pixel: patches row by row; inside a patch channel, row, column.")
-def test_patches_are_cut_row_by_row(student, draw):
-    c, rows, columns = draw.primes(3, high=7)
-    for p in (2, 3):
-        image = draw.normal(2, c, p * rows, p * columns)
-        assert_same(student.patchify(image, p), torch.stack([cut(one, p) for one in image]))
+def cut(clip, f, p):
+    """One box after the other, pixel by pixel: c t h w -> n (c f p p)."""
+    c, t, h, w = clip.shape
+    inside = [(k, a, y, x) for k in range(c) for a in range(f) for y in range(p) for x in range(p)]
+    corners = [(first, top, left) for first in range(0, t, f) for top in range(0, h, p) for left in range(0, w, p)]
+    rows = [
+        torch.stack([clip[k, first + a, top + y, left + x] for k, a, y, x in inside]) for first, top, left in corners
+    ]
+    return torch.stack(rows)
 
 
-@task("task_14_1", hint="Times the flattened weight of a convolution, patches must give the convolution's result.")
-def test_patches_fit_a_convolution(student, draw):
-    c, rows, columns, d, p = draw.primes(5, high=13)
-    image, weight = draw.normal(2, c, p * rows, p * columns), draw.normal(d, c, p, p)
-    expected = F.conv2d(image, weight, stride=p).flatten(2).mT
-    assert_same(student.patchify(image, p) @ weight.flatten(1).mT, expected)
+@task(
+    "task_14_1", hint="Cut pixel by pixel: boxes by time, then row by row; inside a box channel, frame, row, column."
+)
+def test_boxes_are_cut_in_reading_order(student, draw):
+    times, rows, columns = draw.primes(3, high=7)
+    for f, p in ((2, 3), (3, 2)):
+        clip = draw.normal(2, 2, f * times, p * rows, p * columns)
+        assert_same(student.tubelets(clip, f, p), torch.stack([cut(one, f, p) for one in clip]))
 
 
-def _patchify(image, p, order=(0, 2, 4, 1, 3, 5)):
-    b, c, h, w = image.shape
-    parts = image.reshape(b, c, h // p, p, w // p, p).permute(order)
-    return parts.reshape(b, h // p * (w // p), c * p * p)
+@task("task_14_1", hint="Times the flattened weight of a 3-D convolution, boxes must give the convolution's result.")
+def test_boxes_fit_a_convolution(student, draw):
+    c, times, rows, columns = draw.primes(4, high=11)
+    (d,) = draw.primes(1)
+    f, p = (2, 3) if draw.number(0, 1) < 0.5 else (3, 2)
+    clip, weight = draw.normal(2, c, f * times, p * rows, p * columns), draw.normal(d, c, f, p, p)
+    expected = F.conv3d(clip, weight, stride=(f, p, p)).flatten(2).mT
+    assert_same(student.tubelets(clip, f, p) @ weight.flatten(1).mT, expected)
 
 
-@wrong("task_14_1")
-def patchify__only_reshaped(image, patch_size):
-    """The image was reshaped without permuting its axes, so a row of the result is no square."""
-    return _patchify(image, patch_size, order=(0, 1, 2, 3, 4, 5))
+def _tubelets(clip, f, p, order=(0, 2, 4, 6, 1, 3, 5, 7)):
+    """The right answer, whose eight axes, b c k f i y j x, a wrong answer puts into another order."""
+    b, c, t, h, w = clip.shape
+    parts = clip.reshape(b, c, t // f, f, h // p, p, w // p, p).permute(order)
+    return parts.reshape(b, t // f * (h // p) * (w // p), c * f * p * p)
 
 
 @wrong("task_14_1")
-def patchify__column_by_column(image, patch_size):
-    """The patches come column by column; they come row by row, as one reads a page."""
-    return _patchify(image, patch_size, order=(0, 4, 2, 1, 3, 5))
+def tubelets__as_in_the_lesson(clip, frames, patch_size):
+    """Each frame was cut by itself, as the lesson cuts an image; a tubelet holds several frames."""
+    return _tubelets(clip, 1, patch_size)
 
 
 @wrong("task_14_1")
-def patchify__channel_last(image, patch_size):
-    """Inside a patch the channel runs fastest; a convolution's weight has channel, row, column."""
-    return _patchify(image, patch_size, order=(0, 2, 4, 3, 5, 1))
+def tubelets__only_reshaped(clip, frames, patch_size):
+    """The clip was reshaped without permuting its axes, so a row of the result is no box."""
+    return _tubelets(clip, frames, patch_size, order=(0, 1, 2, 3, 4, 5, 6, 7))
 
 
 @wrong("task_14_1")
-def patchify__patch_transposed(image, patch_size):
-    """Inside a patch rows and columns are exchanged."""
-    return _patchify(image, patch_size, order=(0, 2, 4, 1, 5, 3))
+def tubelets__column_by_column(clip, frames, patch_size):
+    """The boxes come column by column; they come row by row, as one reads a page."""
+    return _tubelets(clip, frames, patch_size, order=(0, 2, 6, 4, 1, 3, 5, 7))
 
 
 @wrong("task_14_1")
-def patchify__patch_index_inside(image, patch_size):
-    """Position in the patch and number of the patch are exchanged: each row collects one pixel of every patch."""
-    return _patchify(image, patch_size, order=(0, 3, 5, 1, 2, 4))
+def tubelets__time_last(clip, frames, patch_size):
+    """All boxes of one place come before the next place; all places of one time come before the next time."""
+    return _tubelets(clip, frames, patch_size, order=(0, 4, 6, 2, 1, 3, 5, 7))
 
 
 @wrong("task_14_1")
-def patchify__unfolded_without_transposing(image, patch_size):
-    """`F.unfold` gives b (c p p) n; it was reshaped to b n (c p p) instead of transposed."""
-    columns = F.unfold(image, patch_size, stride=patch_size)
-    return columns.reshape(len(image), columns.shape[2], columns.shape[1])
+def tubelets__channel_last(clip, frames, patch_size):
+    """Inside a box the channel runs fastest; a convolution's weight has channel, frame, row, column."""
+    return _tubelets(clip, frames, patch_size, order=(0, 2, 4, 6, 3, 5, 7, 1))
 
 
 @wrong("task_14_1")
-def patchify__overlapping(image, patch_size):
-    """The window moves by one pixel, so the patches overlap; it moves by its own size."""
-    return F.unfold(image, patch_size).mT
+def tubelets__frame_before_channel(clip, frames, patch_size):
+    """Inside a box each frame comes with all its channels; each channel comes with all its frames."""
+    return _tubelets(clip, frames, patch_size, order=(0, 2, 4, 6, 3, 1, 5, 7))
 
 
 @wrong("task_14_1")
-def patchify__grid_exchanged(image, patch_size):
-    """Height and width of the grid are exchanged; that goes unnoticed on square images only."""
-    b, c, h, w = image.shape
-    p = patch_size
-    parts = image.reshape(b, c, w // p, p, h // p, p).permute(0, 2, 4, 1, 3, 5)
-    return parts.reshape(b, h // p * (w // p), c * p * p)
+def tubelets__box_transposed(clip, frames, patch_size):
+    """Inside a box rows and columns are exchanged."""
+    return _tubelets(clip, frames, patch_size, order=(0, 2, 4, 6, 1, 3, 7, 5))
 
 
-# --- task 2: the encoder block ---
+@wrong("task_14_1")
+def tubelets__box_index_inside(clip, frames, patch_size):
+    """Place in the box and number of the box are exchanged: each row collects one pixel of every box."""
+    return _tubelets(clip, frames, patch_size, order=(0, 3, 5, 7, 1, 2, 4, 6))
+
+
+@wrong("task_14_1")
+def tubelets__overlapping(clip, frames, patch_size):
+    """The window moves by one frame and one pixel, so the boxes overlap; it moves by its own size."""
+    windows = clip.unfold(2, frames, 1).unfold(3, patch_size, 1).unfold(4, patch_size, 1)
+    return windows.permute(0, 2, 3, 4, 1, 5, 6, 7).flatten(4).flatten(1, 3)
+
+
+@wrong("task_14_1")
+def tubelets__sizes_exchanged(clip, frames, patch_size):
+    """`frames` counts along time and `patch_size` along height and width; they are exchanged."""
+    t, h, w = clip.shape[2:]
+    whole = clip[:, :, : t // patch_size * patch_size, : h // frames * frames, : w // frames * frames]
+    return _tubelets(whole, patch_size, frames)
+
+
+# --- task 2: side by side ---
 
 
 def random_block(student, draw):
     """Your block with random numbers everywhere, its state, and tokens."""
     heads, d, n = draw.primes(3, high=7)
-    block = student.EncoderBlock(heads * d, heads).double()
+    block = student.ParallelBlock(heads * d, heads).double()
     state = {name: draw.normal(*t.shape) / t.shape[-1] ** 0.5 for name, t in block.state_dict().items()}
-    for norm in ("attention_norm", "mlp_norm"):
-        state[f"{norm}.weight"] = draw.uniform(heads * d) + 0.5
+    state["norm.weight"] = draw.uniform(heads * d) + 0.5
     block.load_state_dict(state)
     return block, state, heads, draw.normal(3, n, heads * d)
 
@@ -126,7 +140,7 @@ def normalise(state, name, x):
 
 def block_by_loops(state, heads, x):
     """One image, head by head and token by token: n D -> n D."""
-    z = normalise(state, "attention_norm", x)
+    z = normalise(state, "norm", x)
     query, key, value = (apply(state, name, z) for name in ("query", "key", "value"))
     d, heard = x.shape[1] // heads, torch.empty_like(x)
     for s in range(heads):
@@ -134,13 +148,12 @@ def block_by_loops(state, heads, x):
         for i in range(len(x)):
             scores = torch.stack([query[i, part] @ key[j, part] / math.sqrt(d) for j in range(len(x))])
             heard[i, part] = scores.softmax(dim=0) @ value[:, part]
-    x = x + apply(state, "project", heard)
-    hidden = apply(state, "expand", normalise(state, "mlp_norm", x))
+    hidden = apply(state, "expand", z)
     hidden = hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2
-    return x + apply(state, "contract", hidden)
+    return x + apply(state, "project", heard) + apply(state, "contract", hidden)
 
 
-@task("task_14_2", hint="Head by head, token by token: norm, scores / √d, softmax over keys, mix, project, add; MLP.")
+@task("task_14_2", hint="Head by head, token by token: norm, scores / √d, softmax over keys, mix, project; MLP; add.")
 def test_the_block_equals_the_loops(student, draw):
     block, state, heads, x = random_block(student, draw)
     assert_same(block(x), torch.stack([block_by_loops(state, heads, one) for one in x]))
@@ -161,16 +174,15 @@ def test_the_block_knows_no_order(student, draw):
     assert_same(block(x[:, order]), block(x)[:, order])
 
 
-class _EncoderBlock(nn.Module):
+class _ParallelBlock(nn.Module):
     """The right answer in small steps, each of which a wrong answer changes."""
 
     def __init__(self, embed_dim, num_heads):
         super().__init__()
         self.num_heads = num_heads
-        self.attention_norm = nn.LayerNorm(embed_dim, eps=1e-6)
+        self.norm = nn.LayerNorm(embed_dim, eps=1e-6)
         self.query, self.key = nn.Linear(embed_dim, embed_dim), nn.Linear(embed_dim, embed_dim)
         self.value, self.project = nn.Linear(embed_dim, embed_dim), nn.Linear(embed_dim, embed_dim)
-        self.mlp_norm = nn.LayerNorm(embed_dim, eps=1e-6)
         self.expand, self.contract = nn.Linear(embed_dim, 4 * embed_dim), nn.Linear(4 * embed_dim, embed_dim)
 
     def split(self, t):
@@ -190,64 +202,72 @@ class _EncoderBlock(nn.Module):
         return self.contract(F.gelu(self.expand(z)))
 
     def forward(self, x):
-        x = x + self.mix(self.attention_norm(x))
-        return x + self.think(self.mlp_norm(x))
+        z = self.norm(x)
+        return x + self.mix(z) + self.think(z)
 
 
 @wrong("task_14_2")
-class EncoderBlock__post_norm(_EncoderBlock):
-    """The norm stands after the addition, LN(x + f(x)); in a ViT it stands before the branch, x + f(LN(x))."""
+class ParallelBlock__as_in_the_lesson(_ParallelBlock):
+    """This is the lesson's block: the MLP reads what the attention has written; side by side, both read the same."""
 
     def forward(self, x):
-        x = self.attention_norm(x + self.mix(x))
-        return self.mlp_norm(x + self.think(x))
+        x = x + self.mix(self.norm(x))
+        return x + self.think(self.norm(x))
 
 
 @wrong("task_14_2")
-class EncoderBlock__normed_shortcut(_EncoderBlock):
+class ParallelBlock__post_norm(_ParallelBlock):
+    """The norm stands after the addition; here it stands before the branches, and x itself is never touched."""
+
+    def forward(self, x):
+        return self.norm(x + self.mix(x) + self.think(x))
+
+
+@wrong("task_14_2")
+class ParallelBlock__norm_forgotten(_ParallelBlock):
+    """The norm is never used: both branches read LN(x)."""
+
+    def forward(self, x):
+        return x + self.mix(x) + self.think(x)
+
+
+@wrong("task_14_2")
+class ParallelBlock__mlp_reads_the_raw_tokens(_ParallelBlock):
+    """The MLP reads x; it reads LN(x), as the attention does."""
+
+    def forward(self, x):
+        return x + self.mix(self.norm(x)) + self.think(x)
+
+
+@wrong("task_14_2")
+class ParallelBlock__normed_shortcut(_ParallelBlock):
     """The normalised x is added instead of x, so every block wipes out the size of the stream."""
 
     def forward(self, x):
-        x = self.attention_norm(x)
-        x = self.mlp_norm(x + self.mix(x))
-        return x + self.think(x)
+        z = self.norm(x)
+        return z + self.mix(z) + self.think(z)
 
 
 @wrong("task_14_2")
-class EncoderBlock__without_shortcuts(_EncoderBlock):
-    """Nothing is added: each branch replaces x."""
+class ParallelBlock__without_shortcut(_ParallelBlock):
+    """Nothing is added: the branches replace x."""
 
     def forward(self, x):
-        return self.think(self.mlp_norm(self.mix(self.attention_norm(x))))
+        z = self.norm(x)
+        return self.mix(z) + self.think(z)
 
 
 @wrong("task_14_2")
-class EncoderBlock__mlp_without_shortcut(_EncoderBlock):
-    """The MLP's result replaces x; it is added to x."""
+class ParallelBlock__x_added_twice(_ParallelBlock):
+    """Each branch brings its own x; side by side, x is added once."""
 
     def forward(self, x):
-        return self.think(self.mlp_norm(x + self.mix(self.attention_norm(x))))
+        z = self.norm(x)
+        return (x + self.mix(z)) + (x + self.think(z))
 
 
 @wrong("task_14_2")
-class EncoderBlock__side_by_side(_EncoderBlock):
-    """The MLP reads the x from before the attention; it reads the sum."""
-
-    def forward(self, x):
-        return x + self.mix(self.attention_norm(x)) + self.think(self.mlp_norm(x))
-
-
-@wrong("task_14_2")
-class EncoderBlock__one_norm_for_both(_EncoderBlock):
-    """The first norm is used twice; the MLP has its own."""
-
-    def forward(self, x):
-        x = x + self.mix(self.attention_norm(x))
-        return x + self.think(self.attention_norm(x))
-
-
-@wrong("task_14_2")
-class EncoderBlock__divided_by_all_channels(_EncoderBlock):
+class ParallelBlock__divided_by_all_channels(_ParallelBlock):
     """The scores are divided by √embed_dim; divide by √d of one head."""
 
     def weigh(self, query, key):
@@ -255,7 +275,7 @@ class EncoderBlock__divided_by_all_channels(_EncoderBlock):
 
 
 @wrong("task_14_2")
-class EncoderBlock__unscaled(_EncoderBlock):
+class ParallelBlock__unscaled(_ParallelBlock):
     """The scores are not divided by √d."""
 
     def weigh(self, query, key):
@@ -263,7 +283,7 @@ class EncoderBlock__unscaled(_EncoderBlock):
 
 
 @wrong("task_14_2")
-class EncoderBlock__softmax_over_queries(_EncoderBlock):
+class ParallelBlock__softmax_over_queries(_ParallelBlock):
     """The softmax runs over the queries; each query's weights must sum to 1 over the keys, the last axis."""
 
     def weigh(self, query, key):
@@ -271,7 +291,7 @@ class EncoderBlock__softmax_over_queries(_EncoderBlock):
 
 
 @wrong("task_14_2")
-class EncoderBlock__heads_viewed(_EncoderBlock):
+class ParallelBlock__heads_viewed(_ParallelBlock):
     """b n D was viewed as b s n d: that cuts tokens, not channels; unflatten the channels, then transpose."""
 
     def split(self, t):
@@ -279,7 +299,7 @@ class EncoderBlock__heads_viewed(_EncoderBlock):
 
 
 @wrong("task_14_2")
-class EncoderBlock__heads_not_brought_back(_EncoderBlock):
+class ParallelBlock__heads_not_brought_back(_ParallelBlock):
     """b s n d was viewed as b n D: transpose heads and tokens first, or the tokens are scrambled."""
 
     def join(self, t):
@@ -287,7 +307,7 @@ class EncoderBlock__heads_not_brought_back(_EncoderBlock):
 
 
 @wrong("task_14_2")
-class EncoderBlock__heads_interleaved(_EncoderBlock):
+class ParallelBlock__heads_interleaved(_ParallelBlock):
     """Head s got every s-th channel; it gets channels s·d to (s+1)·d, which lie together."""
 
     def split(self, t):
@@ -295,17 +315,17 @@ class EncoderBlock__heads_interleaved(_EncoderBlock):
 
 
 @wrong("task_14_2")
-class EncoderBlock__added_in_place(_EncoderBlock):
+class ParallelBlock__added_in_place(_ParallelBlock):
     """`x += …` overwrites the input, which is not yours; write `x = x + …`."""
 
     def forward(self, x):
-        x += self.mix(self.attention_norm(x))
-        x += self.think(self.mlp_norm(x))
+        z = self.norm(x)
+        x += self.mix(z) + self.think(z)
         return x
 
 
 @wrong("task_14_2")
-class EncoderBlock__relu(_EncoderBlock):
+class ParallelBlock__relu(_ParallelBlock):
     """The MLP uses ReLU; a ViT uses GELU."""
 
     def think(self, z):
@@ -550,7 +570,7 @@ def test_parameters_equal_the_sum_over_tensors(student, draw):
     for p in (2, 3, 5):
         rows, columns, c, d, depth, classes = draw.primes(6)
         sizes = (p * rows, p * columns, p, c, d, depth, classes)
-        assert int(student.count_parameters(*sizes)) == count(sizes)
+        assert number(student.count_parameters(*sizes)) == count(sizes)
 
 
 @wrong("task_14_5")
