@@ -50,7 +50,8 @@ class Record:
     """One graded submission; ``problem`` says why it could not be graded, and then it has no mark.
 
     ``sandbox`` names what held it. The grader fills the first seven; the rest is the instructor's evening: ``who``
-    is the same in each run, ``upload`` what a feedback file's name begins with.
+    is the same in each run, ``person`` (from the roster) on all platforms, ``upload`` is how the name of a feedback
+    file begins.
     """
 
     student: str
@@ -61,6 +62,7 @@ class Record:
     notes: tuple[str, ...] = ()
     sandbox: str = ""
     who: str = ""
+    person: str = ""
     section: str = ""
     upload: str = ""
     late: Late | None = None
@@ -115,7 +117,7 @@ def record_from_data(data: dict) -> Record:
     late, override = data.get("late"), data.get("override")
     return Record(
         **{name: data[name] for name in ("student", "id", "file", "problem", "sandbox")},
-        **{name: data.get(name, "") for name in ("who", "section", "upload")},
+        **{name: data.get(name, "") for name in ("who", "person", "section", "upload")},
         tasks=tasks,
         notes=tuple(data["notes"]),
         late=Late(**late) if late else None,
@@ -205,9 +207,9 @@ def lessons_from_json(text: str) -> tuple[Marks, ...]:
 
 
 def people(lessons: Iterable[Marks]) -> dict[tuple[str, str], dict[str, Record]]:
-    """Everybody who has a row in any lesson, by name and ``who``, with her record in each."""
+    """Everybody who has a row in any lesson, by name and ``person`` or ``who``, with her record in each."""
     found: dict[tuple[str, str], dict[str, Record]] = {}
     for marks in lessons:
         for record in marks.records:
-            found.setdefault((record.student, record.who), {})[marks.slug] = record
+            found.setdefault((record.student, record.person or record.who), {})[marks.slug] = record
     return found

@@ -95,13 +95,14 @@ def grade_lesson(
     names = {one: name_of(one, assignment, settings) for one in submissions}
     records = {one: record for one, name in names.items() if (record := known(one, name, store))}
     waiting = [one for one in submissions if one not in records]
+    bar.set_postfix_str(f"{bar.total - bar.n - len(records)} left", refresh=False)
     bar.update(len(records))
-    bar.set_postfix_str(f"{bar.total - bar.n} left")
     for submission, record, certain in graded(waiting, assignment, settings, how.jobs, how.dask, how.root):
         if certain:
             store.put(names[submission], record)
         records[submission] = record
-        bar.set_postfix_str(f"{bar.total - bar.n - 1} left, {so_far(list(records.values()), assignment)}")
+        left = f"{bar.total - bar.n - 1} left, {so_far(list(records.values()), assignment)}"
+        bar.set_postfix_str(left, refresh=False)
         bar.update()
     prints = {one.who: (names[one], one) for one in submissions if not records[one].problem}
     store.add_fingerprints(settings.slug, prints, fingerprint_of)
@@ -176,27 +177,36 @@ def completed(marks: Marks, store: Store, evening: Evening) -> Marks:
 
 
 def on_the_roster(records: list[Record], roster: Roster) -> list[Record]:
-    """The records under the roster's names; two of one person are in conflict, and who has none gets one."""
-    found = [(record, roster.find(record.student, record.id)) for record in records]
-    sources: dict[str, list[str]] = {}
-    for record, person in found:
-        if person:
-            sources.setdefault(person.key, []).append(record.file or record.student)
-    rows = []
-    for record, person in found:
-        if person is None:
+    """The records under the roster's names, one for each person; who handed in nothing gets one."""
+    rows: list[Record] = []
+    of: dict[str, list[Record]] = {person.key: [] for person in roster.people}
+    for record in records:
+        if person := roster.find(record.student, record.id):
+            of[person.key].append(record)
+        else:
             rows.append(replace(record, section="not on the roster"))
-            continue
-        row = replace(record, student=person.name, id=record.id or person.id, section=person.section)
-        if len(sources[person.key]) > 1:
-            files = " and ".join(sorted(sources[person.key]))
-            row = replace(row, tasks=(), problem=f"two sources for {person.name}: {files}; keep one and grade again")
-        rows.append(row)
-    absent = [person for person in roster.people if person.key not in sources]
-    return rows + [
-        Record(person.name, person.id, "", problem=MISSING, who=person.key, section=person.section)
-        for person in absent
-    ]
+    for person in roster.people:
+        found = of[person.key] or [Record(person.name, "", "", problem=MISSING, who=person.key)]
+        rows += [
+            replace(one, student=person.name, id=one.id or person.id, person=person.key, section=person.section)
+            for one in one_source(person.name, found)
+        ]
+    return rows
+
+
+def one_source(name: str, found: list[Record]) -> list[Record]:
+    """What counts of a person's records of one lesson: the one that could be graded; of two such, none."""
+    graded = [one for one in found if not one.problem]
+    others = [one for one in found if one.problem]
+    if len(graded) > 1:
+        words = (
+            f"two sources for {name}: {' and '.join(sorted(one.file for one in graded))}; keep one and grade again"
+        )
+        return [replace(one, tasks=(), problem=words) for one in graded]
+    if not graded:
+        return others
+    notes = tuple(f"not counted: {one.file} ({one.problem})" for one in others)
+    return [replace(graded[0], notes=graded[0].notes + notes)]
 
 
 def so_far(records: list[Record], assignment: Assignment) -> str:

@@ -58,6 +58,7 @@ class Hand:
     entries: set[str] = field(default_factory=set)
     candidates: list[Candidate] = field(default_factory=list)
     others: list[str] = field(default_factory=list)  # files that are no notebook
+    meant: set[str] = field(default_factory=set)  # the lessons that files without a lesson were meant for
     problems: list[str] = field(default_factory=list)
     time: float = 0.0
 
@@ -100,11 +101,25 @@ def read_download(place: Path, slug: str | None = None, root: Path = ROOT, *, on
     chosen = [slug] if slug else sorted(named)
     if not chosen:
         raise UsageError(f"the notebooks in {place} name no exercise; say which one with --lesson 01")
+    place_meant(hands, known)
     lessons = {}
     for one in chosen:
         found = [submission_of(hand, one, root, alone=len(chosen) == 1) for hand in hands]
         lessons[one] = sorted((each for each in found if each), key=lambda each: each[:3])
     return Download(lessons, notes)
+
+
+def place_meant(hands: list[Hand], known: list[str]) -> None:
+    """Say for which lessons something was handed in that names none: by its name, else by what lies beside it."""
+    beside: dict[str, set[str]] = {}
+    for hand in hands:
+        for one in hand.candidates:
+            beside.setdefault(one.entry.rpartition("/")[0], set()).update(one.lessons)
+    for hand in hands:
+        named = " ".join([*hand.entries, *hand.others])
+        hand.meant = {slug for slug in known if slug in named} or {
+            lesson for entry in hand.entries for lesson in beside.get(entry.rpartition("/")[0], ())
+        }
 
 
 # From names to students
@@ -184,7 +199,8 @@ def submission_of(hand: Hand, slug: str, root: Path, *, alone: bool) -> Submissi
     who = hand.who
     row = Submission(who.student, who.id, "", who=who.key, upload=who.upload, late=who.late)
     fitting = [one for one in hand.candidates if slug in one.lessons]
-    if not fitting and not alone and any(one.lessons for one in hand.candidates):
+    about = {lesson for one in hand.candidates for lesson in one.lessons} or hand.meant
+    if not fitting and not alone and about and slug not in about:
         return None
     fitting = fitting or [one for one in hand.candidates if alone or not one.lessons]
     if problem := contradiction(hand, fitting) or ("" if fitting else what_else(hand)):

@@ -198,6 +198,33 @@ def test_two_sources_of_one_person_on_the_roster_are_an_error_that_lists_both(ev
     assert rows(folder)["Nemo"]["earned"] == "5"
 
 
+def test_the_roster_joins_what_platforms_call_differently(evening):
+    folder, grade = evening
+    (folder / "roster.csv").write_text(ROSTER)
+    hand_in(folder / "in/week 1", "lovelaceada_1815_99_a.ipynb", "turingalan_1912_98_work.pdf")
+    hand_in(folder / "in/week 2", "Ada Lovelace_77_assignsubmission_file_/a.ipynb", data=of_other(answered()))
+    hand_in(folder / "in/week 2", "Alan Turing_78_assignsubmission_file_/a.ipynb", data=of_other(answered()))
+    assert grade("--roster", str(folder / "roster.csv")) == 1
+    table = rows(folder)
+    assert [(name, row[SLUG], row[OTHER]) for name, row in table.items()] == [
+        ("Lovelace, Ada", "5", "5"),
+        ("Nemo", "", ""),
+        ("Turing, Alan", "", "5"),
+    ]
+    assert "work.pdf" in table["Turing, Alan"]["problem"] and OTHER not in table["Turing, Alan"]["problem"]
+    main(["report", str(folder / "out"), "--format", "canvas"])
+    assert '"Lovelace, Ada","1815"' in (folder / "out/canvas.csv").read_text()
+
+
+def test_of_two_sources_on_the_roster_the_one_that_can_be_graded_counts(evening):
+    folder, grade = evening
+    (folder / "roster.csv").write_text(ROSTER)
+    hand_in(folder / "in", "lovelaceada_1815_99_a.pdf", data=b"%PDF")
+    hand_in(folder / "in", "Ada Lovelace.ipynb")
+    assert grade("--roster", str(folder / "roster.csv")) == 0
+    assert "99_a.pdf" in rows(folder)["Lovelace, Ada"]["notes"]
+
+
 @pytest.mark.parametrize(
     ("text", "student", "number", "expected"),
     [

@@ -111,7 +111,7 @@ def canvas(*lessons: Marks) -> dict[str, str]:
     for (student, _), records in people(lessons).items():
         marks = [records[one.slug].mark if one.slug in records else None for one in lessons]
         if any(mark is not None for mark in marks):
-            number, section = first_of(list(records.values()))
+            number, section = first_of(sorted(records.values(), key=lambda one: not one.who.startswith("Canvas")))
             rows.append([student, number, "", "", section, *marks])
     return {"canvas.csv": write_csv(header, rows)}
 
