@@ -123,26 +123,35 @@ def files_below(place: Path) -> tuple[list[Found], list[tuple[str, ...]]]:
         UsageError: if there are too many, or the folder cannot be read.
     """
     if place.is_file():
-        return [Found((harmless(place.name),), place, time=place.stat().st_mtime)], []
+        return [Found((harmless(place.name),), place, time=changed(place))], []
+    if not os.access(place, os.R_OK | os.X_OK):
+        raise UsageError(f"{place} cannot be read; allow it, or give another folder")
     found: list[Found] = []
     folders: list[tuple[str, ...]] = []
-    for above, below, names in os.walk(place, onerror=refuse):
+    for above, below, names in os.walk(place):
         below[:] = sorted(name for name in below if not hidden(name) and not Path(above, name).is_symlink())
         parts = tuple(map(harmless, Path(above).relative_to(place).parts))
         folders += [(*parts, harmless(name)) for name in below]
         paths = [Path(above, name) for name in sorted(names) if not hidden(name)]
-        found += [
-            Found((*parts, harmless(path.name)), path, time=path.stat().st_mtime)
-            for path in paths
-            if path.is_file() and not path.is_symlink()
-        ]
+        found += [Found((*parts, harmless(path.name)), path, time=changed(path)) for path in paths if is_plain(path)]
         if len(found) > MAX_FILES:
             raise UsageError(f"{place} holds more than {MAX_FILES} files; give the folder of one assignment")
     return found, folders
 
 
-def refuse(error: OSError) -> None:
-    raise UsageError(f"{error.filename} cannot be read ({error.strerror}); allow it, or give another folder")
+def is_plain(path: Path) -> bool:
+    """Whether a path is a file, not a link, a pipe or a device; one that may not be looked at is told later."""
+    try:
+        return path.is_file() and not path.is_symlink()
+    except OSError:
+        return True
+
+
+def changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def table_of(archive: Found) -> tuple[list[Found], list[tuple[str, ...]]]:

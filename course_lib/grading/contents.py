@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from course_lib.authoring.places import parts
 from course_lib.grading.archives import Found
-from course_lib.grading.cells import Unreadable, cells_of
+from course_lib.grading.cells import Cell, Unreadable, cells_of
 
 QUOTED = re.compile(rb'(?<!\\)"(?:task|check)_(\d\d)_\d+"')  # in metadata; in a cell's text the quotes are escaped
 TASK = re.compile(rb'(?<!\\)"(task_\d\d_\d+)"')
@@ -101,9 +101,14 @@ def worked_on(found: Found, wanted: set[str]) -> int:
         return -1
     tasks = {cell.name for cell in cells if cell.name.startswith("task") and cell.source.strip()}
     tasks -= {cell.name for cell in cells if UNTOUCHED in cell.source}
-    loose = "\n".join(cell.source for cell in cells if not cell.name)
-    blocks = {match[1] for match in BLOCK.finditer(loose) if UNTOUCHED not in match[0]}
-    return len(tasks) + len(blocks & wanted if wanted else blocks)
+    return len(tasks) + len(blocks_of([cell for cell in cells if not cell.name], wanted))
+
+
+def blocks_of(cells: Iterable[Cell], wanted: set[str]) -> dict[str, str]:
+    """The text of each function and class that was written, by name; of all where nothing is ``wanted``."""
+    text = "\n".join(cell.source for cell in cells)
+    found = {match[1]: match[0] for match in BLOCK.finditer(text) if UNTOUCHED not in match[0]}
+    return {name: block for name, block in sorted(found.items()) if not wanted or name in wanted}
 
 
 def again(found: Found) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
@@ -204,6 +205,15 @@ def lessons_from_json(text: str) -> tuple[Marks, ...]:
     """The marks of each lesson."""
     data = json.loads(text)
     return tuple(map(marks_from_data, data.get("lessons", [data])))
+
+
+def sorting(name: str) -> str:
+    """Names in the order of their letters, accents apart."""
+    return unicodedata.normalize("NFKD", name.casefold())
+
+
+def by_name(found: dict[tuple[str, str], dict[str, Record]]) -> list[tuple[tuple[str, str], dict[str, Record]]]:
+    return sorted(found.items(), key=lambda one: (sorting(one[0][0]), one[0]))
 
 
 def people(lessons: Iterable[Marks]) -> dict[tuple[str, str], dict[str, Record]]:

@@ -11,8 +11,9 @@ from course_lib.exercises import ROOT
 from course_lib.grading.assignment import Assignment, read_assignment
 from course_lib.grading.batch import Grader, Job, Result, Settings, failed, in_threads, on_cluster
 from course_lib.grading.cells import Unreadable, cells_of
+from course_lib.grading.contents import blocks_of, functions
 from course_lib.grading.lateness import Rule, lateness
-from course_lib.grading.marks import MISSING, Marks, Record, TaskInfo
+from course_lib.grading.marks import MISSING, Marks, Record, TaskInfo, sorting
 from course_lib.grading.reports import write_results
 from course_lib.grading.roster import Roster
 from course_lib.grading.similarity import fingerprint, groups
@@ -105,7 +106,8 @@ def grade_lesson(
         bar.set_postfix_str(left, refresh=False)
         bar.update()
     prints = {one.who: (names[one], one) for one in submissions if not records[one].problem}
-    store.add_fingerprints(settings.slug, prints, fingerprint_of)
+    asked = {name.decode() for name in functions(settings.slug, how.root)}
+    store.add_fingerprints(settings.slug, prints, lambda one: fingerprint_of(one, asked))
     tasks = tuple(TaskInfo(task.name, task.title, task.points) for task in assignment.tasks)
     rows = [handed_in(records[one], one, settings.slug, evening) for one in submissions]
     return Marks(settings.slug, tasks, tuple(rows))
@@ -128,7 +130,7 @@ def name_of(submission: Submission, assignment: Assignment, settings: Settings) 
         return ""
     try:
         return key(assignment.version, *map(str, settings), *map(str, Job.of(submission)[:3]), submission.read())
-    except (Unreadable, OSError):
+    except Exception:  # `known` says why
         return ""
 
 
@@ -139,15 +141,18 @@ def known(submission: Submission, name: str, store: Store) -> Record | None:
     try:
         submission.read()
         problem = "the file changed while it was read; grade once more"
-    except (Unreadable, OSError) as error:
+    except Unreadable as error:
         problem = str(error)
+    except Exception as error:
+        problem = f"the file cannot be read ({type(error).__name__}: {error})"
     return failed(submission, problem)
 
 
-def fingerprint_of(submission: Submission) -> str:
+def fingerprint_of(submission: Submission, asked: set[str]) -> str:
+    """The fingerprint of the answers to what was asked for."""
     try:
-        return fingerprint(cells_of(submission.read(), submission.file.lower()))
-    except (Unreadable, OSError):
+        return fingerprint(blocks_of(cells_of(submission.read(), submission.file.lower()), asked))
+    except Exception:  # a hint that one student gives no cause for
         return ""
 
 
@@ -170,7 +175,7 @@ def completed(marks: Marks, store: Store, evening: Evening) -> Marks:
     records = [record for record in marks.records if not record.missing]
     if evening.roster:
         records = on_the_roster(records, evening.roster)
-    records.sort(key=lambda record: (record.student, record.id, record.file))
+    records.sort(key=lambda record: (sorting(record.student), record.student, record.id, record.file))
     prints = store.fingerprints(marks.slug)
     similar = groups((record.student, prints.get(record.who, "")) for record in records if not record.problem)
     return by_hand(replace(marks, records=tuple(records), similar=similar), store)

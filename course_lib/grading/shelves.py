@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from course_lib.exercises import UsageError
 from course_lib.grading.archives import ZIP, Allowance, Found, files_below, table_of, unpacked
 from course_lib.grading.cells import Unreadable
 from course_lib.grading.contents import is_notebook, numbers_in, some
@@ -69,8 +70,8 @@ def open_shelves(
             shelves.files[path] = files
         elif is_folder(path, files, folders):
             open_shelves(grouped(files, folders, path), folders, known, shelves)
-        elif files[0].head().startswith(ZIP) and not files[0].members:
-            inside, below = in_zip(files[0])
+        elif opened := in_zip(files[0]):
+            inside, below = opened
             table = grouped(inside, below, path)
             if len(table) == 1 and is_folder(only := next(iter(table)), table[only], below):
                 table = grouped(inside, below, only)
@@ -79,9 +80,14 @@ def open_shelves(
             shelves.files[path] = files
 
 
-def in_zip(archive: Found) -> tuple[list[Found], list[tuple[str, ...]]]:
-    """The files and folders of a class's zip, as if it were a folder of its name."""
-    files, folders = table_of(archive)
+def in_zip(archive: Found) -> tuple[list[Found], list[tuple[str, ...]]] | None:
+    """The files and folders of a class's zip, as if it were a folder of its name; None where it is none."""
+    try:
+        if archive.members or not archive.head().startswith(ZIP):
+            return None
+        files, folders = table_of(archive)
+    except (UsageError, OSError):  # whoever's it is, the others stand
+        return None
     depth = len(archive.parts) - 1
     inside = [one._replace(parts=(*archive.parts, *one.parts[depth:])) for one in files]
     return inside, [(*archive.parts, *one[depth:]) for one in folders]

@@ -15,6 +15,7 @@ from course_lib.exercises import UsageError
 from course_lib.grading import run
 from course_lib.grading.assignment import Assignment
 from course_lib.grading.cells import Cell
+from course_lib.grading.contents import blocks_of
 from course_lib.grading.lateness import lateness, read_deadlines, read_rule
 from course_lib.grading.marks import Record, TaskMark
 from course_lib.grading.roster import Roster, read_roster
@@ -312,8 +313,8 @@ def test_nbgrader_s_own_time_counts(evening):
 # Alike
 
 
-def cells(answers: dict[int, str]) -> list[Cell]:
-    return [Cell(f"task_07_{number}", source) for number, source in answers.items()]
+def blocks(answers: dict[int, str]) -> dict[str, str]:
+    return blocks_of([Cell("", source) for source in answers.values()], set())
 
 
 def test_answers_are_alike_after_renaming_and_only_then():
@@ -323,24 +324,25 @@ def test_answers_are_alike_after_renaming_and_only_then():
     other_names[2] = (
         '# mine\ndef mean(values):\n    """My mean."""\n\n    return values.sum() / values.numel()  # so\n'
     )
-    same, different = fingerprint(cells(other_names)), RIGHT | {1: "def softmax(x):\n    return x.softmax(-1)\n"}
-    assert same == fingerprint(cells(RIGHT)) != fingerprint(cells(different))
-    assert fingerprint([Cell("", "x = 1")]) == ""
+    same, different = fingerprint(blocks(other_names)), RIGHT | {1: "def softmax(x):\n    return x.softmax(-1)\n"}
+    assert same == fingerprint(blocks(RIGHT)) != fingerprint(blocks(different))
+    assert fingerprint({"f": "x = 1"}) == ""
     assert groups([("a", same), ("b", "z"), ("c", same), ("d", "")]) == (("a", "c"),)
 
 
 def test_pairs_that_are_alike_are_a_hint_in_the_summary(evening):
     folder, grade = evening
-    hand_in(folder / "in", "ana.ipynb", "ben.ipynb")
+    hand_in(folder / "in", "ana.ipynb")
+    hand_in(folder / "in", "ben.py", data="\n\n".join(RIGHT.values()).replace("mask", "m").encode())
     hand_in(folder / "in", "cy.ipynb", data=answered({1: "def softmax(x):\n    return x.softmax(-1)\n"}))
-    assert grade() == 0
+    assert grade("--lesson", "07") == 0
     assert json.loads((folder / "out/marks.json").read_text())["similar"] == [["ana", "ben"]]
     assert "ana, ben" in (folder / "out/summary.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("source", ["def f(:\n", "'''", "((((" * 1000, "\t if x\n  y", "\ud800 = 1", "x = \0"])
 def test_code_that_is_no_python_has_a_fingerprint_or_none(source):
-    assert isinstance(fingerprint([Cell("task_07_1", source)]), str)
+    assert isinstance(fingerprint({"f": source * 99}), str)
 
 
 # What goes wrong

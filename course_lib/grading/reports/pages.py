@@ -6,7 +6,7 @@ from collections import Counter
 
 import jinja2
 
-from course_lib.grading.marks import Marks, Record, TaskMark, people
+from course_lib.grading.marks import Marks, Record, TaskMark, by_name, people
 from course_lib.grading.reports.picture import picture
 
 MAX_NOTES = 20
@@ -16,7 +16,7 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem } .wide { overflow-x: auto }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ccc; vertical-align: top }
-td { overflow-wrap: anywhere } td.number, th.number { text-align: right; white-space: nowrap }
+td.any { overflow-wrap: anywhere } td.number, th.number { text-align: right; white-space: nowrap }
 code { background: #f2f2f2; padding: 0 .2rem } img { max-width: 100% }
 .said { border-left: 4px solid #555; padding-left: .8rem; margin: .4rem 0 }
 .said { white-space: pre-wrap; overflow-wrap: anywhere }
@@ -79,8 +79,8 @@ graded</strong>{% endif %}{% if marks.missing %}, {{ marks.missing | length }} h
 <p>{{ described }}</p>
 {% if marks.problems %}<h2>Not graded</h2>
 <table><tr><th scope="col">student</th><th scope="col">file</th><th scope="col">why</th></tr>
-{% for record in marks.problems %}<tr><td>{{ link(record) }}</td><td>{{ record.file }}</td>
-<td>{{ record.problem }}</td></tr>
+{% for record in marks.problems %}<tr><td>{{ link(record) }}</td><td class="any">{{ record.file }}</td>
+<td class="any">{{ record.problem }}</td></tr>
 {% endfor %}</table>{% endif %}
 {% if marks.missing %}<h2>Handed in nothing</h2>
 <table><tr><th scope="col">student</th><th scope="col">id</th><th scope="col">section</th></tr>
@@ -167,12 +167,21 @@ overview_template = templates.from_string(OVERVIEW)
 def html(marks: Marks) -> dict[str, str | bytes]:
     """The summary, its picture, and a page for each student."""
     pages: dict[str, str | bytes] = {"summary.html": summary(marks), "distribution.png": picture(marks)}
-    return pages | {f"students/{page_name(record)}.html": student_page(marks, record) for record in marks.records}
+    return pages | {f"students/{page_name(record)}.html": page_or_why(marks, record) for record in marks.records}
+
+
+def page_or_why(marks: Marks, record: Record) -> str:
+    """A student's page; whatever goes wrong with one is said on that one."""
+    try:
+        return student_page(marks, record)
+    except Exception as error:
+        problem = f"this page cannot be written ({type(error).__name__}); the marks in the tables stand"
+        return student_page(marks, Record("", record.id, "", problem=problem))
 
 
 def overview_page(*lessons: Marks) -> dict[str, str | bytes]:
     """The page above several lessons: a row a student, a column a lesson."""
-    students = [(student, records) for (student, _), records in sorted(people(lessons).items())]
+    students = [(student, records) for (student, _), records in by_name(people(lessons))]
     text = overview_template.render(
         marks=max(lessons, key=lambda marks: "unsafe" in marks.sandbox),
         lessons=lessons,

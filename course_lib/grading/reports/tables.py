@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable
 
-from course_lib.grading.marks import Marks, Record, TaskMark, people, short
+from course_lib.grading.marks import Marks, Record, TaskMark, by_name, people, short
 
 FORMULA = ("=", "+", "-", "@", "|", "%", "＝", "＋", "－", "＠")
 BREAKS = "\t\r\n"
@@ -66,7 +66,7 @@ def overview(*lessons: Marks) -> dict[str, str]:
     slugs = [marks.slug for marks in lessons]
     header = ["student", "id", "section", *slugs, "total", "of", "after_late", "problem", "late"]
     rows = []
-    for (student, _), records in sorted(people(lessons).items()):
+    for (student, _), records in by_name(people(lessons)):
         found = list(records.values())
         marks = [record.mark for record in found if record.mark is not None]
         after = [record.after_late for record in found if record.after_late is not None]
@@ -85,11 +85,12 @@ def first_of(records: list[Record]) -> list[str]:
 
 
 def said(words: dict[str, str]) -> str:
-    """What is said of each lesson; once, where it is the same of all."""
-    words = {slug: one for slug, one in words.items() if one}
-    if len(set(words.values())) == 1 < len(words):
-        return f"all: {next(iter(words.values()))}"
-    return " | ".join(f"{slug}: {one}" for slug, one in words.items())
+    """What is said of each lesson; lessons of which the same is said share it."""
+    same: dict[str, list[str]] = {}
+    for slug, one in words.items():
+        if one:
+            same.setdefault(one, []).append(slug)
+    return " | ".join(f"{', '.join(slugs)}: {one}" for one, slugs in same.items())
 
 
 def mistakes(record: Record) -> str:
