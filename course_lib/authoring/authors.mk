@@ -1,6 +1,6 @@
 # The targets of authors and instructors; Makefile includes them.
 .PHONY: test lint build bench site
-test: .venv/test
+test: .venv/test lint
 	@sh tests/needs.sh
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 

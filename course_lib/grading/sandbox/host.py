@@ -176,7 +176,7 @@ class Sandbox:
         self.settings |= {"mode": kind, "first_user": FIRST_USER if root and kind == "landlock" else 0}
         self.settings["readable"] = readable() if kind == "landlock" else []
         self.control = self.handles.enter_context(ours)
-        self.errors = self.handles.enter_context(tempfile.TemporaryFile())
+        self.errors = self.handles.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  (the stack closes it)
         command, extra = self.command(theirs.fileno())
         try:
             self.process = subprocess.Popen(
