@@ -62,7 +62,9 @@ def build(arguments: argparse.Namespace, root: Path) -> int:
     except CellFailed as error:
         print(f"course: {error}", file=sys.stderr)
         return 1
-    write_readme(root)
+    for name, text in generated(root).items():
+        (root / name).write_text(text, encoding="utf-8", newline="\n")
+        print(f"{name}: written")
     if edited:
         raise UsageError(
             f"left alone, because a person edited them: {', '.join(edited)}; "
@@ -73,11 +75,9 @@ def build(arguments: argparse.Namespace, root: Path) -> int:
 
 def check_build(chosen: list[str], root: Path) -> int:
     from course_lib.authoring.builder import kinds, stale
-    from course_lib.authoring.tables import readme
 
     reasons = {relative(slug, kind, root): stale(slug, kind, root) for slug in chosen for kind in kinds(slug, root)}
-    if (root / "README.md").exists() and readme(root) != (root / "README.md").read_text(encoding="utf-8"):
-        reasons["README.md"] = "does not match the lessons and the catalogue"
+    reasons |= dict.fromkeys(generated(root), "does not match the lessons, the catalogue and pyproject.toml")
     out_of_date = {name: reason for name, reason in reasons.items() if reason}
     for name, reason in out_of_date.items():
         print(f"{name} {reason}", file=sys.stderr)
@@ -86,13 +86,13 @@ def check_build(chosen: list[str], root: Path) -> int:
     return 1 if out_of_date else 0
 
 
-def write_readme(root: Path) -> None:
-    from course_lib.authoring.tables import readme
+def generated(root: Path) -> dict[str, str]:
+    """The new texts of the files that are generated in part, by name, where they are not up to date."""
+    from course_lib.authoring.tables import citation, readme
 
-    path = root / "README.md"
-    if path.exists() and (text := readme(root)) != path.read_text(encoding="utf-8"):
-        path.write_text(text, encoding="utf-8")
-        print("README.md: written")
+    makers = {"README.md": readme, "CITATION.cff": citation}
+    new = {name: make(root) for name, make in makers.items() if (root / name).exists()}
+    return {name: text for name, text in new.items() if text != (root / name).read_text(encoding="utf-8")}
 
 
 def relative(slug: str, kind: str, root: Path) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = (3, 11)
 PACKAGES = {  # the lowest versions, as in pyproject.toml
-    "torch": "2.4",
+    "torch": "2.7",
     "numpy": "1.26",
     "matplotlib": "3.9",
     "tqdm": "4.66",

@@ -18,7 +18,8 @@ import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
-from course_lib.authoring.builder import METADATA, SET_UP, kinds, name_cells, read, repository
+from course_lib.authoring.address import set_up as set_up_cell
+from course_lib.authoring.builder import METADATA, kinds, name_cells, read
 from course_lib.authoring.execution import ENVIRONMENT, numbers
 from course_lib.authoring.places import parts, slugs
 from course_lib.authoring.sources import tagged
@@ -251,7 +252,7 @@ def test_the_first_lessons_run_in_an_empty_folder_with_colabs_versions(bare_clon
 
 
 def set_up(times: int) -> str:
-    code = SET_UP.replace("{url}", repository(ROOT))
+    code = set_up_cell(ROOT).source
     return "\n".join([code] * times + ["import course_lib", "print(course_lib.__file__)"])
 
 
@@ -279,6 +280,33 @@ def test_set_up_without_a_network_says_what_to_do_and_works_afterwards(bare_clon
     assert done.returncode and "connect to the network and run this cell again" in done.stderr.splitlines()[-1]
     done = python(set_up(1), tmp_path, COURSE_HIDDEN="1", COURSE_REPO=bare_clone)
     assert done.stdout.startswith(str(tmp_path / "course")), done.stderr
+
+
+HALF = {  # what an interrupted first run may leave behind, and what somebody else may have put there
+    "a clone without files": "git clone -q --no-checkout --depth 1 $REPO course",
+    "a clone without the library": "git clone -q --depth 1 --filter=blob:none --sparse $REPO course",
+    "the start of a clone": "mkdir -p course/.git/objects",
+    "our own half": "mkdir -p .course/course_lib",
+    "somebody's folder": "mkdir course",
+}
+
+
+@pytest.mark.parametrize("left", HALF)
+def test_set_up_recovers_from_an_interruption_and_deletes_nothing(bare_clone, tmp_path, left):
+    subprocess.run(HALF[left].replace("$REPO", bare_clone), shell=True, cwd=tmp_path, check=True)
+    if (tmp_path / "course").exists():
+        (tmp_path / "course/mine.txt").write_text("my notes")
+    for _ in range(2):  # the second time, it is found
+        done = python(set_up(1), tmp_path, COURSE_REPO=bare_clone, COURSE_HIDDEN="1")
+        assert re.fullmatch(rf"{tmp_path}/course/(\.course/)?course_lib/__init__.py\n", done.stdout), done.stderr
+    assert (tmp_path / "course/mine.txt").exists() or left == "our own half"
+    assert not (tmp_path / ".course").exists()
+
+
+def test_set_up_without_git_names_git(bare_clone, tmp_path):
+    (tmp_path / "sh").symlink_to("/bin/sh")
+    done = python(set_up(1), tmp_path, COURSE_REPO=bare_clone, COURSE_HIDDEN="1", PATH=str(tmp_path))
+    assert "could not be fetched: install git and run this cell again" in done.stderr.splitlines()[-1]
 
 
 def test_set_up_in_a_kernel_without_torch_names_the_cure(tmp_path):

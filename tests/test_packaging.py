@@ -28,6 +28,9 @@ CONSTRAINTS = [Requirement(line) for line in (ROOT / "constraints.txt").read_tex
 AUTHORS = "course_lib/authoring/authors.mk"  # the targets that students do not have; Makefile includes it
 
 
+CPU = "https://download.pytorch.org/whl/cpu"  # PyTorch's own index of builds without CUDA
+
+
 def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
@@ -49,7 +52,9 @@ def test_conda_installs_what_pip_installs():
     assert PROJECT["project"]["name"] == environment["name"]
     assert Requirement(python.replace("=", "==")).name == "python" and pip == "pip"
     assert python.split("=")[1] in PROJECT["project"]["requires-python"]
-    assert installed == {"pip": ["-c constraints.txt", "-e .[course]"]}
+    index, *lines = installed["pip"]
+    assert index == f"--extra-index-url {CPU}" and lines == ["-c constraints.txt", "-e .[course]"]
+    assert f"PIP_EXTRA_INDEX_URL={CPU}" in read("README.md")
 
 
 def test_constraints_are_allowed_by_the_package():
@@ -87,6 +92,13 @@ def test_every_imported_package_is_declared(folder, extra):
     assert imported(folder) - declared(extra).keys() - BROUGHT_ALONG - own_files == set()
 
 
+def test_a_checkout_on_windows_has_the_line_ends_of_this_one():
+    asked = subprocess.run(
+        ["git", "check-attr", "text", "eol", "README.md"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert asked.stdout == "README.md: text: auto\nREADME.md: eol: lf\n"
+
+
 def test_every_file_of_the_package_is_installed_with_it():
     patterns = PROJECT["tool"]["setuptools"]["package-data"]["course_lib"]
     for name in TRACKED:
@@ -104,7 +116,9 @@ def test_licences_for_code_and_for_text():
     assert read("LICENSE").startswith("MIT License")
     text = read("LICENSE-text")
     assert "Creative Commons Attribution 4.0 International" in text and "Section 8 – Interpretation." in text
-    assert "MIT" in PROJECT["project"]["license"]["text"] and "CC-BY-4.0" in PROJECT["project"]["license"]["text"]
+    assert PROJECT["project"]["license"] == "MIT AND CC-BY-4.0"
+    kept = {name for name in TRACKED if any(fnmatch(name, one) for one in PROJECT["project"]["license-files"])}
+    assert kept == {name for name in TRACKED if Path(name).name.startswith("LICENSE")}
 
 
 def test_citation_names_this_version_and_place():

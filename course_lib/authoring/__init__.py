@@ -4,6 +4,7 @@ places       where the files of a lesson lie
 sources      the text sources: cells, headers, points
 closure      which files a result follows from, and their hash
 execution    running a notebook so that its outputs are the same everywhere
+address      badge, set-up cell and feedback link, which name where the course lives
 builder      sources become notebooks, one way
 templates    a new lesson, laid out to be filled in
 lint         what every lesson must have

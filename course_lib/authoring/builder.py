@@ -2,14 +2,14 @@
 
 import hashlib
 import re
-import tomllib
 from collections import Counter
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_notebook
 
+from course_lib.authoring.address import badge, feedback, set_up, written
 from course_lib.authoring.closure import library_hash
 from course_lib.authoring.execution import run
 from course_lib.authoring.places import parts
@@ -17,16 +17,6 @@ from course_lib.authoring.sources import points, read_cells, tagged
 from course_lib.exercises import UsageError
 
 KINDS = ("lesson", "solution", "exercise")  # the three notebooks of a slug, by their names in exercises.parts
-
-BADGE = "[▶ Open in Colab](https://colab.research.google.com/github/{repository}/blob/main/{path})\n\n"
-
-SET_UP = """\
-import importlib.util, os, pathlib, sys  # makes `import course_lib` work here, offline and in Colab
-assert importlib.util.find_spec("torch"), f"{sys.executable} has no torch: choose the kernel that `make lab` installed"
-if importlib.util.find_spec("course_lib") is None:  # look in `course`, here and above; else fetch it into `course`
-    found = [str(p) for p in pathlib.Path("course/x").absolute().parents if (p / "course_lib").is_dir()]
-    assert found or os.system("git clone -q --depth 1 --filter=blob:none --sparse -b " + os.getenv("COURSE_REF", "main") + " " + os.getenv("COURSE_REPO", "{url}") + " course && git -C course sparse-checkout set course_lib exercises") == 0, "the course could not be fetched: connect to the network and run this cell again, or open this notebook inside the course's folder"
-    sys.path.insert(0, *found[:1] or [os.path.abspath("course")])"""  # noqa: E501
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -94,7 +84,9 @@ def generate(slug: str, kind: str, root: Path) -> NotebookNode:
         grade(cells, slug, points(source), source)
     if kind == "exercise":
         cells = [without_answers(cell) for cell in cells]
-    cells[1:1] = [new_code_cell(SET_UP.replace("{url}", repository(root)), metadata={"tags": ["set-up"]})]
+    cells[1:1] = [set_up(root)]
+    if kind == "lesson":
+        cells += feedback(slug, root)
     if kind != "solution":  # nbgrader releases solutions/ to students: no link to the answers there
         cells[0].source = badge(parts(slug, root)[kind], root) + cells[0].source
     for cell in cells:
@@ -103,19 +95,6 @@ def generate(slug: str, kind: str, root: Path) -> NotebookNode:
         fold(cell)
     name_cells(cells)
     return new_notebook(cells=cells, metadata={**METADATA, "course": {"cells": digest(cells)}})
-
-
-def repository(root: Path) -> str:
-    """The address that badges and set-up cells are made from: [project.urls] Repository."""
-    path = root / "pyproject.toml"
-    if not path.exists():
-        raise UsageError(f"{path} does not exist; run `course` from a clone of the course")
-    return tomllib.loads(path.read_text(encoding="utf-8"))["project"]["urls"]["Repository"]
-
-
-def badge(path: Path, root: Path) -> str:
-    address = repository(root).removeprefix("https://github.com/")
-    return BADGE.format(repository=address, path=path.relative_to(root).as_posix())
 
 
 def grade(cells: list[NotebookNode], slug: str, worth: list[int], source: Path) -> None:
@@ -221,17 +200,19 @@ def edited(notebook: NotebookNode) -> bool:
 
 
 def is_current(old: NotebookNode | None, new: NotebookNode, library: str) -> bool:
-    """Whether ``old`` was executed with these cells and this library."""
-    return old is not None and old.metadata.course == {**new.metadata.course, "library": library}
+    """Whether ``old`` was executed with these cells and this library, at whatever address."""
+    return (
+        old is not None and old.metadata.course.get("library") == library and written(old.cells) == written(new.cells)
+    )
 
 
 def with_outputs(new: NotebookNode, old: NotebookNode | None) -> NotebookNode:
-    """``new``, with the outputs of ``old`` where both have the same cells."""
-    if old and old.metadata.course["cells"] == new.metadata.course["cells"]:
-        new.metadata.course.update(old.metadata.course)
-        for here, there in zip(new.cells, old.cells, strict=True):
-            if here.cell_type == "code":
-                here.outputs, here.execution_count = there.outputs, there.execution_count
+    """``new``, with the outputs of ``old`` where both have the same cells from the source."""
+    if old and written(old.cells) == written(new.cells):
+        new.metadata.course = {**old.metadata.course, **new.metadata.course}
+        code = ([cell for cell in notebook.cells if cell.cell_type == "code"] for notebook in (new, old))
+        for here, there in zip(*code, strict=True):
+            here.outputs, here.execution_count = there.outputs, there.execution_count
     return new
 
 

@@ -12,6 +12,8 @@ from nbformat import NotebookNode
 from PIL import Image
 from tqdm.auto import tqdm
 
+from course_lib.authoring.address import from_source
+
 # One thread and fixed hashes: the same outputs everywhere. Bars tell the time, so they are not stored.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -67,7 +69,7 @@ def numbers(notebook: NotebookNode) -> list[int]:
     """The place of each code cell among the cells of its source, from 1; the set-up cell stands in no source."""
     found, place = [], 0
     for cell in notebook.cells:
-        place += "set-up" not in cell.metadata.get("tags", [])
+        place += bool(from_source([cell]))
         found += [place] * (cell.cell_type == "code")
     return found
 

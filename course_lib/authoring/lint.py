@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from nbformat import NotebookNode
 
+from course_lib.authoring.address import from_source
 from course_lib.authoring.builder import read, source_of, stale
 from course_lib.authoring.minutes import DEEPER, sections
 from course_lib.authoring.places import parts
@@ -91,11 +92,11 @@ def findings(chosen: list[str], root: Path) -> list[Finding]:
 
 
 def outputs(slug: str, kind: str, root: Path) -> list[list[NotebookNode]] | None:
-    """The outputs of each cell of the source; the notebook holds one cell more, the set-up cell."""
+    """The outputs of each cell of the source."""
     notebook = read(parts(slug, root)[kind])
     if notebook is None or stale(slug, kind, root):
         return None
-    return [cell.get("outputs", []) for cell in [notebook.cells[0], *notebook.cells[2:]]]
+    return [cell.get("outputs", []) for cell in from_source(notebook.cells)]
 
 
 def missing_parts(slug: str, root: Path) -> Iterator[tuple[str, str]]:

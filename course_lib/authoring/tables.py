@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from course_lib.authoring.builder import badge
+from course_lib import __version__
+from course_lib.authoring.address import badge, repository
 from course_lib.authoring.places import parts
 from course_lib.authoring.sources import Header, headers, is_draft
 from course_lib.exercises import UsageError
@@ -23,7 +24,7 @@ def lessons_table(root: Path) -> str:
     for slug, header in written(root).items():
         path = parts(slug, root)["lesson"]
         title = f"[{header.title}]({path.relative_to(root).as_posix()})"
-        needs, colab = ", ".join(header.needs) or "–", badge(path, root).replace("▶ Open in ", "").strip()
+        needs, colab = ", ".join(header.needs) or "–", badge(path, root).replace("▶ Open in ", "").strip() or "–"
         rows.append(f"| {slug[:2]} | {title} | {header.question} | {header.minutes} | {needs} | {colab} |")
     return "\n".join(rows)
 
@@ -57,6 +58,15 @@ SECTIONS: dict[str, Callable[[Path], str]] = {
     "map": lessons_map,
     "mechanisms": mechanisms_table,
 }
+
+
+def citation(root: Path) -> str:
+    """The text of CITATION.cff with this version and this address."""
+    text = (root / "CITATION.cff").read_text(encoding="utf-8")
+    text = re.sub(r"^version: .*$", f"version: {__version__}", text, flags=re.M)
+    return re.sub(
+        r"^repository-code: .*$", f"repository-code: {repository(root, placeholder=True)}", text, flags=re.M
+    )
 
 
 def readme(root: Path) -> str:
