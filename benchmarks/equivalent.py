@@ -9,8 +9,14 @@ KIND = "the numbers are the same, only of another kind, which is not asked for"
 
 BAND = "return sum((w * torch.diag(one, j) for w, one, j in zip(weight, ones, range(-reach, reach + 1)"
 
+ZERO = "it differs at exactly 0 only, where a ReLU has no slope"
+BOTH = "N and M enter both formulas in the same way"
+
 EXPLAINED: dict[str, dict[str, list[str]]] = {
     SIGN: {
+        "task_09_1: distance = (query[:, None] - key[None]).square().mean(dim=-1)": [
+            "distance = (key[None] - query[:, None]).square().mean(dim=-1)"
+        ],
         "task_01_2: return -(query[:, None, :] - key[None, :, :]).square().sum(-1) / 2": [
             "return -(key[None, :, :] - query[:, None, :]).square().sum(-1) / 2"
         ],
@@ -28,6 +34,17 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
             "log_prob = normal_log_prob(mean, place, self.std)"
         ],
     },
+    ZERO: {
+        "task_03_3: d = w_squeeze.mT @ ((u > 0) * (w_excite.mT @ a))": [
+            "d = w_squeeze.mT @ ((u >= 0) * (w_excite.mT @ a))"
+        ],
+    },
+    BOTH: {
+        "task_09_5: n, m, d = (height * width, height // subsample * (width // subsample), channels // 2)": [
+            "m, n, d = (height * width, height // subsample * (width // subsample), channels // 2)",
+            "n, m, d = (height // subsample * (width // subsample), height * width, channels // 2)",
+        ],
+    },
     MORE: {
         "task_06_1: edge, patches = (size * 2 ** scales, [])": [
             "edge, patches = (size * scales ** 2, [])",
@@ -35,6 +52,16 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     ONE: {
+        "task_09_1: return F.unfold(padded, patch_size)[0].mT": ["return F.unfold(padded, patch_size)[-1].mT"],
+        "task_03_3: return s[:, None, None] * upstream + d[:, None, None] / x[0].numel()": [
+            "return s[:, None, None] * upstream + d[:, None, None] / x[1].numel()",
+            "return s[:, None, None] * upstream + d[:, None, None] / x[-1].numel()",
+        ],
+        "task_14_3: total = identity = torch.eye(maps[0].shape[-1], dtype=maps[0].dtype)": [
+            "total = identity = torch.eye(maps[0].shape[-2], dtype=maps[0].dtype)",
+            "total = identity = torch.eye(maps[-1].shape[-1], dtype=maps[0].dtype)",
+            "total = identity = torch.eye(maps[0].shape[-1], dtype=maps[-1].dtype)",
+        ],
         "task_05_4: return (torch.zeros_like(G[0]), (G * s_hat).sum(dim=0), G.sum(dim=0))": [
             "return (torch.zeros_like(G[1]), (G * s_hat).sum(dim=0), G.sum(dim=0))",
             "return (torch.zeros_like(G[-1]), (G * s_hat).sum(dim=0), G.sum(dim=0))",
@@ -44,6 +71,12 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     SAID: {
+        "task_03_4: return x * F.interpolate(cells.sigmoid(), size=x.shape[2:], mode='nearest')": [
+            "return x * F.interpolate(cells.sigmoid(), size=x.shape[2:])"
+        ],
+        "task_14_4: picture = F.interpolate(picture, size=new_grid, mode='bicubic', align_corners=False)": [
+            "picture = F.interpolate(picture, size=new_grid, mode='bicubic')"
+        ],
         f"task_05_5: {BAND}, strict=True)))": [f"{BAND})))", f"{BAND}, strict=False)))"],
         "task_06_3: reward = (logits.argmax(dim=1) == labels).to(logits.dtype)": [
             "reward = (logits.argmax(dim=1) == labels).to(logits)"
@@ -53,6 +86,9 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     AXES: {
+        "task_09_1: weights = (-distance / bandwidth ** 2).softmax(dim=-1)": [
+            "weights = (-distance / bandwidth ** 2).softmax(dim=1)"
+        ],
         "task_01_1: scores = query @ key.mT / math.sqrt(query.shape[-1])": [
             "scores = query @ key.mT / math.sqrt(query.shape[1])"
         ],
@@ -60,6 +96,13 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         "task_02_5: alpha = scores.softmax(dim=0)": ["alpha = scores.softmax(dim=-1)"],
     },
     KIND: {
+        "task_14_5: d, n = (embed_dim, height // patch_size * (width // patch_size))": [
+            "d, n = (embed_dim, height / patch_size * (width // patch_size))",
+            "d, n = (embed_dim, height // patch_size * (width / patch_size))",
+        ],
+        "task_09_5: n, m, d = (height * width, height // subsample * (width // subsample), channels // 2)": [
+            "n, m, d = (height * width, height // subsample * (width // subsample), channels / 2)"
+        ],
         "task_02_5: lengths = (torch.eye(len(scores), dtype=scores.dtype) - alpha).square().sum(dim=1)": [
             "lengths = (torch.eye(len(scores)) - alpha).square().sum(dim=1)"
         ],

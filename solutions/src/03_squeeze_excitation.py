@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Exercise 03 · Squeeze-and-Excitation
 #
-# You write the block of lesson 03 and its relative without parameters, count what it adds to a ResNet-50, derive the
+# You write a block that gates the frames of a film, and the relative of SE without parameters; you count what SE adds to a ResNet-50, derive the
 # gradient that passes through the gates, and repair a block that looks at the wrong images.
 #
 # *Minutes:* 60 · *Needs:* 03
@@ -22,72 +22,76 @@ torch.manual_seed(0)
 exercise = Exercise("03_squeeze_excitation", points=[3, 2, 3, 3, 3])
 
 # %% [markdown]
-# ## task_03_1 · The block
+# ## task_03_1 · Which frames?
 # difficulty 2/5 · importance 5/5 · 10 minutes
 #
-# Write the `forward` of a Squeeze-and-Excitation block without biases:
+# The lesson's block asks which *channels* matter for an image. Write the `forward` of one that asks which *frames* matter for a film: all frames'
+# averages together decide how much of each frame passes.
 #
-# $$z_c = \frac{1}{HW} \sum_{ij} x_{cij} \qquad s = \sigma(W_2\, \delta(W_1 z)) \qquad y_{cij} = s_c\, x_{cij}$$
+# $$z_t = \frac{1}{CHW} \sum_{cij} x_{tcij} \qquad s = \sigma(W_2\, \delta(W_1 z)) \qquad y_{tcij} = s_t\, x_{tcij}$$
 #
-# with δ the ReLU and σ the sigmoid. $W_1$ is the weight of `self.squeeze`, $W_2$ that of `self.excite`.
+# with δ the ReLU and σ the sigmoid. $W_1$ is the weight of `self.squeeze`, $W_2$ that of `self.excite`; there are no biases.
 #
-# Shapes: `x` b c h w; $z$ b c; $s$ b c; result b c h w.
+# Shapes: `x` b t c h w; $z$ b t; $s$ b t; result b t c h w.
 #
 # <details><summary>Hint 1: the squeeze</summary>
 #
-# `mean` takes several axes at once. Each image keeps its own averages, so the axis b stays.
+# `mean` takes several axes at once. Which axes does one number of z average over, and which two stay?
 # </details>
 #
 # <details><summary>Hint 2: the scale</summary>
 #
-# Gates of shape b c must become b c 1 1 before they are multiplied onto b c h w.
+# Gates of shape b t must get as many axes of length 1 as x has more, before they are multiplied onto it.
 # </details>
 #
 # <details><summary>Hint 3: pseudo-code</summary>
 #
-# z = mean of x over h and w; s = sigmoid of excite of relu of squeeze of z; give s two axes of length 1; multiply.
+# z = mean of x over c, h and w; s = sigmoid of excite of relu of squeeze of z; give s three axes of length 1; multiply.
 # </details>
 
 
 # %% tags=["task_03_1"]
-class SqueezeExcitation(nn.Module):
-    """All channel averages of an image together decide how much of each channel passes: b c h w -> b c h w."""
+class FrameExcitation(nn.Module):
+    """All frame averages of a film together decide how much of each frame passes: b t c h w -> b t c h w."""
 
-    def __init__(self, channels, reduction):
+    def __init__(self, frames, reduction):
         super().__init__()
-        self.squeeze = nn.Linear(channels, channels // reduction, bias=False)
-        self.excite = nn.Linear(channels // reduction, channels, bias=False)
+        self.squeeze = nn.Linear(frames, frames // reduction, bias=False)
+        self.excite = nn.Linear(frames // reduction, frames, bias=False)
 
     def forward(self, x):
         ### BEGIN SOLUTION
-        z = x.mean(dim=(2, 3))  # b c h w -> b c
+        z = x.mean(dim=(2, 3, 4))  # b t c h w -> b t
         s = self.excite(self.squeeze(z).relu()).sigmoid()
-        return x * s[:, :, None, None]  # b c -> b c 1 1
+        return x * s[:, :, None, None, None]  # b t -> b t 1 1 1
         ### END SOLUTION
 
 
 # %% tags=["check_03_1"]
-with exercise.check(1):
-    block = SqueezeExcitation(3, 1)
+with exercise.check(1):  # 2 films of 3 frames with 4 channels of 1 × 5 pixels
+    block = FrameExcitation(3, 1)
     block.load_state_dict({"squeeze.weight": torch.eye(3), "excite.weight": torch.zeros(3, 3)})
-    x = torch.arange(48.0).view(2, 3, 2, 4) - 27
-    y = block(x).detach()
-    assert x[0, 0, 0, 0] == -27, "your block changed x itself: make a new tensor, without `*=` or `mul_`"
+    x = torch.arange(120.0).view(2, 3, 4, 1, 5) - 62.5
+    before, y = x.clone(), block(x).detach()
+    assert torch.equal(x, before), "your block changed x itself: the caller still needs it"
     assert y.shape == x.shape, f"the result must have the shape of x, {tuple(x.shape)}, not {tuple(y.shape)}"
     assert torch.allclose(y, x / 2), "with W₂ = 0 each logit is 0 and each gate σ(0) = 1/2, so y must be x / 2"
-    block.load_state_dict({"squeeze.weight": torch.eye(3), "excite.weight": 0.1 * torch.ones(3, 3)})
-    shuffled = x.flatten(2)[:, :, [5, 0, 7, 1, 6, 4, 2, 3]].view_as(x)
-    gate, gate_shuffled = (block(t).detach()[:, :, 0, 0] / t[:, :, 0, 0] for t in (x, shuffled))
-    assert torch.allclose(gate, gate_shuffled), "the order of the pixels must not matter: squeeze over h and over w"
-    assert torch.allclose(block(x[1:]).detach(), block(x)[1:].detach()), (
-        "the second image alone gives another result than in a batch: squeeze each image by itself"
+    block.load_state_dict({"squeeze.weight": torch.eye(3), "excite.weight": torch.eye(3) / 50})
+    gates = (block(x) / x).detach()
+    for axis, name in ((2, "channels"), (3, "rows"), (4, "columns")):
+        one = gates.narrow(axis, 0, 1)
+        assert torch.allclose(gates, one.expand_as(gates), atol=1e-5), f"the {name} of one frame have different gates"
+    assert torch.allclose(block(x[1:]), block(x)[1:], atol=1e-5), (
+        "the second film alone gives another result than in a batch"
     )
-    assert torch.allclose(gate[0], torch.full((3,), 0.5)), (
-        "in image 0 all averages are negative: the ReLU after W₁ makes them 0, so every gate is 1/2"
+    assert not torch.allclose(gates[1], gates[1, :1].expand_as(gates[1])), "all frames of a film have the same gate"
+    gates = gates[:, :, 0, 0, 0]
+    assert torch.allclose(gates[0], torch.full((3,), 0.5)), (
+        f"in film 0 all averages are negative, and the ReLU makes them 0, so every gate is 1/2, not {gates[0].numpy().round(3)}"
     )
-    assert torch.allclose(gate[1], torch.tensor(2.55).sigmoid()), (
-        "in image 1 the averages are 0.5, 8.5 and 16.5; a tenth of their sum is the logit, so every gate is "
-        f"σ(2.55) = 0.928, not {gate[1, 0]:.3f}"
+    due = torch.tensor([7.0, 27.0, 47.0]).div(50).sigmoid()
+    assert torch.allclose(gates[1], due, atol=1e-4), (
+        f"in film 1 the frames average 7, 27 and 47, and the logits are a fiftieth: the gates are {due.numpy().round(3)}, not {gates[1].numpy().round(3)}"
     )
 
 # %% [markdown]
@@ -291,7 +295,7 @@ with exercise.check(4):
 # ## task_03_5 · Repair a block that sees its neighbours
 # difficulty 3/5 · importance 5/5 · 15 minutes
 #
-# This code circulates, in many forms. It runs, its shapes are right, with a batch of one image it even gives the
+# This code runs, its shapes are right, with a batch of one image it even gives the
 # right numbers. It is wrong in two ways.
 #
 # ```python

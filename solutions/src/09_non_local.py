@@ -74,20 +74,18 @@ def rounded(tensor):
 
 
 with exercise.check(1):
-    grey, example = (
-        torch.tensor([[[0.2, 0.8, 0.5]]]),
-        torch.tensor([[[0.4, 0.6]], [[0.0, 1.0]]]),
-    )  # brightness 0.2, 0.8
+    grey = torch.tensor([[[0.2, 0.8, 0.5, 0.2]]])
+    example = torch.tensor([[[0.4, 0.4]], [[0.2, 1.0]], [[0.0, 1.0]]])  # two pixels, brightness 0.2 and 0.8
     result = colour_by_look_up(grey, example, 1, 0.1)
-    assert result.shape == (2, 1, 3), (
-        f"three grey pixels and an example with two channels: the result is (2, 1, 3), not {tuple(result.shape)}"
+    assert result.shape == (3, 1, 4), (
+        f"four grey pixels and an example with three channels: the result is (3, 1, 4), not {tuple(result.shape)}"
     )
     assert torch.allclose(result[:, 0, :2], example[:, 0], atol=1e-3), (
-        "the first two grey pixels are as bright as the two of the example, so they get the colours (0.4, 0) and (0.6, 1), "
+        "the first two grey pixels are as bright as the two of the example, so they get the colours (0.4, 0.2, 0) and (0.4, 1, 1), "
         f"not {rounded(result[:, 0, 0])} and {rounded(result[:, 0, 1])}"
     )
-    assert torch.allclose(result[:, 0, 2], torch.tensor(0.5), atol=1e-3), (
-        f"the third is as far from both, so it gets their average, (0.5, 0.5), not {rounded(result[:, 0, 2])}: what do its weights sum to?"
+    assert torch.allclose(result[:, 0, 2], torch.tensor([0.4, 0.6, 0.5]), atol=1e-3), (
+        f"the third is as far from both, so it gets their average, (0.4, 0.6, 0.5), not {rounded(result[:, 0, 2])}: what do its weights sum to?"
     )
     black, ends = torch.zeros(1, 1, 1), torch.tensor([[[0.0, 1.0]]])
     (plain,) = rounded(colour_by_look_up(black, ends, 1, 1.0))

@@ -4,7 +4,7 @@
 # You cut a film into tubelets, write a block whose branches work side by side, follow attention through the layers, repair an
 # interpolation of positions, and count the parameters of the published sizes.
 #
-# *Minutes:* 60 · *Needs:* 14
+# *Minutes:* 62 · *Needs:* 14
 #
 # Each task has a cell to fill in, a check to run, and folded hints. The check answers in words and counts your points.
 # Your work is graded with other sizes and values than the ones you see here.

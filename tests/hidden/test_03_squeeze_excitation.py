@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from course_lib.grading import task, wrong
-from tests.properties import assert_same
+from tests.properties import assert_same, number
 
 
 def gates_by_loop(image, w_squeeze, w_excite):
@@ -41,29 +41,35 @@ def sizes(draw):
 # --- task 1: the block ---
 
 
-@task("task_03_1", hint="Compare with a loop: average each channel of each image, two layers, sigmoid, multiply.")
+def film(draw):
+    """A block of the student for some frames, its weights, and films b t c h w."""
+    b, c, h, w = draw.primes(4, high=11)
+    frames, hidden = 6, 2
+    return frames, hidden, draw.normal(b, frames, c, h, w) + draw.normal(b, frames, 1, 1, 1)
+
+
+@task("task_03_1", hint="Compare with a loop: average each frame of each film, two layers, sigmoid, multiply.")
 def test_block_equals_the_loop(student, draw):
-    b, h, w, hidden, c = sizes(draw)
-    block, w_squeeze, w_excite = filled(student.SqueezeExcitation, c, hidden, draw)
-    x = draw.normal(b, c, h, w) + draw.normal(b, c, 1, 1)
-    assert_same(block(x), output_by_loop(x, w_squeeze, w_excite))
+    frames, hidden, x = film(draw)
+    block, w_squeeze, w_excite = filled(student.FrameExcitation, frames, hidden, draw)
+    gates = [gates_by_loop(one, w_squeeze, w_excite) for one in x]
+    assert_same(block(x), x * torch.tensor(gates, dtype=x.dtype)[:, :, None, None, None])
 
 
-@task("task_03_1", hint="Images of one batch must not change each other's gates.")
-def test_images_do_not_mix(student, draw):
-    b, h, w, hidden, c = sizes(draw)
-    block, *_ = filled(student.SqueezeExcitation, c, hidden, draw)
-    x = draw.normal(b, c, h, w) + draw.normal(b, c, 1, 1)
+@task("task_03_1", hint="Films of one batch must not change each other's gates.")
+def test_films_do_not_mix(student, draw):
+    frames, hidden, x = film(draw)
+    block, *_ = filled(student.FrameExcitation, frames, hidden, draw)
     assert_same(block(x[1:2]), block(x)[1:2])
 
 
-@task("task_03_1", hint="Only the average of a channel counts: shuffling its pixels leaves its gate as it was.")
+@task("task_03_1", hint="Only the average of a frame counts: shuffling its pixels and channels leaves its gate.")
 def test_gates_see_only_averages(student, draw):
-    b, h, w, hidden, c = sizes(draw)
-    block, *_ = filled(student.SqueezeExcitation, c, hidden, draw)
-    x, order = draw.normal(b, c, h, w), draw.uniform(h * w).argsort()
-    shuffled = x.flatten(2)[:, :, order].unflatten(2, (h, w))
-    assert_same(block(shuffled), block(x).flatten(2)[:, :, order].unflatten(2, (h, w)))
+    frames, hidden, x = film(draw)
+    block, *_ = filled(student.FrameExcitation, frames, hidden, draw)
+    order = draw.uniform(x[0, 0].numel()).argsort()
+    shuffled = x.flatten(2)[:, :, order].view_as(x)
+    assert_same(block(shuffled), block(x).flatten(2)[:, :, order].view_as(x))
 
 
 class _SE(nn.Module):
@@ -95,16 +101,34 @@ class _SE(nn.Module):
         return self.scale(x, self.gate(self.describe(x)))
 
 
+class _Frames(_SE):
+    """The same with frames for channels."""
+
+    def describe(self, x):
+        return x.mean(dim=(2, 3, 4))
+
+    def scale(self, x, s):
+        return x * s[:, :, None, None, None]
+
+
 @wrong("task_03_1")
-class SqueezeExcitation__softmax_gates(_SE):
-    """A softmax makes the channels compete, the gates sum to 1; SE's gates are sigmoids, each by itself."""
+class FrameExcitation__one_channel_of_a_frame(_Frames):
+    """A frame is described by its first channel; all its channels count."""
+
+    def describe(self, x):
+        return x[:, :, 0].mean(dim=(2, 3))
+
+
+@wrong("task_03_1")
+class FrameExcitation__softmax_gates(_Frames):
+    """A softmax makes the frames compete, the gates sum to 1; SE's gates are sigmoids, each by itself."""
 
     def gate(self, z):
         return self.excite(self.squeeze(z).relu()).softmax(dim=1)
 
 
 @wrong("task_03_1")
-class SqueezeExcitation__no_relu(_SE):
+class FrameExcitation__no_relu(_Frames):
     """Without the ReLU between them the two layers are one linear layer."""
 
     def gate(self, z):
@@ -112,7 +136,7 @@ class SqueezeExcitation__no_relu(_SE):
 
 
 @wrong("task_03_1")
-class SqueezeExcitation__activations_exchanged(_SE):
+class FrameExcitation__activations_exchanged(_Frames):
     """The ReLU belongs between the layers and the sigmoid at the end; they are exchanged."""
 
     def gate(self, z):
@@ -120,43 +144,43 @@ class SqueezeExcitation__activations_exchanged(_SE):
 
 
 @wrong("task_03_1")
-class SqueezeExcitation__largest_instead_of_average(_SE):
-    """The squeeze takes the largest value of a channel; SE takes the average."""
+class FrameExcitation__largest_instead_of_average(_Frames):
+    """The squeeze takes the largest value of a frame; SE takes the average."""
 
     def describe(self, x):
-        return x.amax(dim=(2, 3))
+        return x.amax(dim=(2, 3, 4))
 
 
 @wrong("task_03_1")
-class SqueezeExcitation__sum_instead_of_average(_SE):
-    """The squeeze adds the values up, so a larger map would get larger logits; divide by the number of positions."""
+class FrameExcitation__sum_instead_of_average(_Frames):
+    """The squeeze adds the values up, so a larger film would get larger logits; divide by the number of positions."""
 
     def describe(self, x):
-        return x.sum(dim=(2, 3))
+        return x.sum(dim=(2, 3, 4))
 
 
 @wrong("task_03_1")
-class SqueezeExcitation__averaged_over_the_batch(_SE):
-    """The averages run over the batch as well, so each image changes the gates of the others."""
+class FrameExcitation__averaged_over_the_batch(_Frames):
+    """The averages run over the batch as well, so each film changes the gates of the others."""
 
     def describe(self, x):
-        return x.mean(dim=(0, 2, 3)).expand(len(x), -1)
+        return x.mean(dim=(0, 2, 3, 4)).expand(len(x), -1)
 
 
 @wrong("task_03_1")
-class SqueezeExcitation__shortcut_inside(_SE):
+class FrameExcitation__shortcut_inside(_Frames):
     """x is added to the scaled x; the shortcut belongs to the residual block, not to SE."""
 
     def scale(self, x, s):
-        return x + x * s[:, :, None, None]
+        return x + x * s[:, :, None, None, None]
 
 
 @wrong("task_03_1")
-class SqueezeExcitation__gates_added(_SE):
-    """The gates are added to the channels; they must scale them."""
+class FrameExcitation__gates_added(_Frames):
+    """The gates are added to the frames; they must scale them."""
 
     def scale(self, x, s):
-        return x + s[:, :, None, None]
+        return x + s[:, :, None, None, None]
 
 
 # --- task 2: what it adds to a network ---
@@ -169,7 +193,7 @@ def test_count_without_biases(student, draw):
         expected = sum(
             F.one_hot(torch.zeros(n * (c // reduction) * c, dtype=int)).sum().item() * 2 for n, c in stages
         )
-        assert student.added_parameters(stages, reduction) == expected
+        assert number(student.added_parameters(stages, reduction)) == expected
 
 
 @task("task_03_2", hint="With biases, each block adds ⌊c/r⌋ for the first layer and c for the second.")
@@ -178,12 +202,12 @@ def test_count_with_biases(student, draw):
     reduction = draw.primes(1)[0]
     layers = [(nn.Linear(c, c // reduction), nn.Linear(c // reduction, c)) for n, c in stages for _ in range(n)]
     expected = sum(p.numel() for pair in layers for layer in pair for p in layer.parameters())
-    assert student.added_parameters(stages, reduction, bias=True) == expected
+    assert number(student.added_parameters(stages, reduction, bias=True)) == expected
 
 
 @task("task_03_2", hint="ResNet-50 at r = 16: 2 514 944 without biases.")
 def test_resnet_50(student, draw):
-    assert student.added_parameters([(3, 256), (4, 512), (6, 1024), (3, 2048)]) == 2_514_944
+    assert number(student.added_parameters([(3, 256), (4, 512), (6, 1024), (3, 2048)])) == 2_514_944
 
 
 @wrong("task_03_2")
@@ -515,6 +539,20 @@ def test_error_names_both_numbers(student, draw):
         assert all(str(number) in str(error) for number in numbers)
 
 
+@task("task_03_5", hint="Without a reduction it is 16: 16 channels have one hidden unit, 33 have two, 15 have none.")
+def test_the_reduction_is_sixteen_by_default(student, draw):
+    channels = 16 * int(draw.integers(1, 5)) + int(draw.integers(0, 16))
+    shapes = [tuple(weight.shape) for weight in student.RepairedSE(channels).parameters()]
+    assert shapes == [(channels // 16, channels), (channels, channels // 16)]
+    student.RepairedSE(16)
+    try:
+        student.RepairedSE(15)
+    except ValueError as error:
+        assert "15" in str(error) and "16" in str(error)
+        return
+    raise AssertionError("no ValueError")
+
+
 @task("task_03_5", hint="One hidden unit is enough; the layers are called squeeze and excite and have no biases.")
 def test_one_hidden_unit_is_enough(student, draw):
     channels = draw.primes(1)[0]
@@ -588,6 +626,14 @@ class RepairedSE__one_hidden_unit_refused(_SE):
         if channels <= reduction:
             raise ValueError(f"channels={channels} and reduction={reduction} do not go together")
         self.layers(channels, channels // reduction)
+
+
+@wrong("task_03_5")
+class RepairedSE__another_default(_SE):
+    """The reduction is 16 where nobody names one; here it is another number."""
+
+    def __init__(self, channels, reduction=8):
+        super().__init__(channels, reduction)
 
 
 @wrong("task_03_5")

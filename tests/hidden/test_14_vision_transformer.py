@@ -335,11 +335,11 @@ class ParallelBlock__relu(_ParallelBlock):
 # --- task 3: rollout ---
 
 
-def random_maps(draw, *, dropped):
-    """Maps of three layers on a grid that is not square; with ``dropped`` some of their entries are zero."""
+def random_maps(draw, *, dropped, layers=3):
+    """Maps of some layers on a grid that is not square; with ``dropped`` some of their entries are zero."""
     b, s, rows = draw.primes(3, high=7)
     columns = rows + 1
-    maps = [draw.normal(b, s, 1 + rows * columns, 1 + rows * columns).softmax(dim=-1) for _ in range(3)]
+    maps = [draw.normal(b, s, 1 + rows * columns, 1 + rows * columns).softmax(dim=-1) for _ in range(layers)]
     if dropped:
         maps = [m * (draw.uniform(*m.shape) > 0.4) for m in maps]
     return maps, (rows, columns)
@@ -361,8 +361,9 @@ def rollout_by_paths(maps, grid):
 
 @task("task_14_3", hint="Start at the class token; hand its share down, layer by layer, to the tokens that are read.")
 def test_rollout_follows_all_paths(student, draw):
-    maps, grid = random_maps(draw, dropped=False)
-    assert_same(student.class_rollout(maps, grid), rollout_by_paths(maps, grid))
+    for layers in (1, 3):
+        maps, grid = random_maps(draw, dropped=False, layers=layers)
+        assert_same(student.class_rollout(maps, grid), rollout_by_paths(maps, grid))
 
 
 @task("task_14_3", hint="With entries set to zero the rows of the maps do not sum to 1: divide each by its own sum.")
