@@ -5,6 +5,13 @@ export OMP_NUM_THREADS
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
+# Linux without an NVIDIA driver takes the build of torch for processors; the usual one brings 4 GB of CUDA.
+CPU_BUILD := https://download.pytorch.org/whl/cpu
+CPU_TORCH = if [ "$$(uname)" = Linux ] && [ -z "$$PIP_EXTRA_INDEX_URL" ] && ! command -v nvidia-smi >/dev/null \
+	&& ! ls .venv/lib/*/site-packages/torch >/dev/null 2>&1; then \
+	echo "There is no NVIDIA driver here: torch is taken without CUDA, from $(CPU_BUILD)"; \
+	$(PIP) --no-deps --timeout 5 --retries 0 --index-url $(CPU_BUILD) torch 2>/dev/null || echo "(it cannot be reached: the usual build is taken)"; fi
+
 .PHONY: lab
 lab: .venv/lab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
@@ -12,6 +19,7 @@ lab: .venv/lab
 # The environment. A file in .venv says what was installed last, so nothing happens until one of these two changes.
 .venv/lab: pyproject.toml constraints.txt | .venv/bin/pip
 	@echo "Installing the course into .venv (a few minutes the first time) ..."
+	@$(CPU_TORCH)
 	@$(PIP) --editable ".[course]" || { $(NO_PIP); }
 	@touch $@
 

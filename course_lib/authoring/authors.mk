@@ -22,5 +22,6 @@ site: .venv/test
 
 .venv/test: pyproject.toml constraints.txt | .venv/bin/pip
 	@echo "Installing the course and its test tools into .venv (a few minutes the first time) ..."
+	@$(CPU_TORCH)
 	@$(PIP) --editable ".[test]" || { $(NO_PIP); }
 	@touch $@ .venv/lab
