@@ -9,11 +9,20 @@ KIND = "the numbers are the same, only of another kind, which is not asked for"
 
 BAND = "return sum((w * torch.diag(one, j) for w, one, j in zip(weight, ones, range(-reach, reach + 1)"
 
+UNREAD = "a grid does not depend on the number of channels that it is given"
 ZERO = "it differs at exactly 0 only, where a ReLU has no slope"
 BOTH = "N and M enter both formulas in the same way"
 
+GRID = "grid = F.affine_grid(theta, [len(images), images.shape[1], *self.size], align_corners=False)"
+
 EXPLAINED: dict[str, dict[str, list[str]]] = {
     SIGN: {
+        "task_07_1: across = (1 - (x[..., None] - torch.arange(w)).abs()).clamp(min=0)": [
+            "across = (1 - (torch.arange(w) - x[..., None]).abs()).clamp(min=0)"
+        ],
+        "task_07_1: down = (1 - (y[..., None] - torch.arange(h)).abs()).clamp(min=0)": [
+            "down = (1 - (torch.arange(h) - y[..., None]).abs()).clamp(min=0)"
+        ],
         "task_09_1: distance = (query[:, None] - key[None]).square().mean(dim=-1)": [
             "distance = (key[None] - query[:, None]).square().mean(dim=-1)"
         ],
@@ -34,6 +43,7 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
             "log_prob = normal_log_prob(mean, place, self.std)"
         ],
     },
+    UNREAD: {f"task_07_5: {GRID}": [GRID.replace("shape[1]", "shape[2]"), GRID.replace("shape[1]", "shape[0]")]},
     ZERO: {
         "task_03_3: d = w_squeeze.mT @ ((u > 0) * (w_excite.mT @ a))": [
             "d = w_squeeze.mT @ ((u >= 0) * (w_excite.mT @ a))"
@@ -71,6 +81,11 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     SAID: {
+        "task_07_1: down, across = torch.meshgrid(y, x, indexing='ij')": ["down, across = torch.meshgrid(y, x)"],
+        f"task_07_5: {GRID}": [GRID.replace(", align_corners=False", "")],
+        "task_07_5: return F.grid_sample(images - self.background, grid, align_corners=False) + self.background": [
+            "return F.grid_sample(images - self.background, grid) + self.background"
+        ],
         "task_03_4: return x * F.interpolate(cells.sigmoid(), size=x.shape[2:], mode='nearest')": [
             "return x * F.interpolate(cells.sigmoid(), size=x.shape[2:])"
         ],

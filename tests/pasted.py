@@ -1,12 +1,38 @@
-"""What a lesson and the library would earn in an exercise if their definitions were pasted into it."""
+"""What stands in a lesson and in the library already: definitions that somebody could paste into an exercise."""
 
 import ast
 import importlib
 import inspect
 from collections.abc import Callable
+from typing import NamedTuple
 
 from course_lib.authoring.places import parts
 from course_lib.authoring.sources import parse
+
+
+class Pasted(NamedTuple):
+    """One function or class, and whether it is the library's or the lesson's own."""
+
+    name: str
+    it: Callable
+    of_library: bool
+
+
+def definitions(slug: str) -> list[Pasted]:
+    """Every function and class of the lesson, and of each module of the library that it imports something from."""
+    lesson = lesson_names(slug)
+    modules = {getattr(one, "__module__", None) or "" for one in lesson.values()}
+    library: dict = {}
+    for module in sorted(name for name in modules if name.startswith("course_lib.") and name.count(".") == 2):
+        library |= vars(importlib.import_module(module))
+    own = {name: one for name, one in lesson.items() if getattr(one, "__module__", None) == f"lesson {slug}"}
+    found = [(names, of_library) for names, of_library in ((own, False), (library, True))]
+    return [
+        Pasted(name, one, of_library)
+        for names, of_library in found
+        for name, one in names.items()
+        if inspect.isfunction(one) or inspect.isclass(one)
+    ]
 
 
 def lesson_names(slug: str) -> dict:
@@ -19,31 +45,23 @@ def lesson_names(slug: str) -> dict:
     return names
 
 
-def definitions(slug: str) -> dict[str, Callable]:
-    """Every function and class of the lesson, and of each module of the library from which it imports a mechanism."""
-    names = lesson_names(slug)
-    modules = {getattr(one, "__module__", None) or "" for one in names.values()}
-    for module in sorted(name for name in modules if name.startswith("course_lib.") and name.count(".") == 2):
-        names |= vars(importlib.import_module(module))
-    return {name: one for name, one in names.items() if inspect.isfunction(one) or inspect.isclass(one)}
+def answers(source: str) -> list[str]:
+    """The functions and classes that one task asks for."""
+    return [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
 
 
 def adapted(candidate: Callable, answer: Callable) -> Callable:
     """The candidate, called as the answer is: arguments by position, the rest by name or else in order."""
-    if inspect.isclass(candidate) != inspect.isclass(answer):
+    if inspect.isclass(candidate) or inspect.isclass(answer):
         return candidate
-    if inspect.isclass(candidate):
-        return candidate
-    asked = inspect.signature(answer)
-    kinds = inspect.signature(candidate).parameters.values()
+    asked, kinds = inspect.signature(answer), inspect.signature(candidate).parameters.values()
     places = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in kinds)
     only = [p.name for p in kinds if p.kind is p.KEYWORD_ONLY]
 
     def pasted(*args, **keywords):
-        bound = asked.bind(*args, **keywords)
-        given = list(bound.arguments.items())
-        first, rest = [value for _, value in given[:places]], given[places:]
-        unnamed = iter(name for name in only if name not in dict(rest))
-        return candidate(*first, **{name if name in only else next(unnamed): value for name, value in rest})
+        given = list(asked.bind(*args, **keywords).arguments.items())
+        first, rest = [value for _, value in given[:places]], dict(given[places:])
+        unnamed = iter([name for name in only if name not in rest])
+        return candidate(*first, **{name if name in only else next(unnamed): rest[name] for name in rest})
 
     return pasted

@@ -1,15 +1,21 @@
 """Every exercise: unsolved it earns nothing, solved everything, and no named wrong answer gets through."""
 
+import re
 from collections import Counter
+from itertools import islice
 from types import SimpleNamespace
 
 import jupytext
 import pytest
 
+from benchmarks.equivalent import EQUIVALENT
+from benchmarks.exercise_mutation import Trial, answered, survives
+from benchmarks.mechanical import Mutant, mutants
 from course_lib.authoring.places import find_slug, parts, slugs
 from course_lib.exercises import Exercise, NotYet
 from course_lib.grading.hidden import judge, load
-from tests.solved import Solved
+from tests.pasted import adapted, answers, definitions
+from tests.solved import Solved, passes_all
 
 EXERCISES = [slug for slug in slugs() if parts(slug)["solution source"].exists()]
 SEEDS = (1, 2, 3)
@@ -48,6 +54,30 @@ def test_every_task_is_checked_hidden_and_has_five_wrong_answers(solved, hidden)
     assert [answer.name for answer in hidden.wrong if len(answer.sentence) <= 20] == [], "these lack their sentence"
 
 
+def test_the_lesson_and_the_library_pasted_in_earn_nothing(slug, solved, hidden):
+    found = definitions(slug)
+    for task in solved.tasks:
+        for name in answers(solved.tasks[task]):
+            right, earns = solved.names[name], []
+            for pasted in found:
+                solved.names[name] = adapted(pasted.it, right)
+                if pasted.of_library and forbids_the_library(hidden, task):
+                    continue  # the grader refuses it, whatever it computes
+                earns += [pasted.name] if passes_all(hidden, task, solved.names, 1) else []
+            solved.names[name] = right
+            assert earns == [], f"{name} of {task} stands there already"
+
+
+def forbids_the_library(hidden, task):
+    return any("course_lib" in test.without for test in hidden.tests if test.task == task)
+
+
+def test_the_header_promises_the_minutes_of_its_tasks(slug):
+    text = parts(slug)["solution source"].read_text()
+    tasks = [int(minutes) for minutes in re.findall(r"importance \d/5 · (\d+) minutes", text)]
+    assert int(re.search(r"\*Minutes:\* (\d+)", text)[1]) == sum(tasks)
+
+
 def test_unsolved_fails_every_check_and_every_hidden_test(slug, hidden):
     unsolved = {}
     said = []
@@ -78,6 +108,15 @@ def test_named_wrong_answers_are_caught(slug, solved, hidden, capsys):
     for task in {answer.task for answer in hidden.wrong}:
         seen = [bool(says) for answer, _, says in rows if answer.task == task]
         assert sum(seen) >= 0.8 * len(seen), f"the visible check of {task} catches {sum(seen)} of {len(seen)}"
+
+
+def test_a_mutant_of_each_task_is_noticed_and_the_right_answer_is_not(solved, hidden):
+    """A slice of benchmarks/exercise_mutation.py, which tries them all."""
+    for task, source in solved.tasks.items():
+        mutant = list(islice(mutants(source, answered(source)), 7))[-1]
+        alive = survives(solved, hidden, Trial(task, mutant))
+        assert not alive or (f"{task}: {mutant.right}", mutant.wrong) in EQUIVALENT, mutant
+        assert survives(solved, hidden, Trial(task, Mutant("", "", source)))
 
 
 def test_a_check_answers_in_words():

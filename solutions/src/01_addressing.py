@@ -167,7 +167,7 @@ with exercise.check(2):
 # $i d \ldots (i+1) d - 1$ of each, with $d = c / s$.
 #
 # Shapes: `x` b n c; inside, heads b s n d; result b n c. Use `attention_weights` of task 1 if yours works on the last two axes,
-# or write the softmax again, but not `scaled_dot_product_attention`.
+# or write the softmax again, but neither `scaled_dot_product_attention` nor `nn.MultiheadAttention`.
 #
 # <details><summary>Hint 1: the three projections</summary>
 #

@@ -2,9 +2,9 @@
 # # Exercise 07 · Spatial transformer
 #
 # You write grid and sampler yourself, derive the gradient that trains them, find out which way a shift goes and how to go back, and
-# repair a transformer that circulates.
+# repair a transformer.
 #
-# *Minutes:* 60 · *Needs:* 07
+# *Minutes:* 66 · *Needs:* 07
 #
 # Each task has a cell to fill in, a check to run, and folded hints. The check answers in words and counts your points.
 # Your work is graded with other sizes and values than the ones you see here. Everywhere −1 and 1 are the outer **edges** of the image
@@ -24,7 +24,7 @@ exercise = Exercise("07_spatial_transformer", points=[4, 3, 2, 3, 3])
 # ## task_07_1 · Grid and sampler
 # difficulty 3/5 · importance 5/5 · 18 minutes
 #
-# Write two functions, without `F.affine_grid` and `F.grid_sample`.
+# Write two functions, without `F.affine_grid`, `F.grid_sample` and the library's.
 #
 # `affine_grid`: for the middle $(x^t, y^t)$ of each output pixel, the point $A_\theta (x^t, y^t, 1)^\top$ of the input. Pixel $p$ of $s$ has its middle at $(2p + 1)/s - 1$.
 #
@@ -78,9 +78,14 @@ with exercise.check(1):
     assert grid.shape == (1, 2, 4, 2), (
         f"2 × 4 output pixels need a grid of shape (1, 2, 4, 2), not {tuple(grid.shape)}"
     )
-    assert torch.allclose(grid[0, 0, 1], torch.tensor([-0.25, -0.5])), (
-        f"row 0, column 1 of 2 × 4 has its middle at x = −0.25, y = −0.5, not {grid[0, 0, 1].tolist()}: x first, edges at ±1"
+    place = [round(value, 3) for value in grid[0, 0, 1].tolist()]
+    assert place != [-0.5, -0.25], (
+        f"row 0, column 1 of 2 × 4 has its middle at (−0.25, −0.5), not at {place}: which number is x?"
     )
+    assert abs(grid).max() < 1, (
+        f"the outermost points of 2 × 4 pixels lie at {abs(grid).max():.2f}: −1 and 1 are the edges of the image, and a pixel is read in its *middle*"
+    )
+    assert place == [-0.25, -0.5], f"row 0, column 1 of 2 × 4 has its middle at (−0.25, −0.5), not at {place}"
     theta = torch.tensor([[[0.0, 2.0, 0.5], [1.0, 0.0, 0.0]]])
     point = affine_grid(theta, 2, 4)[0, 0, 1]
     assert torch.allclose(point, torch.tensor([-0.5, -0.25])), (
@@ -101,7 +106,7 @@ with exercise.check(1):
 
 # %% [markdown]
 # ## task_07_2 · The gradient by θ
-# difficulty 4/5 · importance 4/5 · 15 minutes
+# difficulty 4/5 · importance 4/5 · 20 minutes
 #
 # Derive on paper how a loss $L$ changes with the six numbers of θ, and return $\partial L / \partial \theta$, without autograd. Given are one image, θ, and
 # `upstream`, $\partial L / \partial V$ for each output pixel. The first lines are written: `target` holds $(x^t, y^t, 1)$, and `x`, `y` say where each output reads, **in pixels**.
@@ -149,26 +154,46 @@ with exercise.check(2):
     up[0, 2] = 1.0  # only the output in row 0, column 2 counts; its middle is at (2/3, −1/2)
     gradient = theta_gradient(ramp, half, up)
     assert gradient.shape == (2, 3), f"six numbers, as 2 × 3, not {tuple(gradient.shape)}"
-    assert abs(gradient[1]).max() < 1e-5, "brightness changes only across, so the second row (y) must be zero"
-    assert abs(gradient[0, 2] - 3) < 1e-5, (
-        f"one unit of x is w / 2 = 3 pixels, each 1 brighter: 3, not {gradient[0, 2]:.2f}: "
-        "right minus left, each row by its nearness, times w / 2, summed over the outputs"
+    assert not (abs(gradient[0]).max() < 1e-5 < abs(gradient[1]).max()), (
+        "brightness changes only from left to right, and the first row, which moves x, is zero: are the two rows exchanged?"
+    )
+    assert abs(gradient[1]).max() < 1e-5, (
+        "brightness changes only from left to right, so the second row (y) must be zero"
+    )
+    by_shift = gradient[0, 2].item()
+    assert by_shift > 0, (
+        f"a shift to the right reads brighter pixels, so ∂L/∂θ₁₃ must be positive, not {by_shift:.2f}"
+    )
+    assert abs(by_shift - 1) > 1e-5, (
+        "∂L/∂θ₁₃ is 1, the slope from one *pixel* to the next; θ counts from edge to edge, −1 to 1"
+    )
+    assert abs(by_shift - 2.5) > 1e-5, "∂L/∂θ₁₃ is 2.5: that many pixels are one unit of y here, not of x"
+    assert abs(by_shift - 0.5) > 1e-5, (
+        "∂L/∂θ₁₃ is 0.5, a sixth of what is due, and there are six outputs: how do they come together?"
+    )
+    assert abs(by_shift) < 5, (
+        f"∂L/∂θ₁₃ is {by_shift:.2f}, far above 3: how much does each of the two rows around the point count, and which outputs?"
+    )
+    assert abs(by_shift - 3) < 1e-5, (
+        f"the whole way from −1 to 1 is 6 pixels, each 1 brighter, so ∂L/∂θ₁₃ is 3, not {by_shift:.2f}"
     )
     assert torch.allclose(gradient[0], torch.tensor([2.0, -1.5, 3.0])), (
-        f"θ₁₁ and θ₁₂ are multiplied by the output's own x and y: 3 · 2/3 and 3 · (−1/2), not {gradient[0, :2].tolist()}"
+        f"∂L/∂θ₁₃ = 3 is right; the output that counts has its middle at (2/3, −1/2), so θ₁₁ and θ₁₂ get 2 and −1.5, not {[round(v, 2) for v in gradient[0, :2].tolist()]}"
     )
     down = theta_gradient(torch.arange(5.0)[:, None].expand(5, 6), half, up)
     assert torch.allclose(down[1], torch.tensor([5 / 3, -1.25, 2.5])), (
-        f"a ramp from top to bottom, h / 2 = 2.5 pixels to one unit of y: 5/3, −1.25, 2.5, not {down[1].tolist()}"
+        f"brightness from top to bottom, over 5 rows: the second row is 5/3, −1.25, 2.5, not {[round(v, 2) for v in down[1].tolist()]}"
     )
-    assert torch.allclose(theta_gradient(ramp, half, -2 * up), -2 * gradient), "multiply by the upstream gradient"
+    assert torch.allclose(theta_gradient(ramp, half, -2 * up), -2 * gradient), (
+        "with −2 times the upstream gradient, −2 times the gradient is due: each output counts by its own"
+    )
     torch.manual_seed(0)
     image, up = torch.randn(5, 7), torch.randn(3, 4)
     theta = torch.tensor([[0.6, 0.1, 0.04], [-0.2, 0.7, 0.13]]).requires_grad_()
     grid = F.affine_grid(theta[None], [1, 1, 3, 4], align_corners=False)
     (F.grid_sample(image[None, None], grid, align_corners=False)[0, 0] * up).sum().backward()
     assert torch.allclose(theta_gradient(image, theta.detach(), up), theta.grad, atol=1e-4), (
-        "right on ramps, but not on a random image: the slope across is weighted by how near each row is, and the other way round"
+        "right on ramps, but not on a random image: what do the pixels above and below the point add to the slope across?"
     )
 
 # %% [markdown]
@@ -287,9 +312,9 @@ with exercise.check(4):
 
 # %% [markdown]
 # ## task_07_5 · Repair a transformer
-# difficulty 3/5 · importance 5/5 · 12 minutes
+# difficulty 2/5 · importance 5/5 · 10 minutes
 #
-# This code circulates, in many forms. It runs and its shapes are right; but dark digits on white paper come out smaller and within a frame, and at the start most of them are lost.
+# This code runs and its shapes are right; but dark digits on white paper come out smaller and within a frame, and at the start most of them are lost.
 # It is wrong in three ways.
 #
 # ```python

@@ -14,6 +14,7 @@ from tests.properties import assert_number, assert_same
 
 @task(
     "task_01_1",
+    without=("scaled_dot_product_attention", "course_lib"),
     hint="Compare with a loop over queries and keys: each query shares 1 over its keys, scores over √d.",
 )
 def test_weights_equal_the_loop(student, draw):
@@ -95,7 +96,7 @@ def attend__ignores_the_mask(query, key, value, mask=None):
 # --- task 2: three other scores ---
 
 
-@task("task_01_2", hint="Minus half of the sum of squared differences, for every pair.")
+@task("task_01_2", without=("course_lib",), hint="Minus half of the sum of squared differences, for every pair.")
 def test_gaussian_equals_the_loop(student, draw):
     n, m, d = draw.primes(3)
     query, key = draw.normal(n, d), draw.normal(m, d)
@@ -173,7 +174,11 @@ def multi_heads(student, draw):
     return yours, torchs, draw.normal(3, n, heads * d)
 
 
-@task("task_01_3", hint="Copy the weights of nn.MultiheadAttention and compare head by head.")
+@task(
+    "task_01_3",
+    without=("scaled_dot_product_attention", "MultiheadAttention", "course_lib"),
+    hint="Copy the weights of nn.MultiheadAttention and compare head by head.",
+)
 def test_multi_head_equals_torch(student, draw):
     yours, torchs, x = multi_heads(student, draw)
     assert_same(yours(x), torchs(x, x, x, need_weights=False)[0])
@@ -281,7 +286,11 @@ class MultiHead__interleaved_heads(_MultiHead):
 # --- task 4: repair a masked softmax ---
 
 
-@task("task_01_4", hint="Where something may be seen, the weights are the softmax over what may be seen.")
+@task(
+    "task_01_4",
+    without=("course_lib",),
+    hint="Where something may be seen, the weights are the softmax over what may be seen.",
+)
 def test_open_rows_equal_the_softmax_of_what_is_seen(student, draw):
     n, m = draw.primes(2)
     scores, mask = draw.normal(n, m), draw.mask(n, m)
@@ -399,7 +408,11 @@ def masked_softmax__adds_a_large_negative_number(scores, mask):
 # --- task 5: the number under the root ---
 
 
-@task("task_01_5", hint="Var(q·k) is the sum of d equal terms; each is E[q²]·E[k²] because E[q] = 0.")
+@task(
+    "task_01_5",
+    without=("course_lib",),
+    hint="Var(q·k) is the sum of d equal terms; each is E[q²]·E[k²] because E[q] = 0.",
+)
 def test_variance_equals_the_derivation(student, draw):
     for _ in range(5):
         (d,) = draw.primes(1)

@@ -13,7 +13,7 @@ SINGLE = torch.float32  # where a loop that collects in torch.zeros(…) is a ri
 # --- task 1: the soft context ---
 
 
-@task("task_02_1", hint="Compare with a loop: each image shares 1 over its places.")
+@task("task_02_1", without=("course_lib",), hint="Compare with a loop: each image shares 1 over its places.")
 def test_context_equals_the_loop(student, draw):
     b, n, d = draw.primes(3)
     scores, a, t = draw.normal(b, n, dtype=SINGLE), draw.normal(b, n, d, dtype=SINGLE), draw.number(0.3, 0.8)
@@ -94,6 +94,7 @@ def soft_context__hard(scores, annotations, temperature=1.0):
 
 @task(
     "task_02_2",
+    without=("course_lib",),
     hint="Averaged over all pairs of draws, the gradient is that of minus the expected reward, for any baseline.",
 )
 def test_surrogate_averages_to_the_exact_gradient(student, draw):
@@ -183,7 +184,11 @@ def surrogate__normalised(log_prob, reward, baseline):
 # --- task 3: straight-through ---
 
 
-@task("task_02_3", hint="Forward one 1 in each row, where scores + noise are largest.")
+@task(
+    "task_02_3",
+    without=("gumbel_softmax", "course_lib"),
+    hint="Forward one 1 in each row, where scores + noise are largest.",
+)
 def test_forward_is_one_hot(student, draw):
     b, n, m = draw.primes(3)
     for shape in ((n,), (b, n), (m, b, n)):
@@ -272,7 +277,11 @@ def straight_through__over_the_first_axis(scores, noise, temperature):
 # --- task 4: the doubly stochastic penalty and its minimum ---
 
 
-@task("task_02_4", hint="Sum over the words, 1 minus, square, sum over the places, mean over the batch.")
+@task(
+    "task_02_4",
+    without=("course_lib",),
+    hint="Sum over the words, 1 minus, square, sum over the places, mean over the batch.",
+)
 def test_penalty_equals_the_loop(student, draw):
     b, t, n = draw.primes(3)
     weights = draw.normal(b, t, n, dtype=SINGLE).softmax(-1)
@@ -356,6 +365,7 @@ def smallest_penalty__total_squared(words, places):
 
 @task(
     "task_02_5",
+    without=("course_lib",),
     hint="The variance is a parabola in b; three of its values, by going through all places, give its lowest point.",
 )
 def test_best_baseline(student, draw):

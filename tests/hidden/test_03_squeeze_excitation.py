@@ -48,7 +48,11 @@ def film(draw):
     return frames, hidden, draw.normal(b, frames, c, h, w) + draw.normal(b, frames, 1, 1, 1)
 
 
-@task("task_03_1", hint="Compare with a loop: average each frame of each film, two layers, sigmoid, multiply.")
+@task(
+    "task_03_1",
+    without=("course_lib",),
+    hint="Compare with a loop: average each frame of each film, two layers, sigmoid, multiply.",
+)
 def test_block_equals_the_loop(student, draw):
     frames, hidden, x = film(draw)
     block, w_squeeze, w_excite = filled(student.FrameExcitation, frames, hidden, draw)
@@ -186,7 +190,7 @@ class FrameExcitation__gates_added(_Frames):
 # --- task 2: what it adds to a network ---
 
 
-@task("task_03_2", hint="Each block adds two matrices of ⌊c/r⌋ · c numbers.")
+@task("task_03_2", without=("course_lib",), hint="Each block adds two matrices of ⌊c/r⌋ · c numbers.")
 def test_count_without_biases(student, draw):
     stages = [(int(draw.integers(1, 9)), int(draw.integers(32, 600))) for _ in range(3)]
     for reduction in draw.primes(3):
@@ -277,7 +281,11 @@ def gradient_by_autograd(x, w_squeeze, w_excite, upstream):
     return torch.autograd.grad((leaf * gates[:, None, None] * upstream).sum(), leaf)[0]
 
 
-@task("task_03_3", hint="Compare with autograd on a block of your own: two paths, through x and through the gates.")
+@task(
+    "task_03_3",
+    without=("autograd", "backward", "course_lib"),
+    hint="Compare with autograd on a block of your own: two paths, through x and through the gates.",
+)
 def test_gradient_equals_autograd(student, draw):
     problem = gradient_problem(draw)
     assert_same(student.input_gradient(*problem), gradient_by_autograd(*problem))
@@ -384,7 +392,11 @@ def gather_excite_by_loop(x, extent):
     return x * torch.sigmoid(cells[:, :, down][:, :, :, right])
 
 
-@task("task_03_4", hint="Extent 0: each channel times the sigmoid of its own average over the whole map.")
+@task(
+    "task_03_4",
+    without=("course_lib",),
+    hint="Extent 0: each channel times the sigmoid of its own average over the whole map.",
+)
 def test_global_equals_the_loop(student, draw):
     b, c, h, w = draw.primes(4, high=13)
     x = draw.normal(b, c, h, w) + draw.normal(b, c, 1, 1)
@@ -482,7 +494,11 @@ def gather_excite__always_global(x, extent):
 # --- task 5: repair a block that sees its neighbours ---
 
 
-@task("task_03_5", hint="Compare with a loop over images: each has its own averages and its own gates.")
+@task(
+    "task_03_5",
+    without=("course_lib",),
+    hint="Compare with a loop over images: each has its own averages and its own gates.",
+)
 def test_repaired_equals_the_loop(student, draw):
     b, h, w, hidden, c = sizes(draw)
     block, w_squeeze, w_excite = filled(student.RepairedSE, c, hidden, draw)

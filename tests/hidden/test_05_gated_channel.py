@@ -39,7 +39,11 @@ def ones_and_zeros(c):
 # --- task 1: GCT forward ---
 
 
-@task("task_05_1", hint="Compare with a loop over images and channels, for α, γ, β of both signs, in 2 and 3 groups.")
+@task(
+    "task_05_1",
+    without=("course_lib",),
+    hint="Compare with a loop over images and channels, for α, γ, β of both signs, in 2 and 3 groups.",
+)
 def test_forward_equals_the_loop(student, draw):
     for groups in (2, 3):
         x, alpha, gamma, beta = inputs(draw, groups)
@@ -227,7 +231,11 @@ def by_loops_with_grad(x, alpha, gamma, beta, groups, epsilon):
     return x * (1 + torch.tanh(gamma * s_hat + beta))[:, :, None, None]
 
 
-@task("task_05_2", hint="The gradient of β: the sum over pixels of g·x, times 1 − tanh², summed over the images.")
+@task(
+    "task_05_2",
+    without=("autograd", "backward", "course_lib"),
+    hint="The gradient of β: the sum over pixels of g·x, times 1 − tanh², summed over the images.",
+)
 def test_gradient_of_beta(student, draw):
     compare_gradient(student, draw, 3)
 
@@ -367,7 +375,11 @@ def gct_backward__mean_over_the_images(g, x, alpha, gamma, beta, groups, epsilon
 # --- task 3: repair an l1 gate ---
 
 
-@task("task_05_3", hint="Compare with a loop over images and channels, for features and α of both signs.")
+@task(
+    "task_05_3",
+    without=("course_lib",),
+    hint="Compare with a loop over images and channels, for features and α of both signs.",
+)
 def test_l1_equals_the_loop(student, draw):
     x, alpha, gamma, beta = inputs(draw)
     assert_same(student.gct_l1(x, alpha, gamma, beta), by_loops(x, alpha, gamma, beta, norm="l1"))
@@ -450,7 +462,7 @@ def gct_l1__compared_over_the_batch(x, alpha, gamma, beta, epsilon=1e-5):
 # --- task 4: the first step of training ---
 
 
-@task("task_05_4", hint="Put α = 1, γ = β = 0 into the gradients of task 2.")
+@task("task_05_4", without=("course_lib",), hint="Put α = 1, γ = β = 0 into the gradients of task 2.")
 def test_first_gradients_equal_autograd(student, draw):
     x, _, _, _ = inputs(draw)
     g, (one, zero) = draw.normal(*x.shape), ones_and_zeros(x.shape[1])
@@ -509,7 +521,11 @@ def first_gradients__sums_multiplied(G, s_hat):
 # --- task 5: ECA and its band ---
 
 
-@task("task_05_5", hint="t is (log₂ c + 1) / 2 without its fraction; an even t becomes t + 1. Try every c to 4096.")
+@task(
+    "task_05_5",
+    without=("conv1d", "Conv1d", "conv2d", "Conv2d", "course_lib"),
+    hint="t is (log₂ c + 1) / 2 without its fraction; an even t becomes t + 1. Try every c to 4096.",
+)
 def test_kernel_size_follows_the_rule(student, draw):
     # t <= (log2 c + 1) / 2 < t + 1 in whole numbers: the bits of c say how often 2 fits
     powers = [1 << int(p) for p in draw.integers(0, 13, 5)]

@@ -32,7 +32,11 @@ def somewhere(draw, count):
     return 2 * draw.uniform(count, 2) - 1
 
 
-@task("task_06_1", hint="Compare with a loop over pixels: which block of which patch does each pixel fall into?")
+@task(
+    "task_06_1",
+    without=("course_lib",),
+    hint="Compare with a loop over pixels: which block of which patch does each pixel fall into?",
+)
 def test_retina_equals_the_loop(student, draw):
     h, w, c = draw.primes(3)
     for size in (3, 4):
@@ -207,7 +211,11 @@ def choices(draw):
     return mean.requires_grad_(), noise, draw.number(0.15, 0.5)
 
 
-@task("task_06_2", hint="The retina gets mean + std · noise, clipped to [−1, 1], and no gradient passes through it.")
+@task(
+    "task_06_2",
+    without=("course_lib",),
+    hint="The retina gets mean + std · noise, clipped to [−1, 1], and no gradient passes through it.",
+)
 def test_place_is_the_clipped_draw(student, draw):
     mean, noise, std = choices(draw)
     place, _ = student.draw_place(mean, noise, std)
@@ -334,7 +342,11 @@ def compare_losses(student, data):
         assert_number(tensor(loss).detach(), expected)
 
 
-@task("task_06_3", hint="Compare with loops over images and glimpses: R is one number for each image.")
+@task(
+    "task_06_3",
+    without=("course_lib",),
+    hint="Compare with loops over images and glimpses: R is one number for each image.",
+)
 def test_values_equal_the_loops(student, draw):
     compare_losses(student, episode(draw))
 
@@ -461,7 +473,11 @@ def numbers(draw):
     return sign * draw.number(0.2, 2.0), draw.number(0.1, 1.5), draw.number(-2.0, 2.0)
 
 
-@task("task_06_4", hint="Only even powers of ε survive; the mean does not contain the baseline.")
+@task(
+    "task_06_4",
+    without=("course_lib",),
+    hint="Only even powers of ε survive; the mean does not contain the baseline.",
+)
 def test_mean(student, draw):
     for d, std, b in [numbers(draw) for _ in range(6)]:
         assert_number(student.gradient_mean(d, std, b), moments(d, std, b)[0])
@@ -629,7 +645,7 @@ def agents(student, draw):
     return yours, right, (draw.uniform(b, 1, h, w), draw.normal(b, 2), draw.integers(0, classes, b))
 
 
-@task("task_06_5", hint="The three losses keep their values; only gradients are cut.")
+@task("task_06_5", without=("course_lib",), hint="The three losses keep their values; only gradients are cut.")
 def test_the_values_stay(student, draw):
     yours, right, data = agents(student, draw)
     for mine, expected in zip(yours(*data), right(*data), strict=True):

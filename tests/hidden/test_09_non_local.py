@@ -41,7 +41,9 @@ def pictures(draw):
 
 
 @task(
-    "task_09_1", hint="Compare with loops: grey patches ask the example's brightness and read its colours; h squared."
+    "task_09_1",
+    without=("course_lib",),
+    hint="Compare with loops: grey patches ask the example's brightness and read its colours; h squared.",
 )
 def test_colours_equal_the_loops(student, draw):
     grey, example, bandwidth = pictures(draw)
@@ -190,7 +192,11 @@ def check_pairing(student, draw, pairing):
     assert_same(block(x), torch.stack([block_by_loops(state, pairing, image) for image in x]))
 
 
-@task("task_09_2", hint="pairing='gaussian': a softmax over the keys of x_iᵀ x_j, without θ and φ.")
+@task(
+    "task_09_2",
+    without=("course_lib",),
+    hint="pairing='gaussian': a softmax over the keys of x_iᵀ x_j, without θ and φ.",
+)
 def test_gaussian_equals_the_loops(student, draw):
     check_pairing(student, draw, "gaussian")
 
@@ -413,7 +419,11 @@ def read_by_loops(x, projections, keys):
     return result
 
 
-@task("task_09_3", hint="With windows of 2 × 2 and 3 × 3: pool x, project, ask; incomplete windows are left out.")
+@task(
+    "task_09_3",
+    without=("course_lib",),
+    hint="With windows of 2 × 2 and 3 × 3: pool x, project, ask; incomplete windows are left out.",
+)
 def test_fewer_keys_equal_the_loops(student, draw):
     for subsample in (2, 3):
         x, projections, keys = reading(draw, subsample)
@@ -501,7 +511,11 @@ def channels_by_loops(x):
     return z
 
 
-@task("task_09_4", hint="Channel by channel: its scores with all channels, a softmax over these, then mix and add.")
+@task(
+    "task_09_4",
+    without=("course_lib",),
+    hint="Channel by channel: its scores with all channels, a softmax over these, then mix and add.",
+)
 def test_repaired_block_equals_the_loops(student, draw):
     b, c, h, w = draw.primes(4, high=11)
     x = draw.normal(b, c, h, w)
@@ -578,7 +592,11 @@ def channels_ask__positions_ask(x):
 # --- task 5: what does it cost ---
 
 
-@task("task_09_5", hint="Add the convolutions one by one: θ and W_z at N positions, φ and g at M; then two products.")
+@task(
+    "task_09_5",
+    without=("course_lib",),
+    hint="Add the convolutions one by one: θ and W_z at N positions, φ and g at M; then two products.",
+)
 def test_multiplications_equal_the_sum(student, draw):
     for subsample in (1, 2, 3):
         half, h, w = draw.primes(3)

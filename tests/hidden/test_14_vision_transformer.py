@@ -24,7 +24,9 @@ def cut(clip, f, p):
 
 
 @task(
-    "task_14_1", hint="Cut pixel by pixel: boxes by time, then row by row; inside a box channel, frame, row, column."
+    "task_14_1",
+    without=("course_lib",),
+    hint="Cut pixel by pixel: boxes by time, then row by row; inside a box channel, frame, row, column.",
 )
 def test_boxes_are_cut_in_reading_order(student, draw):
     times, rows, columns = draw.primes(3, high=7)
@@ -153,7 +155,11 @@ def block_by_loops(state, heads, x):
     return x + apply(state, "project", heard) + apply(state, "contract", hidden)
 
 
-@task("task_14_2", hint="Head by head, token by token: norm, scores / √d, softmax over keys, mix, project; MLP; add.")
+@task(
+    "task_14_2",
+    without=("course_lib",),
+    hint="Head by head, token by token: norm, scores / √d, softmax over keys, mix, project; MLP; add.",
+)
 def test_the_block_equals_the_loops(student, draw):
     block, state, heads, x = random_block(student, draw)
     assert_same(block(x), torch.stack([block_by_loops(state, heads, one) for one in x]))
@@ -359,7 +365,11 @@ def rollout_by_paths(maps, grid):
     return torch.stack([share[:, 1 + r * grid[1] : 1 + (r + 1) * grid[1]] for r in range(grid[0])], dim=1)
 
 
-@task("task_14_3", hint="Start at the class token; hand its share down, layer by layer, to the tokens that are read.")
+@task(
+    "task_14_3",
+    without=("course_lib",),
+    hint="Start at the class token; hand its share down, layer by layer, to the tokens that are read.",
+)
 def test_rollout_follows_all_paths(student, draw):
     for layers in (1, 3):
         maps, grid = random_maps(draw, dropped=False, layers=layers)
@@ -470,7 +480,11 @@ def stretch(rows, columns, new_rows, new_columns, table):
     return torch.einsum("ia,jb,abd->ijd", weights(new_rows, rows), weights(new_columns, columns), cells).flatten(0, 1)
 
 
-@task("task_14_4", hint="Vectors of patches on a grid that is not square, stretched by bicubic weights, row by row.")
+@task(
+    "task_14_4",
+    without=("course_lib",),
+    hint="Vectors of patches on a grid that is not square, stretched by bicubic weights, row by row.",
+)
 def test_positions_are_stretched_like_a_picture(student, draw):
     rows, columns, new_rows, new_columns, d = draw.primes(5, high=13)
     table = draw.normal(1, 1 + rows * columns, d)
@@ -566,7 +580,7 @@ def count(sizes):
     return sum(math.prod(shape) for shape in shapes(*sizes))
 
 
-@task("task_14_5", hint="List every tensor of a ViT with its shape, and add up their sizes.")
+@task("task_14_5", without=("course_lib",), hint="List every tensor of a ViT with its shape, and add up their sizes.")
 def test_parameters_equal_the_sum_over_tensors(student, draw):
     for p in (2, 3, 5):
         rows, columns, c, d, depth, classes = draw.primes(6)
