@@ -1,13 +1,16 @@
 """The ``course`` command. Each verb is one function that adds its subcommand; torch is imported only where needed."""
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
-from course_lib.authoring.places import find_slug, parts, slugs
+from course_lib.authoring.places import find_slug, parts, require_sources, slugs
 from course_lib.exercises import ROOT, UsageError
 from course_lib.grading.commands import VERBS as GRADING
 from course_lib.grading.commands import verb
+
+CLONED = '-c constraints.txt -e ".[test]"'
 
 
 class Parser(argparse.ArgumentParser):
@@ -23,12 +26,16 @@ def main(argv: list[str] | None = None, *, root: Path = ROOT) -> int:
     for add in VERBS:
         add(subparsers)
     arguments = parser.parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows speaks a code page that has no ✓
+            stream.reconfigure(encoding="utf-8", errors="replace")
     try:
         return arguments.run(arguments, root)
     except UsageError as error:
         print(f"course: {error}", file=sys.stderr)
     except ModuleNotFoundError as error:
-        cure = 'run `make test`, or pip install -c constraints.txt -e ".[test]"'
+        clone = (ROOT / "Makefile").exists()
+        cure = "run `make test`, or " * clone + "pip install " + (CLONED if clone else "'attention-in-vision[grade]'")
         print(f"course: {sys.executable} has no {error.name}; {cure}", file=sys.stderr)
     return 2
 
@@ -45,11 +52,8 @@ def build(arguments: argparse.Namespace, root: Path) -> int:
     from course_lib.authoring.builder import build, kinds
     from course_lib.authoring.execution import CellFailed
 
+    require_sources(root)
     chosen = [find_slug(name, root) for name in arguments.slug] or slugs(root)
-    if not chosen:
-        raise UsageError(
-            f"there is nothing to build in {root}: no notebooks/src/NN_slug.py; work in a clone of the course"
-        )
     if arguments.check:
         return check_build(chosen, root)
     edited = []
@@ -109,6 +113,7 @@ def new(arguments: argparse.Namespace, root: Path) -> int:
     from course_lib.authoring.builder import KINDS, build
     from course_lib.authoring.templates import FINISHED, lay_out
 
+    require_sources(root)
     slug = lay_out(arguments.number, arguments.name, root)
     for kind in KINDS:
         build(slug, kind, root, execute=False)
@@ -183,6 +188,7 @@ def add_check_lessons(subparsers) -> None:
 def check_lessons(arguments: argparse.Namespace, root: Path) -> int:
     from course_lib.authoring.lint import findings
 
+    require_sources(root)
     chosen = [find_slug(name, root) for name in arguments.slug] or slugs(root)
     found = findings(chosen, root)
     for finding in found:

@@ -351,3 +351,29 @@ def test_the_command_starts_without_torch_and_without_jupyter():
         "assert not {'torch', 'jupytext', 'nbformat', 'IPython', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+# Where only the package is installed
+
+
+@pytest.mark.parametrize(
+    "arguments", [["build"], ["new", "16", "branch"], ["check-lessons"], ["release", "--out", "out.zip"]]
+)
+def test_what_needs_the_sources_says_so_and_writes_nothing(tmp_path, capsys, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    assert "work in a clone of" in refused(capsys, arguments, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_release_without_git_takes_what_is_there(monkeypatch):
+    from course_lib.authoring.release import tracked
+
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert ROOT / "pyproject.toml" in tracked(ROOT)
+
+
+def test_a_pipe_of_a_code_page_without_ticks_breaks_nothing():
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "course_lib.cli", "check", "01"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
+    assert done.returncode == 1 and "✗ task_01_1" in done.stdout.decode("utf-8"), done.stderr

@@ -1,5 +1,6 @@
 """Where the six files of a lesson lie: one slug finds them all."""
 
+from importlib.metadata import PackageNotFoundError, metadata
 from pathlib import Path
 
 from course_lib.exercises import ROOT, UsageError
@@ -22,6 +23,24 @@ def find_slug(name: str, root: Path = ROOT) -> str:
     if not matches:
         raise UsageError(f"no lesson is called {name!r}; there are {', '.join(known) or 'none yet'}")
     return matches[0]
+
+
+def require_sources(root: Path) -> None:
+    """Refuse where only the package is installed, without the sources of the course."""
+    if not slugs(root):
+        raise UsageError(
+            f"there is nothing to build in {root}: no notebooks/src/NN_slug.py; work in a clone of {home()}"
+        )
+
+
+def home() -> str:
+    """Where the course lives, as the installed package says."""
+    try:
+        urls = dict(one.split(", ") for one in metadata("attention-in-vision").get_all("Project-URL") or [])
+    except PackageNotFoundError:
+        urls = {}
+    address = urls.get("Repository", "")
+    return "the course" if "OWNER" in address else address or "the course"
 
 
 def parts(slug: str, root: Path = ROOT) -> dict[str, Path]:

@@ -1,11 +1,13 @@
 """The student edition: lessons, exercises and the library. No solution, no hidden test, nothing that names one."""
 
 import re
+import shutil
 import subprocess
 import zipfile
 from io import BytesIO
 from pathlib import Path
 
+from course_lib.authoring.places import require_sources
 from course_lib.exercises import UsageError
 
 COPIED = (
@@ -59,6 +61,7 @@ def release(out: Path, root: Path) -> int:
     """
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise UsageError(f"{out} exists; give a folder or a .zip that does not")
+    require_sources(root)
     files = edition(root)
     refuse_telltales(files)
     if out.suffix == ".zip":
@@ -83,8 +86,8 @@ def edition(root: Path) -> dict[str, bytes]:
 
 def tracked(root: Path) -> set[Path]:
     """What git keeps; every file where there is no git: an unzipped copy has nothing else in it."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True)
-    if listed.returncode:
+    listed = shutil.which("git") and subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True)
+    if not listed or listed.returncode:
         return {path for path in root.rglob("*") if "__pycache__" not in path.parts}
     return {root / name.decode() for name in listed.stdout.split(b"\0") if name}
 

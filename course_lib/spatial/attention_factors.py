@@ -82,7 +82,7 @@ class FactorisedAttention(nn.Module):
         """What meets the keys, U z + u, and what meets the steps, U z + v: b s n d each, or None if nothing does."""
         query = None if self.query is None else self.split(self.query(x))
 
-        def asker(asks: bool, bias: Tensor | None) -> Tensor | None:
+        def asker(asks, bias):  # no annotations: torch.compile of 2.7 cannot take them inside a function
             parts = ([query] if asks else []) + ([] if bias is None else [bias[:, None]])
             return sum(parts[1:], parts[0]).expand(len(x), -1, x.shape[2] * x.shape[3], -1) if parts else None
 
