@@ -293,7 +293,7 @@ def report(arguments: argparse.Namespace, root: Path) -> int:
 def override(arguments: argparse.Namespace, root: Path) -> int:
     """Write the mark beside the others, and every report again."""
     from course_lib.grading.marks import Override
-    from course_lib.grading.run import write_again
+    from course_lib.grading.overrides import write_again
     from course_lib.grading.store import Store
 
     lessons = read_marks(arguments.folder)

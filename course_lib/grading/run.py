@@ -14,6 +14,7 @@ from course_lib.grading.cells import Unreadable, cells_of
 from course_lib.grading.contents import blocks_of, functions
 from course_lib.grading.lateness import Rule, lateness
 from course_lib.grading.marks import MISSING, Marks, Record, TaskInfo, sorting
+from course_lib.grading.overrides import by_hand
 from course_lib.grading.reports import write_results
 from course_lib.grading.roster import Roster
 from course_lib.grading.similarity import fingerprint, groups
@@ -74,18 +75,6 @@ def grade_lessons(
     done = tuple(after[slug] for slug in sorted(after))
     write_results(done, store.folder)
     return done
-
-
-def write_again(store: Store) -> None:
-    """Write every result again, with the marks that were given by hand since."""
-    lessons = tuple(by_hand(marks, store) for marks in store.lessons())
-    write_results(lessons, store.folder)
-
-
-def by_hand(marks: Marks, store: Store) -> Marks:
-    """Marks with those that the instructor gave."""
-    given = store.overrides().get(marks.slug, {})
-    return replace(marks, records=tuple(replace(one, override=given.get(one.who)) for one in marks.records))
 
 
 def grade_lesson(

@@ -3,6 +3,10 @@
 import csv
 import io
 import json
+import re
+import subprocess
+import sys
+import zipfile
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -10,7 +14,7 @@ import jsonschema
 import pytest
 
 from course_lib.cli import main
-from course_lib.grading.marks import Marks, Record, TaskInfo, TaskMark, marks_from_json, marks_to_json
+from course_lib.grading.marks import MISSING, Marks, Record, TaskInfo, TaskMark, marks_from_json, marks_to_json
 from course_lib.grading.reports import FORMATS, write_report
 from course_lib.grading.reports.pages import described, mistakes
 from course_lib.grading.reports.tables import safe
@@ -185,3 +189,52 @@ def test_a_report_without_marks_names_the_cure(tmp_path, capsys):
     (tmp_path / "marks.json").write_text("{}")
     assert main(["report", str(tmp_path)]) == 2
     assert "damaged" in capsys.readouterr().err
+
+
+def test_reports_need_nothing_that_only_posix_has(tmp_path):
+    """``report`` and ``override`` run on Windows too: what is not there is taken away, then they are imported."""
+    gone = "import sys\nfor name in ('fcntl', 'resource', 'termios', 'pwd', 'grp'): sys.modules[name] = None\n"
+    modules = "course_lib.cli, course_lib.grading.reports, course_lib.grading.overrides"
+    done = subprocess.run([sys.executable, "-c", f"{gone}import {modules}"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_cell_holds_nothing_that_cannot_be_seen():
+    assert safe("a\x1b[2J\x07b\x00\u202ec") == "a�[2J�b��c" and safe("\u00a0=1").startswith("'")
+    assert safe("\u200b=1").startswith("'") and safe("two\nlines") == "two lines"
+    assert len(safe("x" * 10**6)) < 10_000
+
+
+def test_nine_hundred_notes_are_bounded_and_the_page_says_so():
+    record = Record("ada", "", "a.ipynb", (FIRST,), "", tuple(f"note {k}" for k in range(900)))
+    (page,) = (text for name, text in FORMATS["html"](Marks("07_small", TASKS, (record,))).items() if "ada" in name)
+    assert page.count("<li>note") == 20 and "and 880 more" in page
+
+
+def test_a_syntax_error_leads_the_page_and_its_name_errors_follow_it():
+    note = "task_07_2 did not run to its end: line 1 is not Python: def mean(x:"
+    follows = TaskMark("task_07_2", 1, 0, "raised", "your code raised NameError: name 'mean' is not defined")
+    record = Record("ada", "", "a.ipynb", (FIRST, follows), "", (note,))
+    (page,) = (text for name, text in FORMATS["html"](Marks("07_small", TASKS, (record,))).items() if "ada" in name)
+    assert page.index("Mend this first") < page.index("def mean(x:") < page.index("NameError")
+    assert page.count("def mean(x:") == 1
+
+
+def test_feedback_is_named_as_canvas_and_moodle_find_its_student():
+    records = (
+        Record("lovelaceada", "1815", "x", (FIRST,), upload="lovelaceada_LATE_1815_99_"),
+        Record("Alan Turing", "7", "x", (FIRST,), upload="Alan Turing_7_assignsubmission_file"),
+        Record("../x", "", "x", (FIRST,)),
+        Record("Nemo", "", "", problem=MISSING),
+    )
+    (data,) = FORMATS["feedback"](Marks("07_small", TASKS, records)).values()
+    names = zipfile.ZipFile(io.BytesIO(data)).namelist()
+    assert names[0] == "lovelaceada_LATE_1815_99_feedback_07_small.html"
+    assert names[1] == "Alan Turing_7_assignsubmission_file_feedback_07_small.html"
+    assert len(names) == 3 and ".." not in names[2] and "/" not in names[2]
+
+
+def test_a_row_that_is_not_graded_leads_to_its_page():
+    pages = FORMATS["html"](MARKS)
+    links = re.findall(r'href="([^"]+)"', pages["summary.html"])
+    assert set(links) == {name for name in pages if name.startswith("students/")}
