@@ -1,6 +1,6 @@
 """A diagram drawn with matplotlib: boxes and circles at their places, arrows between them, shapes on the arrows."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -103,14 +103,14 @@ def spread(nodes: list[Node], wide: float, low: float, rows: int) -> None:
 
 def draw_node(axes: Axes, node: Node, colours: Colours) -> None:
     """A box, a circle, or a name over its shape."""
-    text = {"ha": "center", "va": "center", "color": colours.ink, "family": SANS}
+    text: dict[str, Any] = {"ha": "center", "va": "center", "color": colours.ink, "family": SANS}
     if node.step is None:
         colour = colours.blue if node.is_map else colours.ink
         axes.text(node.x, node.y, node.label, **text | {"color": colour}, size=NAME_SIZE, style="italic")
         axes.text(node.x, node.y - 19, node.shape, **text | {"family": MONO, "color": colour}, size=SHAPE_SIZE)
         return
     edge = colours.blue if node.blue else colours.ink
-    line = {"lw": 1.2, "ec": edge, "zorder": 3}
+    line: dict[str, Any] = {"lw": 1.2, "ec": edge, "zorder": 3}
     if node.step.circle:
         axes.add_patch(Circle((node.x, node.y), RADIUS, fc=colours.paper, **line))
     else:
@@ -165,7 +165,7 @@ def arrow(axes: Axes, path: list[tuple[float, float]], colour: str) -> None:
 def shape_text(axes: Axes, node: Node, path: list[tuple[float, float]], colour: str) -> None:
     """The shape of a result over its arrow, or beside it where that soon turns down."""
     start, end = node.tap if node.branches else node.right, path[1][0]
-    text = {"color": colour, "family": MONO, "size": SHAPE_SIZE}
+    text: dict[str, Any] = {"color": colour, "family": MONO, "size": SHAPE_SIZE}
     if end - start >= node.shape_width + 4:
         axes.text((start + end - 3) / 2, node.y + 3, node.shape, ha="center", va="bottom", **text)
     else:
@@ -175,7 +175,7 @@ def shape_text(axes: Axes, node: Node, path: list[tuple[float, float]], colour: 
 
 def draw_words(axes: Axes, diagram: Diagram, have: list[float], colours: Colours) -> None:
     """What g and f do, and what the letters mean."""
-    text = {"ha": "center", "va": "center", "family": SANS, "size": SIZE}
+    text: dict[str, Any] = {"ha": "center", "va": "center", "family": SANS, "size": SIZE}
     middle, high = have[0] / 2, have[1]
     axes.text(middle, high - 10, typeset(f"g · attention: {diagram.g}"), color=colours.blue, **text)
     low = 9 + 17 * bool(diagram.where)

@@ -73,7 +73,9 @@ def parse(text: str) -> Diagram:
     >>> diagram.lanes[0].steps[1].label, diagram.lanes[1].steps[0].joins
     ('W fc', ('map',))
     """
-    words, inputs, lanes = dict.fromkeys(("g", "f", "where"), ""), {}, []
+    words: dict[str, str] = dict.fromkeys(("g", "f", "where"), "")
+    inputs: dict[str, str] = {}
+    lanes: list[Lane] = []
     for line in re.sub(r"\n\s+->", " ->", text.strip()).splitlines():
         head, equals, chain = line.partition(" = ")
         if equals and "->" in chain:
@@ -105,6 +107,10 @@ def step(text: str) -> Step:
     if text[0] in CIRCLES and text[1:3].strip(": "):
         text = f"{text[0]} with {text[1:].strip()}"
     found = STEP.fullmatch(text)
+    if not found:
+        raise ValueError(
+            f"{text!r} is no step; write '[learned layer] with other as name: b c h w', all but the first if needed"
+        )
     label, joins, name, shape = (found[part] or "" for part in ("label", "joins", "name", "shape"))
     return Step(label.strip("[]"), label[0] == "[", tuple(joins.split(", ")) if joins else (), name, shape)
 

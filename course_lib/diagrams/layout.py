@@ -7,12 +7,13 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations, pairwise
+from typing import Literal
 
 import numpy as np
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
 
-from course_lib.diagrams.language import Diagram, Step
+from course_lib.diagrams.language import Diagram, Lane, Step
 
 INDEX = re.compile(r"\b([A-Za-zα-ω])([_^])(\w{1,3})\b")
 SANS, MONO = "DejaVu Sans", "DejaVu Sans Mono"
@@ -21,7 +22,7 @@ PITCH, TAP, HEAD, RADIUS, MARGIN = 58, 8, 9, 10.5, 7
 
 
 @cache
-def width(text: str, family: str = SANS, size: float = SIZE, style: str = "normal") -> float:
+def width(text: str, family: str = SANS, size: float = SIZE, style: Literal["normal", "italic"] = "normal") -> float:
     """How wide a text is drawn."""
     if not text.strip():
         return 0.0
@@ -105,39 +106,55 @@ def layout(diagram: Diagram) -> list[Node]:
 
 def make_nodes(diagram: Diagram) -> list[Node]:
     """Nodes with what leads to each."""
-    nodes: list[Node] = []
-    named: dict[str, Node] = {}
-    home = {lane.source: row for row, lane in enumerate(diagram.lanes) if lane.source in diagram.inputs}
+    named = input_nodes(diagram)
+    lines = [line_nodes(row, lane, named) for row, lane in enumerate(diagram.lanes)]
+    named |= {node.name: node for line in lines for node in line if node.name}
+    for line, lane in zip(lines, diagram.lanes, strict=True):
+        if line[0].step:
+            branch_off(line[0], named[lane.source])
+        for node in line:
+            join(node, tuple(named[name] for name in node.step.joins) if node.step else ())
+    nodes = [node for line in lines for node in line]
+    return nodes + [ending(node, lane.name or "y") for node, lane in ends(nodes, diagram)]
+
+
+def input_nodes(diagram: Diagram) -> dict[str, Node]:
+    """The names of the inputs, each where the last line starts with it."""
+    rows = {lane.source: row for row, lane in enumerate(diagram.lanes) if lane.source in diagram.inputs}
     wide = max(name_width(name, shape) for name, shape in diagram.inputs.items())
-    for k, (name, row) in enumerate(home.items()):  # an input stands where the last line starts with it
-        named[name] = Node(row, name, wide, diagram.inputs[name], name=name, shift=TAP * k)
-    for row, lane in enumerate(diagram.lanes):
-        before = named[lane.source] if home.get(lane.source) == row else None
-        nodes += [before] if before else []
-        source = None if before else lane.source
-        for step in lane.steps:
-            label = boxed(step)
-            wide = 2 * RADIUS if step.circle else max(map(width, label.split("\n"))) + 12
-            node = Node(row, label, wide, step.shape, step, step.name, before)
-            node.is_map = step.name.startswith("map")
-            node.tapped, source = source, None
-            nodes.append(node)
-            named[step.name or f"{id(node)}"] = before = node
-        nodes[-1].last = True
-    nodes += [ending(node, lane.name or "y") for node, lane in ends(nodes, diagram)]
-    for node in nodes:
-        if node.tapped:
-            node.tapped = named[node.tapped]
-            node.tapped.branches = True
-            node.tapped.reader = node
-        node.joins = tuple(named[name] for name in node.step.joins) if node.step else ()
-        for source in node.joins:
-            source.branches |= not source.last
-            source.reader = source.reader or node
+    return {
+        name: Node(row, name, wide, diagram.inputs[name], name=name, shift=TAP * k)
+        for k, (name, row) in enumerate(rows.items())
+    }
+
+
+def line_nodes(row: int, lane: Lane, inputs: dict[str, Node]) -> list[Node]:
+    """The nodes of one line, from left to right; the first is an input if that stands here."""
+    start = inputs.get(lane.source)
+    nodes = [start] if start and start.row == row else []
+    for step in lane.steps:
+        label = boxed(step)
+        wide = 2 * RADIUS if step.circle else max(map(width, label.split("\n"))) + 12
+        before = nodes[-1] if nodes else None
+        nodes.append(Node(row, label, wide, step.shape, step, step.name, before, is_map=step.name.startswith("map")))
+    nodes[-1].last = True
     return nodes
 
 
-def ends(nodes: list[Node], diagram: Diagram) -> list:
+def branch_off(node: Node, source: Node) -> None:
+    """Begin a line on the arrow behind ``source``."""
+    node.tapped, source.branches, source.reader = source, True, node
+
+
+def join(node: Node, sources: tuple[Node, ...]) -> None:
+    """End other lines in a node."""
+    node.joins = sources
+    for source in sources:
+        source.branches |= not source.last
+        source.reader = source.reader or node
+
+
+def ends(nodes: list[Node], diagram: Diagram) -> list[tuple[Node, Lane]]:
     """The last node of each line that no other line takes up, with its line."""
     taken = {name for lane in diagram.lanes for step in lane.steps for name in step.joins}
     taken |= {lane.source for lane in diagram.lanes}
@@ -162,7 +179,8 @@ def boxed(step: Step) -> str:
         torn = sum("," in step.label and line[-1] != "," for line in lines[:-1])
         return max(map(width, lines)) + 30 * torn
 
-    return "\n".join(min(choices, key=cost))
+    best = min(choices, key=cost)
+    return "\n".join(best)
 
 
 def broken(words: list[str], cuts: tuple[int, ...]) -> list[str]:
@@ -171,7 +189,7 @@ def broken(words: list[str], cuts: tuple[int, ...]) -> list[str]:
 
 def colour(nodes: list[Node]) -> None:
     """Blue is what leads to a map and to nothing else."""
-    readers = {id(node): [] for node in nodes}
+    readers: dict[int, list[Node]] = {id(node): [] for node in nodes}
     for node in nodes:
         for source in (node.before, node.tapped, *node.joins):
             if source:
