@@ -34,13 +34,19 @@ class Solved:
             return str(answer)
         return ""
 
-    @contextlib.contextmanager
     def replaced(self, answer):
         """The same solution with one function replaced by a wrong answer."""
-        right = self.names[answer.replaces]
-        self.names[answer.replaces] = answer.answer
-        yield
-        self.names[answer.replaces] = right
+        return self.holding(answer.replaces, answer.answer)
+
+    @contextlib.contextmanager
+    def holding(self, name: str, answer):
+        """The same solution with ``answer`` in the place of ``name``."""
+        right = self.names[name]
+        self.names[name] = answer
+        try:
+            yield
+        finally:
+            self.names[name] = right
 
     def failed(self, hidden, seed, task: str | None = None) -> set[str]:
         """The tasks of which at least one hidden test fails; of one task alone where it is given."""

@@ -1,5 +1,6 @@
 """Every exercise: unsolved it earns nothing, solved everything, and no named wrong answer gets through."""
 
+import inspect
 import re
 from collections import Counter
 from itertools import islice
@@ -7,6 +8,8 @@ from types import SimpleNamespace
 
 import jupytext
 import pytest
+import torch
+from torch.utils._pytree import tree_map
 
 from benchmarks.equivalent import EQUIVALENT
 from benchmarks.exercise_mutation import Trial, answered, survives
@@ -58,18 +61,42 @@ def test_the_lesson_and_the_library_pasted_in_earn_nothing(slug, solved, hidden)
     found = definitions(slug)
     for task in solved.tasks:
         for name in answers(solved.tasks[task]):
-            right, earns = solved.names[name], []
+            earns = []
             for pasted in found:
-                solved.names[name] = adapted(pasted.it, right)
                 if pasted.of_library and forbids_the_library(hidden, task):
                     continue  # the grader refuses it, whatever it computes
-                earns += [pasted.name] if passes_all(hidden, task, solved.names, 1) else []
-            solved.names[name] = right
+                with solved.holding(name, adapted(pasted.it, solved.names[name])):
+                    earns += [pasted.name] if passes_all(hidden, task, solved.names, 1) else []
             assert earns == [], f"{name} of {task} stands there already"
 
 
 def forbids_the_library(hidden, task):
     return any("course_lib" in test.without for test in hidden.tests if test.task == task)
+
+
+def test_a_right_answer_in_single_precision_earns_its_points(solved, hidden):
+    """Where the visible check is content with it."""
+    refused = []
+    for task, source in solved.tasks.items():
+        for name in answers(source):
+            with solved.holding(name, in_single_precision(solved.names[name])):
+                content = not solved.says(task)
+                refused += [name] if content and task in solved.failed(hidden, 1, task) else []
+    assert refused == []
+
+
+def in_single_precision(answer):
+    """The same answer, computed in float32; a module rounds its result to it."""
+    if inspect.isclass(answer):
+        return type(answer.__name__, (answer,), {"forward": lambda self, *args: lowered(answer.forward(self, *args))})
+    return lambda *args, **kwargs: lowered(answer(*lowered(args), **lowered(kwargs)))
+
+
+def lowered(value):
+    """Tensors in double precision and bare floats, in single precision."""
+    if isinstance(value, float):
+        return torch.tensor(value)
+    return tree_map(lambda one: one.float() if torch.is_tensor(one) and one.dtype == torch.float64 else one, value)
 
 
 def test_the_header_promises_the_minutes_of_its_tasks(slug):
