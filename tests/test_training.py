@@ -1,7 +1,9 @@
 import pytest
 import torch
 from torch import nn
+from tqdm.notebook import tqdm as notebook_tqdm
 
+from course_lib import training
 from course_lib.training import accuracy, fit, predict, repeat
 from tests.properties import features
 
@@ -87,3 +89,12 @@ def test_accuracy_counts_every_position_but_the_ignored_ones():
 def test_repeat_seeds_torch_for_every_run():
     results = repeat(lambda seed: [torch.rand(()).item(), seed], seeds=(3, 4, 3))
     assert results.shape == (3, 2) and torch.equal(results[0], results[2]) and results[0, 0] != results[1, 0]
+
+
+def test_a_bar_in_a_notebook_leaves_nothing_that_a_comparison_sees(monkeypatch):
+    published = []
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr("IPython.display.publish_display_data", published.append)
+    monkeypatch.setattr(training, "tqdm", notebook_tqdm)
+    assert list(training.progress(range(3), desc="steps")) == [0, 1, 2]
+    assert [list(data) for data in published] == [["application/vnd.jupyter.widget-view+json"]]
