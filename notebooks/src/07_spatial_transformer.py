@@ -9,7 +9,7 @@
 # - derive the gradient that trains such a warp, and say where it is zero, and where it does not exist;
 # - measure whether a trained transformer really undoes a distortion, and not only whether the answers are right.
 #
-# *Minutes:* 63 · *Needs:* 01, 06 · *Paper:* Jaderberg et al., Spatial Transformer Networks, 2015, arXiv 1506.02025 · *Exercise:* [07 spatial transformer](../exercises/07_spatial_transformer.ipynb) · *Module:* [spatial_transformer.py](../course_lib/spatial/spatial_transformer.py)
+# *Minutes:* 44, deeper 23 · *Needs:* 01, 06 · *Paper:* Jaderberg et al., Spatial Transformer Networks, 2015, arXiv 1506.02025 · *Exercise:* [07 spatial transformer](../exercises/07_spatial_transformer.ipynb) · *Module:* [spatial_transformer.py](../course_lib/spatial/spatial_transformer.py)
 #
 # Out of scope: a warp of its own for every position (08), projective maps and thin plates.
 
@@ -23,9 +23,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from course_lib.data.canvases import digit_canvases
-from course_lib.data.photographs import load_photograph
+from course_lib.data.photographs import PHOTOGRAPHS, load_photograph
+from course_lib.diagrams import diagram
 from course_lib.interactive import slider, steer
-from course_lib.plotting import describe, new_figure, plot_lines, show_image, show_images, side_by_side
+from course_lib.plotting import COLOURS, describe, new_figure, plot_lines, show_image, show_images, side_by_side
 from course_lib.spatial.spatial_transformer import (
     SpatialTransformer,
     affine_grid,
@@ -34,6 +35,7 @@ from course_lib.spatial.spatial_transformer import (
     warp,
 )
 from course_lib.training import accuracy, fit, predict
+from course_lib.trunk import load_trunk
 
 # %% [markdown]
 # ## Reading between the pixels
@@ -45,7 +47,6 @@ from course_lib.training import accuracy, fit, predict
 # 4 and one quarter of 8. Beyond the border stand zeros. *Before running: what do we read at 1.25, at 2.5, at 3.5 and at 5?*
 
 # %% tags=["answer"]
-torch.manual_seed(0)  # every run of this notebook draws the same numbers
 row = torch.tensor([2.0, 4.0, 8.0, 6.0])
 
 
@@ -55,19 +56,18 @@ def read(row, x):
     return (weights @ row).item()
 
 
-values = [read(row, x) for x in (1.25, 2.5, 3.5, 5)]
-print(values)
+print(values := [read(row, x) for x in (1.25, 2.5, 3.5, 5)])
 assert values == [5, 7, 3, 0]
 
 # %% [markdown]
 # It is a look-up of lesson 01: the query is a *place*, the keys are the places of the pixels, and the weights sum to 1 without a
 # softmax, as long as we stay between the first pixel and the last.
 #
-# **In two directions, multiply the two weights.** With $U$ the image (h w), $n$ its row and $m$ its column, and the point $(x_i, y_i)$ counted in pixels,
+# **In two directions, multiply the two weights.** With $U_{rk}$ the pixel in row $r$ and column $k$ of the image, and the point $(x_i, y_i)$ counted in pixels,
 #
-# $$V_i = \sum_{n=0}^{h-1} \sum_{m=0}^{w-1} U_{nm}\, \max(0, 1 - |x_i - m|)\, \max(0, 1 - |y_i - n|)$$
+# $$V_i = \sum_{r=0}^{h-1} \sum_{k=0}^{w-1} U_{rk}\, \max(0, 1 - |x_i - k|)\, \max(0, 1 - |y_i - r|)$$
 #
-# Mind the order: $x$ counts *columns* and comes first, but an image is indexed row first, $U_{nm}$.
+# Mind the order: $x$ counts *columns* and comes first, but an image is indexed row first.
 #
 # Our image is 0, 1, 2, … 15 in rows of four, so pixel $(x, y)$ holds $4 y + x$. *Before running: what stands at x = 1.5, y = 2.25?*
 
@@ -77,24 +77,41 @@ def sample_by_loops(image, points):
     """Each point asks every pixel, which counts by how near it is: h w, p 2 -> p."""
     values = torch.zeros(len(points))
     for i, (x, y) in enumerate(points.tolist()):
-        for n, m in product(range(image.shape[0]), range(image.shape[1])):
-            values[i] += image[n, m] * max(0, 1 - abs(x - m)) * max(0, 1 - abs(y - n))
+        for r, k in product(range(image.shape[0]), range(image.shape[1])):
+            values[i] += image[r, k] * max(0, 1 - abs(x - k)) * max(0, 1 - abs(y - r))
     return values
 
 
 # %% tags=["answer"]
 image = torch.arange(16.0).view(4, 4)
-print(sample_by_loops(image, torch.tensor([[1.5, 2.25], [3.0, 0.0], [-0.5, 0.0], [9.0, 9.0]])).tolist())
+print(sample_by_loops(image, torch.tensor([[1.5, 2.25]])).item())
 assert sample_by_loops(image, torch.tensor([[1.5, 2.25]])).item() == 4 * 2.25 + 1.5
 
 # %% [markdown]
-# ## Two meanings of −1 and 1
+# ## Where to read: six numbers
+
+# %%
+diagram(SpatialTransformer)
+
+# %% [markdown]
+# The places to read come from six numbers θ, which a small *localisation* network predicts for each image. They say, for every pixel of the **output**, which
+# point of the **input** to read:
 #
-# A warp should not depend on the number of pixels, so coordinates run from −1 to 1 across the image. *There are two conventions, and mixing them is
-# the most common mistake with this module.* The square from −1 to 1 ends at the **middles** of the outermost pixels
-# (`align_corners=True`), or at their **outer edges** (`False`, torch's default since version 1.3).
+# $$\begin{pmatrix} x^{in} \\ y^{in} \end{pmatrix} = A_\theta \begin{pmatrix} x^{out} \\ y^{out} \\ 1 \end{pmatrix}, \qquad A_\theta = \begin{pmatrix} \theta_{11} & \theta_{12} & \theta_{13} \\ \theta_{21} & \theta_{22} & \theta_{23} \end{pmatrix}$$
 #
-# **On a 4 × 4 image.** *Before running: with `False`, where is the middle of the first of four pixels?*
+# | symbol | name | shape |
+# |---|---|---|
+# | $U$ | input | b c h w |
+# | $\theta = f_{loc}(U)$ | the warp | b 6, as b 2 3 |
+# | $(x^{in}, y^{in})$ | grid: where each output pixel reads | b p q 2 |
+# | $V$ | output: $U$ read at the grid | b c p q |
+#
+# In the course's formula, "where to look" is θ, `attention(x)`; looking is the sampler. The loss of what follows trains $f_{loc}$ through the
+# sampler, and nothing else does: no labels for places, no reward.
+#
+# **Coordinates run from −1 to 1 across the image**, so that a warp does not depend on the number of pixels. There are two conventions. The square from −1 to 1 ends
+# at the **middles** of the outermost pixels (`align_corners=True`), or at their **outer edges** (`False`, torch's default, and ours).
+# *Before running: with `False`, where is the middle of the first of four pixels?*
 
 
 # %% tags=["folded", "answer"]
@@ -103,14 +120,14 @@ def draw_convention(figure, align_corners):
     axes = figure.subplots()
     show_image(axes, 0.25 + image / 30, title=f"align_corners={align_corners}")
     low, high = (0, 3) if align_corners else (-0.5, 3.5)
-    axes.plot([low, high, high, low, low], [low, low, high, high, low], color="#D55E00", linewidth=3, clip_on=False)
-    for p, centre in enumerate(pixel_centres(4, align_corners=align_corners, like=image)):
-        axes.plot([p] * 4, range(4), ".", color="white")
-        axes.text(p, 3.9, f"{centre:.2f}", ha="center", va="center", fontsize=8)
+    axes.plot([low, high, high, low, low], [low, low, high, high, low], color=COLOURS[4], linewidth=3, clip_on=False)
+    for k, centre in enumerate(pixel_centres(4, align_corners=align_corners, like=image)):
+        axes.plot([k] * 4, range(4), ".", color="white")
+        axes.text(k, 3.9, f"{centre:.2f}", ha="center", va="center")
 
 
 describe(
-    side_by_side(draw_convention, [{"align_corners": True}, {"align_corners": False}]),
+    side_by_side(draw_convention, [{"align_corners": True}, {"align_corners": False}], height=3.4),
     "the same 4 × 4 image twice, a white dot in the middle of each pixel, an orange square from −1 to 1. "
     "With align_corners=True the square runs through the middles of the outermost pixels, at −1.00, "
     "−0.33, 0.33 and 1.00. With False it encloses the whole image, and the middles are at −0.75, −0.25, "
@@ -118,32 +135,13 @@ describe(
 )
 
 # %% [markdown]
-# As formulas, for pixel $p$ of $s$: the middle lies at $2p/(s-1) - 1$ (`True`), or at $(2p + 1)/s - 1$ (`False`). With `True` the
-# distance of two pixels is 2/(s − 1), with `False` it is 2/s. This lesson uses `False` unless it says otherwise.
+# The middle of pixel $k$ of $w$ lies at $2k/(w-1) - 1$ (`True`), or at $(2k + 1)/w - 1$ (`False`).
 
 # %%
-expected = {True: [-1, -1 / 3, 1 / 3, 1], False: [-0.75, -0.25, 0.25, 0.75]}
-for align_corners, centres in expected.items():
+for align_corners, centres in {True: [-1, -1 / 3, 1 / 3, 1], False: [-0.75, -0.25, 0.25, 0.75]}.items():
     torch.testing.assert_close(pixel_centres(4, align_corners=align_corners, like=image), torch.tensor(centres))
-print("both formulas hold")
 
 # %% [markdown]
-# ## Where to read: the affine grid
-#
-# Six numbers say, for every pixel of the **output** (target t), which point of the **input** (source s) to read:
-#
-# $$\begin{pmatrix} x^s \\ y^s \end{pmatrix} = A_\theta \begin{pmatrix} x^t \\ y^t \\ 1 \end{pmatrix}, \qquad A_\theta = \begin{pmatrix} \theta_{11} & \theta_{12} & \theta_{13} \\ \theta_{21} & \theta_{22} & \theta_{23} \end{pmatrix}$$
-#
-# | symbol | name | shape |
-# |---|---|---|
-# | $U$ | input | b c h w |
-# | $\theta = f_{loc}(U)$ | the warp, from a small *localisation* network | b 6, as b 2 3 |
-# | $(x^s, y^s)$ | grid: where each output pixel reads | b p q 2 |
-# | $V$ | output: $U$ read at the grid | b c p q |
-#
-# In the course's formula, "where to look" is θ, `attention(x)`; looking is the sampler. The loss of what follows trains $f_{loc}$ through the
-# sampler, and nothing else does: no labels for places, no reward.
-#
 # **For each pixel of the output, ask θ where to read.**
 
 
@@ -151,15 +149,14 @@ print("both formulas hold")
 def grid_by_loops(theta, height, width):
     """For each pixel of the output, the point of the input to read: 2 3 -> height width 2."""
     grid = torch.zeros(height, width, 2)
-    for n, m in product(range(height), range(width)):
-        target = torch.tensor([(2 * m + 1) / width - 1, (2 * n + 1) / height - 1, 1.0])
-        grid[n, m] = theta @ target
+    for r, k in product(range(height), range(width)):
+        grid[r, k] = theta @ torch.tensor([(2 * k + 1) / width - 1, (2 * r + 1) / height - 1, 1.0])
     return grid
 
 
 # %%
 def in_pixels(grid, height, width):
-    """From −1 … 1 to pixels, (2p + 1)/s − 1 solved for p: p q 2 -> p q 2."""
+    """From −1 … 1 to pixels, (2k + 1)/w − 1 solved for k: p q 2 -> p q 2."""
     return ((grid + 1) * torch.tensor([width, height]) - 1) / 2
 
 
@@ -174,78 +171,39 @@ for name, theta in warps.items():
     print(f"{name:9} reads", [tuple(point) for point in points[0, 1:3].tolist()])
 
 # %% [markdown]
-# **Loops, torch's two functions, and `course_lib` agree**, on a warp with six random numbers, from 5 × 7 pixels to 4 × 6.
+# **The whole module is five lines**: θ, a grid, a sampler, and a start of which we speak below.
+
+
+# %%
+class Transformer(nn.Module):
+    """An STN with the library's grid and sampler: b c h w -> b c p q."""
+
+    def __init__(self, localisation, size):
+        super().__init__()
+        self.localisation, self.size = localisation, size
+
+    def forward(self, x):
+        theta = self.localisation(x).unflatten(1, (2, 3))  # b 6 -> b 2 3
+        grid = F.affine_grid(theta, [len(x), x.shape[1], *self.size], align_corners=False)  # b p q 2
+        return F.grid_sample(x, grid, align_corners=False)
+
+
+# %% [markdown]
+# **Loops, torch's two functions, and `course_lib` agree**, on six random numbers, from 5 × 7 pixels to 4 × 6.
 
 # %%
 generator = torch.Generator().manual_seed(0)
-picture, theta = torch.randn(5, 7, generator=generator), torch.randn(2, 3, generator=generator)
-by_loops = grid_by_loops(theta, 4, 6)
-values = sample_by_loops(picture, in_pixels(by_loops, 5, 7).view(-1, 2)).view(1, 1, 4, 6)
+picture, theta = torch.randn(1, 1, 5, 7, generator=generator), torch.randn(2, 3, generator=generator)
+grid = grid_by_loops(theta, 4, 6)
+values = sample_by_loops(picture[0, 0], in_pixels(grid, 5, 7).view(-1, 2)).view(1, 1, 4, 6)
 
 # %%
-grid = F.affine_grid(theta[None], [1, 1, 4, 6], align_corners=False)
-torch.testing.assert_close(by_loops[None], grid)
-torch.testing.assert_close(values, F.grid_sample(picture[None, None], grid, align_corners=False))
-torch.testing.assert_close(affine_grid(theta[None], 4, 6), grid)
-torch.testing.assert_close(bilinear_sample(picture[None, None], grid), values)
-torch.testing.assert_close(warp(picture[None, None], theta[None], (4, 6)), values)
-print("loops = torch = course_lib")
+torch.testing.assert_close(affine_grid(theta[None], 4, 6), grid[None])
+torch.testing.assert_close(bilinear_sample(picture, grid[None]), values)
+torch.testing.assert_close(Transformer(lambda x: theta.view(1, 6), (4, 6))(picture), values)
+torch.testing.assert_close(warp(picture, theta[None], (4, 6)), values)
 
 # %% [markdown]
-# `bilinear_sample` is the formula as it stands: every output asks every pixel. `F.grid_sample`, which `warp` calls, visits only the four that have a weight. So is this
-# "non-local", as some notes say? The *grid* may go anywhere; but **each output reads 2 × 2 pixels**. Counted by asking which pixels have an influence:
-
-# %%
-large = torch.zeros(1, 1, 64, 64, requires_grad=True)
-somewhere = torch.tensor([[[0.7, 0.2, 0.03], [-0.2, 0.7, 0.07]]])
-(by_one,) = torch.autograd.grad(warp(large, somewhere, (16, 16))[0, 0, 7, 7], large)
-(by_all,) = torch.autograd.grad(warp(large, torch.eye(2, 3)[None], (16, 16)).sum(), large)
-one, share = int((by_one != 0).sum()), (by_all != 0).float().mean()
-print(f"one output reads {one} pixels; all of 64 × 64 shrunk to 16 × 16 read {share:.0%} of them")
-assert one == 4 and share == 0.25
-
-# %% [markdown]
-# The second number is a warning: **who shrinks to a quarter of the width reads a quarter of the pixels**, and skips the others (aliasing). Blur first, or stay near
-# the input's resolution.
-#
-# ## What happens when the conventions are mixed
-#
-# Grid with `True`, sampler with `False`: nothing complains, and the shapes are right. The grid gives the output's first pixel −1, and the
-# sampler takes −1 for the outer *edge*: half a pixel too far out.
-# *Before running: on an image of ones, what will the identity put into a corner, into a border, and inside?*
-
-
-# %% tags=["answer"]
-def mixed(images, theta):
-    """A grid between the middles of the corner pixels, read as if between the edges."""
-    grid = F.affine_grid(theta, images.shape, align_corners=True)
-    return F.grid_sample(images, grid, align_corners=False)
-
-
-identity = torch.eye(2, 3)[None]
-ones, noise = torch.ones(1, 1, 8, 8), torch.randn(1, 1, 8, 8, generator=generator)
-corner = mixed(ones, identity)[0, 0, :2, :2].flatten().tolist()
-print("corner, border, border, inside:", [round(value, 2) for value in corner])
-assert corner == [0.25, 0.5, 0.5, 1] and (mixed(noise, identity) - noise).abs().max() > 0.5
-
-# %% [markdown]
-# **On a picture, and again and again.** *Before looking: the 8 outputs of a row, 7 steps from first to last, now span the full width of 8 pixels. Does the
-# picture grow or shrink?*
-
-# %% tags=["folded"]
-photograph = load_photograph("astronaut", height=48)[None]
-repeated = [photograph]
-for _ in range(8):
-    repeated.append(mixed(repeated[-1], identity))
-describe(
-    show_images([repeated[k][0] for k in (0, 1, 4, 8)], ["photograph", "once", "4 times", "8 times"]),
-    "a portrait of an astronaut, four times. From left to right it gets smaller and softer, and a black "
-    "frame grows around it.",
-)
-
-# %% [markdown]
-# One pass is easy to overlook: a shrink by 1 in 48 and a frame half as bright. A network trains around it. You will repair such code in the exercise.
-#
 # ## Which way does it move?
 #
 # θ maps *output to input*. It moves the **window**, and the content seems to move the other way. *Before running: one bright pixel in column 3 of 8,
@@ -262,10 +220,8 @@ assert shifted[0, 0, 3, 1] == 1 and (zoomed > 0).sum() == 16
 # %% [markdown]
 # Sixteen, not four: the outputs now read half a pixel apart, so four in each direction come within one pixel of the dot.
 #
-# A scale **below 1 zooms in**, a positive shift moves the content **left** (or up), and to place content somewhere one needs the *inverse* of that
-# placing. Why this direction? Asking "where does each output come from" fills every output pixel exactly once; pushing input pixels forward leaves holes.
-#
-# ## Drag θ
+# A scale **below 1 zooms in**, and a positive shift moves the content **left** (or up). Why this direction? Asking "where does each output come from" fills
+# every output pixel exactly once; pushing input pixels forward leaves holes.
 #
 # **Left, the window on the photograph; right, what the network would see.** The thick side of the window becomes the top. *Before moving: turn
 # the window clockwise; which way does the astronaut turn?*
@@ -280,27 +236,27 @@ def theta_of(angle, scale, x=0.0, y=0.0):
     return torch.tensor([[cos, -sin, x], [sin, cos, y]])
 
 
+# %% tags=["folded"]
 def corners_of(theta, side):
     """The window's four corners in pixels, clockwise from the upper left, and the first again: 5 2."""
     corners = torch.tensor([[-1.0, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1], [-1, -1, 1]])
     return ((corners @ theta.mT + 1) * side - 1) / 2
 
 
-def draw_window(axes, theta, side, colour="#E69F00"):
+def draw_window(axes, theta, side):
     """The window as a frame, its upper side thick."""
     x, y = corners_of(theta, side).unbind(1)
-    axes.plot(x, y, color=colour, linewidth=1)
-    axes.plot(x[:2], y[:2], color=colour, linewidth=4)
+    axes.plot(x, y, color=COLOURS[4], linewidth=1.5)
+    axes.plot(x[:2], y[:2], color=COLOURS[4], linewidth=5)
 
 
-# %%
 def draw_warp(figure, angle, scale, x=0.0, y=0.0):
-    """The photograph with the grid on it, and the photograph as read there."""
+    """The photograph with the window and the places it reads, and the photograph as read there."""
     theta = theta_of(angle, scale, x, y)
     left, right = figure.subplots(1, 2)
     show_image(left, portrait, title=f"window: {angle}°, scale {scale}, middle ({x}, {y})")
     points = in_pixels(affine_grid(theta[None], 9, 9)[0], 80, 80)
-    left.plot(*points.flatten(0, 1).unbind(1), ".", color="#E69F00", markersize=3)
+    left.plot(*points.flatten(0, 1).unbind(1), ".", color=COLOURS[4], markersize=4)
     draw_window(left, theta, 80)
     left.set(xlim=(-22, 102), ylim=(102, -22))
     show_image(right, warp(portrait[None], theta[None])[0], title="what is seen")
@@ -309,6 +265,7 @@ def draw_warp(figure, angle, scale, x=0.0, y=0.0):
 # %% tags=["widget"]
 steer(
     draw_warp,
+    height=3.4,
     angle=slider("angle", list(range(-90, 91, 15)), value=30),
     scale=slider("scale", [0.25, 0.35, 0.5, 0.7, 1.0, 1.4], value=0.5),
     x=slider("x", [-0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8], value=0.0),
@@ -319,7 +276,7 @@ steer(
 # The same without a widget, for three settings:
 
 # %% tags=["static", "folded"]
-figure = new_figure(7.0, 6.6)
+figure = new_figure(7.0, 8.4)
 for panel, (angle, scale, y) in zip(figure.subfigures(3, 1), [(0, 0.5, -0.4), (30, 0.5, -0.4), (-45, 1.4, 0.0)]):
     draw_warp(panel, angle, scale, y=y)
 describe(
@@ -331,23 +288,13 @@ describe(
 )
 
 # %% [markdown]
-# One trap remains: −1 … 1 is as long across as down. **On an image that is not square, a "rotation" in θ shears.** Two sides at a right angle, on an
-# image of 20 × 40 pixels: which angle have they after a turn by 30°?
-
-# %%
-a, b = theta_of(30, 1.0)[:, :2].mT * torch.tensor([40.0, 20.0])  # where one step in x and one in y go, in pixels
-cosine = (a @ b / (a.norm() * b.norm())).item()
-print(f"angle between the sides: {math.degrees(math.acos(cosine)):.0f}°")
-assert cosine < -0.5
-
-# %% [markdown]
 # ## The gradient of the sampler
 #
 # Between two pixels, $V$ is a straight line in $x$: its slope is *right neighbours minus left neighbours*. From the formula,
 #
-# $$\frac{\partial V_i}{\partial x_i} = \sum_{n,m} U_{nm} \max(0, 1 - |y_i - n|) \cdot \begin{cases} 0 & |m - x_i| \ge 1 \\ +1 & m > x_i \\ -1 & m < x_i \end{cases} \qquad \frac{\partial x_i}{\partial \theta_{1\cdot}} = \frac{w}{2}\,(x^t_i,\; y^t_i,\; 1)$$
+# $$\frac{\partial V_i}{\partial x_i} = \sum_{r,k} U_{rk} \max(0, 1 - |y_i - r|) \cdot \begin{cases} 0 & |k - x_i| \ge 1 \\ +1 & k > x_i \\ -1 & k < x_i \end{cases} \qquad \frac{\partial x_i}{\partial \theta_{1\cdot}} = \frac{w}{2}\,(x^{out}_i,\; y^{out}_i,\; 1)$$
 #
-# ($\theta_{1\cdot}$ is the first row of θ), and likewise for $y$. The image's own gradient is simpler: $\partial V_i / \partial U_{nm}$ is the weight of pixel $(n, m)$.
+# ($\theta_{1\cdot}$ is the first row of θ), and likewise for $y$.
 #
 # **Right minus left, by hand and by autograd**, at twenty random points in double precision:
 
@@ -356,9 +303,9 @@ assert cosine < -0.5
 def slope_by_hand(image, x, y):
     """How fast the value at (x, y) changes with x: right neighbours minus left neighbours."""
     slope = 0.0
-    for n, m in product(range(image.shape[0]), range(image.shape[1])):
-        if abs(m - x) < 1:
-            slope += image[n, m].item() * max(0, 1 - abs(y - n)) * (1 if m > x else -1)
+    for r, k in product(range(image.shape[0]), range(image.shape[1])):
+        if abs(k - x) < 1:
+            slope += image[r, k].item() * max(0, 1 - abs(y - r)) * (1 if k > x else -1)
     return slope
 
 
@@ -366,17 +313,15 @@ def slope_by_hand(image, x, y):
 exact = torch.randn(1, 1, 5, 7, dtype=torch.float64, generator=generator)
 points = (2 * torch.rand(1, 1, 20, 2, dtype=torch.float64, generator=generator) - 1).requires_grad_()
 F.grid_sample(exact, points, align_corners=False).sum().backward()
-pixels = in_pixels(points[0].detach(), 5, 7)[0].tolist()
-by_hand = torch.tensor([slope_by_hand(exact[0, 0], x, y) for x, y in pixels], dtype=torch.float64)
-torch.testing.assert_close(by_hand * 7 / 2, points.grad[0, 0, :, 0])
-print("by hand = autograd; 7 / 2 pixels to one unit of x")
-
-# %% [markdown]
-# `gradcheck` compares with finite differences, for image and θ at once:
+by_autograd = points.grad[0, 0, :, 0] * 2 / 7  # 7 / 2 pixels to one unit of x
 
 # %%
-start = theta_of(20, 0.7, 0.1, -0.2).double()[None]
-print("finite differences agree:", torch.autograd.gradcheck(warp, (exact.requires_grad_(), start.requires_grad_())))
+pixels = in_pixels(points[0].detach(), 5, 7)[0].tolist()
+by_hand = torch.tensor([slope_by_hand(exact[0, 0], x, y) for x, y in pixels], dtype=torch.float64)
+print(
+    f"slopes from ≈ {by_hand.min():.1f} to ≈ {by_hand.max():.1f}; largest difference ≈ {(by_hand - by_autograd).abs().max():.0e}"
+)
+torch.testing.assert_close(by_hand, by_autograd)
 
 # %% [markdown]
 # **Now along our row of four pixels**, from far left to far right. *Before running: where is the slope zero, and where does it jump?*
@@ -394,11 +339,11 @@ def value_and_slope(x):
 # %% tags=["folded", "answer"]
 x = torch.linspace(-2.5, 5.5, 801, dtype=torch.float64)
 values, slopes = value_and_slope(x)
-figure = new_figure()
+figure = new_figure(7.0, 3.0)
 left, right = figure.subplots(1, 2)
-left.plot(x, values, color="#0072B2")
-left.plot(range(4), row, "o", color="black", markersize=4)
-right.plot(x, slopes, ".", color="#D55E00", markersize=1.5)
+left.plot(x, values, color=COLOURS[0])
+left.plot(range(4), row, "o", color="black", markersize=5)
+right.plot(x, slopes, ".", color=COLOURS[1], markersize=2)
 left.set(xlabel="position x (pixels)", ylabel="value read")
 right.set(xlabel="position x (pixels)", ylabel="slope by autograd")
 describe(
@@ -411,64 +356,22 @@ describe(
 # %% [markdown]
 # **Read it.** Three things follow.
 #
-# - **Far outside, the slope is zero.** A window that has lost the image gets no signal, and never comes back.
+# - **Far outside, the slope is zero.** A window that has left the image gets no signal from it.
 # - **It is local**: two pixels across. It says in which direction the neighbouring pixel is brighter, and nothing of what lies ten pixels away.
-# - **At whole numbers there is a kink**: a slope from the left, another from the right. The identity, at equal size, reads exactly there!
+# - **At whole numbers there is a kink**: a slope from the left, another from the right. The identity, at equal size, reads exactly there.
 #
-# The paper's equation 7 takes $+1$ for $m \ge x$. At a whole number that leaves one term, $+U_x$: the *brightness*, which is no slope from either side. At pixel 2, which holds 8, the slope from the left is 8 − 4 = 4, that
-# from the right 6 − 8 = −2, and equation 7, read to the letter, says 8. *Before running: which of the three does torch return?*
-
-# %% tags=["answer"]
-at_pixel_2 = value_and_slope(torch.tensor([2.0], dtype=torch.float64))[1].item()
-print("torch says", at_pixel_2)
-assert at_pixel_2 == -2, "the slope from the right"
-
-# %%
-far = torch.tensor([[[1, 0, 3.0], [0, 1, 0]]], requires_grad=True)
-warp(photograph, far).square().sum().backward()
-print("window beside the image: largest gradient", far.grad.abs().max().item())
-assert far.grad.abs().max() == 0
-
-# %% [markdown]
-# **How far does the loss reach?** A digit in the middle, and the same digit seen through a shifted window: the squared error against the shift. *Before running: draw
-# the curve. Where does downhill lead home?*
-
-# %% tags=["folded", "answer"]
-one = digit_canvases(1, size=32, digit=(16, 16), seed=3)
-middle = warp(one.images, theta_of(0, 1.0, *one.centres[0].tolist())[None])  # the digit in the middle
-shifts = torch.linspace(-2.5, 2.5, 101)
-loss = torch.stack([(warp(middle, theta_of(0, 1.0, t)[None]) - middle).square().mean() for t in shifts])
-figure = new_figure()
-plot_lines(figure.subplots(), shifts, {"": loss}, xlabel="shift of the window (half widths)", ylabel="squared error")
-describe(
-    figure,
-    "a curve over the shift from −2.5 to 2.5: zero at shift 0, steep walls up to a peak near ±0.75, down "
-    "again to half of the peak at about ±1.25, and flat from there on.",
-)
-
-# %% [markdown]
-# **Read it.** Home lies in a valley of about ±0.75. Beyond the peak, *downhill leads away*: two digits side by side are a larger error than one digit and nothing, so the
-# window is pushed off the image, to where the slope is zero. The claims:
-
-# %%
-peak = shifts[loss.argmax()].abs()
-slope_beyond = loss[shifts > 1.0].diff()
-slope_within = loss[(shifts >= 0) & (shifts < 0.5)].diff()
-assert 0.5 < peak < 1 and (slope_within > 0).all() and (slope_beyond < 1e-6).all() and loss[-1] == loss[-5]
-print("home from within 0.5, away from beyond 1, and flat at the end")
-
-# %% [markdown]
-# ## Why it starts as the identity
-#
-# If the first window misses the digit, nothing is learned from this image. So `SpatialTransformer` sets the last layer of $f_{loc}$ to weight 0 and bias (1, 0, 0, 0, 1, 0): every image is
-# handed on as it is. *Before running: which layers of $f_{loc}$ get a gradient in the first step?*
+# **So it starts as the identity.** `SpatialTransformer` sets the last layer of $f_{loc}$ to weight 0 and bias (1, 0, 0, 0, 1, 0): every image is
+# handed on as it is, and no window begins outside. *Before running: which layers of $f_{loc}$ get a gradient in the first step?*
 
 
 # %%
-def localisation():
+torch.manual_seed(0)
+
+
+def localisation(outputs=6):
     """Halve the resolution, then three linear layers: 1 32 32 -> 6 numbers."""
-    return nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(),
-                         nn.Linear(32, 6))  # fmt: skip
+    layers = [nn.Linear(256, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, outputs)]
+    return nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), *layers)
 
 
 # %% tags=["answer"]
@@ -478,64 +381,72 @@ few = digit_canvases(6, size=32, digit=(12, 22), max_angle=60, seed=5).images
 (fresh(few) * torch.randn(6, 1, 16, 16)).sum().backward()
 reached = {name.split(".")[1] for name, p in fresh.named_parameters() if p.grad.abs().max() > 0}
 print("gradients reach layers", reached)
-assert torch.equal(fresh.attention(few), torch.eye(2, 3).expand(6, 2, 3))
+assert reached == {"6"} and torch.equal(fresh.attention(few), torch.eye(2, 3).expand(6, 2, 3))
 
 # %% [markdown]
 # Only the last layer (number 6) moves in the first step; then its weight is no longer zero, and the others wake up.
 #
-# **The alternative: leave the last layer as torch starts it**, with small random numbers. *Before looking: what does a window look like whose six numbers are all near zero?*
+# ## Real features: how far does the pull reach?
+#
+# A window of half the size stands on a photograph and slides to the right. How different is what it reads from what it read at home? Training can pull it
+# back only while the difference grows with the distance. We compare the pixels, the features of block 2 and of block 7 of the trunk (ImageNet), each
+# divided by its largest difference.
+
 
 # %%
-torch.manual_seed(0)
-random_start = SpatialTransformer(localisation(), size=(16, 16))
-random_start.localisation[-1].reset_parameters()
-rows = {"input": few, "identity start": fresh(few), "random start": random_start(few)}
+def differences(photograph, look):
+    """How different the window's content is after each shift, as seen by ``look``, as a share of the largest."""
+    windows = torch.cat([warp(photograph, theta_of(0, 0.5, shift)[None], (64, 64)) for shift in shifts.tolist()])
+    seen = look(windows)
+    difference = (seen - seen[:1]).square().flatten(1).mean(dim=1)
+    return difference / difference.max()
 
-# %% tags=["folded"]
-figure = new_figure(7.0, 3.7)
-for panels, (name, images) in zip(figure.subplots(3, 6), rows.items()):
-    for axes, image in zip(panels, images[:, 0]):
-        show_image(axes, image)
-    panels[0].set_title(name, fontsize=9, loc="left")
-describe(
-    figure,
-    "three rows of six canvases. Above, small digits on black; in the middle, the same, coarser; below, "
-    "with the random start, smooth grey gradients or black, without a digit.",
-)
 
 # %% [markdown]
-# The random window is nearly a point, blown up. We will train both.
-#
-# ## What stands outside
-#
-# Outside the image the sampler reads 0. On a black background nobody sees it. **On a white one a black frame appears**, as soon as the window leaves the image;
-# and it moves with θ, so it has a gradient. *Before running: an all-white image contains no information. Does its average brightness push the scale?*
+# *Before running: block 7 knows an eye when it sees one. Will its valley be wider or narrower than that of block 2? And is there a cheaper explanation?* Our
+# control: one place of block 7 stands for 16 × 16 pixels. So we also compare plain *averages* of 16 × 16 pixels.
+
+# %%
+trunk, shifts = load_trunk(), torch.linspace(0, 0.5, 26)
+LOOKS = {
+    "pixels": lambda windows: windows,
+    "averages": lambda windows: F.avg_pool2d(windows, 16),
+    "block 2": lambda windows: trunk(windows, block=2),
+    "block 7": lambda windows: trunk(windows, block=7),
+}
+photographs = {name: load_photograph(name, height=200)[None] for name in PHOTOGRAPHS}
+curves = {name: {how: differences(one, look) for how, look in LOOKS.items()} for name, one in photographs.items()}
 
 # %% tags=["answer"]
-white, wide = torch.ones(1, 1, 16, 16), theta_of(0, 1.3)[None].requires_grad_()
-for name, seen in {"zeros": warp(white, wide), "background": warp(white - 1, wide) + 1}.items():
-    (push,) = torch.autograd.grad(seen.mean(), wide)
-    print(f"outside: {name:10}  darkest pixel {seen.min():.0f}   push on the scale {push[0, 0, 0].item() + 0:.1f}")
-    assert (push.abs().max() > 0.1) == (name == "zeros")
-
-# %% [markdown]
-# With zeros, an image that says nothing still pushes θ: the frame is a shape that the network can see, and move. The cure: **subtract the background's value, warp, add it again**.
-# (`padding_mode="border"` repeats the edge pixels: right for an even background, streaks for a photograph.)
+half = {name: [shifts[(c > 0.5).nonzero()[0, 0]] for c in looks.values()] for name, looks in curves.items()}
+print("shift at half of the largest difference")
+for name, found in half.items():
+    print(f"{name:10}", *(f"{how} ≈ {shift:.2f}  " for how, shift in zip(LOOKS, found)))
+reach = torch.tensor(list(half.values())).T  # how, photograph
+assert (reach[3] > 1.5 * reach[2]).all() and (reach[1] > reach[3]).all()
 
 # %% tags=["folded"]
-paper = 1 - few[:1]
-out = theta_of(0, 1.5)[None]
-ways = [warp(paper, out), warp(paper - 1, out) + 1, warp(photograph, out, padding_mode="border")]
+figure = new_figure(7.0, 3.2)
+left, right = figure.subplots(1, 2, width_ratios=(1, 1.4))
+show_image(left, photographs["cat"][0], title="home and the window at 0.3")
+height, width = photographs["cat"].shape[2:]
+for shift, style in ((0.0, "-"), (0.3, "--")):
+    left_edge, wide = (shift + 0.5) * width / 2, width / 2
+    xs, ys = [left_edge, left_edge + wide, left_edge + wide, left_edge, left_edge], [50, 50, 150, 150, 50]
+    left.plot(xs, ys, style, color=COLOURS[4], linewidth=2)
+plot_lines(
+    right, shifts, curves["cat"], xlabel="shift of the window (half widths)", ylabel="difference, share of largest"
+)
 describe(
-    show_images(
-        [paper[0, 0], ways[0][0, 0], ways[1][0, 0], ways[2][0]], ["on paper", "zeros", "background", "border"]
-    ),
-    "a dark digit on white; the same seen from further away, first with a black frame around the white "
-    "square, then on white only; last, the astronaut from further away, his edge pixels drawn out into "
-    "streaks.",
+    figure,
+    "left, a cat's face with an orange window in the middle and a dashed one to the right of it. Right, four curves over the shift, all zero at home: "
+    "block 2 is at its height from a shift of 0.1 on; the pixels rise nearly as fast; block 7 and the averages rise more slowly.",
 )
 
 # %% [markdown]
+# **Read it.** In all six photographs the valley of block 7 is at least one and a half times as wide as that of block 2: to an early layer, a shift by a few pixels is already another
+# picture. But plain averages do that too, and their valley is wider still: *coarseness* widens the pull, and meaning is not needed for it. What the picture does *not* show: that a network in training finds its way home. We drew one direction of six, and no loss of a task.
+#
 # ## The experiment: does it undo the distortion?
 #
 # A digit, turned by up to 60° either way, 12 to 22 pixels large, anywhere on 32 × 32. We know the truth: angle (anticlockwise
@@ -544,21 +455,20 @@ describe(
 # %% tags=["folded"]
 data = partial(digit_canvases, size=32, digit=(12, 22))
 train, test = data(20000, max_angle=60, seed=0), data(1000, max_angle=60, test=True, seed=1)
-titles = [f"{label}: {angle:.0f}°" for label, angle in zip(test.labels[:8].tolist(), test.angles[:8].rad2deg())]
+figure = new_figure(7.0, 4.0)
+for axes, one, label, angle in zip(figure.subplots(2, 4).flat, test.images, test.labels, test.angles.rad2deg()):
+    show_image(axes, one[0], title=f"{label}: {angle:.0f}°")
 describe(
-    show_images(list(test.images[:8, 0]), titles),
+    figure,
     "eight black canvases, each with one bright digit of another size, place and angle; titles tell digit and angle.",
 )
 
 # %% [markdown]
 # **The network that reads** is weak on purpose: 16 × 16 pixels, one hidden layer. It is tied to places, so it needs its digit in a standard position. In front of it
-# either the transformer, or nothing but the shrinking from 32 to 16. That is the *same* network with θ fixed at the identity: each output then reads exactly
-# between four pixels. We check.
-
-# %%
-nothing = nn.AvgPool2d(2)
-torch.testing.assert_close(warp(few, torch.eye(2, 3).expand(6, 2, 3), (16, 16)), nothing(few))
-print("identity from 32 to 16 = averages of 2 × 2")
+# stands a transformer. Its rivals:
+#
+# - **no transformer**, but about as many learned numbers: the image shrunk to 16 × 16, and two hidden layers;
+# - **scale and shift**: the same transformer with three numbers, which cannot turn.
 
 
 # %%
@@ -567,85 +477,68 @@ def head():
     return nn.Sequential(nn.Flatten(), nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 10))
 
 
+def larger_head():
+    """Two hidden layers: 1 16 16 -> 10 logits."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(256, 80), nn.ReLU(), nn.Linear(80, 56), nn.ReLU(), nn.Linear(56, 10))
+
+
 # %%
-def train_behind(front, data, seed):
-    """The head behind a front, trained together for 1000 steps."""
-    model = nn.Sequential(front, head())
-    fit(model, data.images, data.labels, steps=1000, batch_size=128, learning_rate=5e-3, seed=seed)
+MODELS = {
+    "no transformer": lambda: nn.Sequential(nn.AvgPool2d(2), larger_head()),
+    "scale and shift": lambda: nn.Sequential(SpatialTransformer(localisation(3), size=(16, 16)), head()),
+    "STN, six numbers": lambda: nn.Sequential(SpatialTransformer(localisation(), size=(16, 16)), head()),
+}
+
+
+# %%
+def trained(make, data, seed=0, steps=1000):
+    """The model that ``make`` returns, trained."""
+    torch.manual_seed(seed)
+    model = make()
+    fit(model, data.images, data.labels, steps=steps, batch_size=128, learning_rate=5e-3, seed=seed)
     return model
 
 
 # %% [markdown]
-# *We predict:* the transformer wins by more than 15 points, its window is smaller than the image (scale below 1), and its angle follows the digit's. Three seeds; about fifteen seconds.
+# *We predict:* the STN beats the larger head by more than 15 points (of 100); and since every digit is turned, it beats scale and shift by more than 10. About half a minute.
 
 # %%
-with_stn, without = [], []
-for seed in (0, 1, 2):
-    torch.manual_seed(seed)
-    with_stn.append(train_behind(SpatialTransformer(localisation(), size=(16, 16)), train, seed))
-    torch.manual_seed(seed)
-    without.append(train_behind(nothing, train, seed))
-
-# %% [markdown]
-# And the honest opponent: **a convolutional network of about the same size, that takes the maximum over all places**. Its
-# filters answer wherever the digit is. It is slower, so it gets less: 700 steps of 64 images instead of 1000 of 128.
+seeds = {"no transformer": (0, 1), "scale and shift": (0, 1), "STN, six numbers": (0, 1, 2)}
+models = {name: [trained(MODELS[name], train, seed) for seed in seeds[name]] for name in MODELS}
 
 # %%
-torch.manual_seed(0)
-convolutional = nn.Sequential(nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.ReLU(), nn.Conv2d(16, 64, 5), nn.ReLU(),
-                              nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(64, 10))  # fmt: skip
-losses = fit(convolutional, train.images, train.labels, steps=700, learning_rate=5e-3)
-
-# %%
-torch.manual_seed(0)
-random_start = SpatialTransformer(localisation(), size=(16, 16))
-random_start.localisation[-1].reset_parameters()
-from_random = train_behind(random_start, train, seed=0)
-
-# %%
-groups = {"head": without, "STN + head": with_stn, "STN, random start": [from_random], "CNN, max": [convolutional]}
 right = {}
-for name, models in groups.items():
-    right[name] = torch.tensor([accuracy(model, test.images, test.labels) for model in models])
+for name, runs in models.items():
+    right[name] = torch.tensor([accuracy(model, test.images, test.labels) for model in runs])
+    numbers = sum(p.numel() for p in runs[0].parameters())
+    print(f"{name:17} {numbers:6} numbers   right ≈ {' '.join(f'{one:.2f}' for one in right[name])}")
 
 # %%
-for name, shares in right.items():
-    numbers = sum(p.numel() for p in groups[name][0].parameters())
-    print(f"{name:18} {numbers:6} numbers   above 85 % in each run: {bool(shares.min() > 0.85)}")
+none, cannot_turn, stn = right.values()
+assert stn.min() > none.max() + 0.25 and stn.min() > 0.9
+assert abs(stn.mean() - cannot_turn.mean()) < 0.05, "turning adds little"
 
 # %% tags=["folded"]
-figure = new_figure()
+figure = new_figure(7.0, 2.6)
 axes = figure.subplots()
 for k, shares in enumerate(right.values()):
     axes.plot([k] * len(shares), shares, "o", color="black", markersize=5)
-axes.set(xticks=range(4), xticklabels=list(right), xlim=(-0.4, 3.4), ylim=(0, 1.03), ylabel="share right")
+axes.set(xticks=range(3), xticklabels=list(right), xlim=(-0.4, 2.4), ylim=(0, 1.03), ylabel="share right")
 axes.axhline(0.1, color="grey", linestyle=":")
 describe(
     figure,
-    "the share of right answers, one point a run. The head alone: three points at about 0.4. With the "
-    "transformer: three points near 0.95. With the random start: one point at the same height. The "
-    "convolutional network: one point as high as the transformer's. A dotted line marks guessing, 0.1.",
+    "the share of right answers, one point a run. No transformer: two points near 0.6. Scale and shift: two points near 0.94. "
+    "STN: three points near 0.95. A dotted line marks guessing, 0.1.",
 )
 
-# %%
-gain = right["STN + head"] - right["head"]
-assert (gain > 0.15).all() and right["STN + head"].min() > 0.9
-assert right["STN, random start"].min() > 0.85
-assert right["CNN, max"].min() > right["STN + head"].mean() - 0.05
-print(f"the transformer adds more than 35 points in each seed: {bool((gain > 0.35).all())}")
-print("the convolutional network with a global maximum is as good, to within 5 points")
-
 # %% [markdown]
-# **Read it.** The transformer wins, by far. *But the opponent is as good*: a global maximum solves this task too, without knowing any angle. The transformer repairs a head that is
-# tied to places; it does not beat a network that was never tied. And the random start, which began with a blurred point, recovered within 1000 steps (one seed): on this
-# task, with this small network, the identity is a safe start, not a necessary one.
+# **Read it.** The first prediction holds: the transformer adds about a third, with hardly more numbers. The second was *wrong*: finding and enlarging the digit does nearly all of it, and
+# turning adds a point or two. A weak head reads turned digits well enough, once they are large and in the middle.
 #
-# ## Look at the windows
-#
-# **Above, the canvas and the window that was chosen; below, what the head gets.**
+# **Look at the windows.** Above, the canvas and the window that was chosen; below, what the head gets.
 
 
-# %%
+# %% tags=["folded"]
 def draw_windows(figure, model, images):
     """The window on each canvas, its upper side thick, and what is read there."""
     with torch.no_grad():
@@ -657,39 +550,21 @@ def draw_windows(figure, model, images):
         show_image(below, handed_on[0])
 
 
-# %% tags=["folded"]
-figure = new_figure(7.0, 2.1)
-draw_windows(figure, with_stn[0], test.images[:8])
+with_stn = models["STN, six numbers"]
+figure = new_figure(7.0, 4.0)
+draw_windows(figure, with_stn[0], test.images[:4])
 describe(
     figure,
-    "above, the eight canvases with an orange window around each digit, its thick side turning with the "
-    "digit; below, eight enlarged digits that fill the field and stand in nearly the same orientation.",
+    "above, four canvases with an orange window around each digit, its thick side turning with the "
+    "digit; below, four enlarged digits that fill the field and stand in nearly the same orientation.",
 )
 
 # %% [markdown]
-# **The same digit, turned by −60°, −30°, 0°, 30° and 60°.** What the head gets should hardly change.
-
-# %% tags=["folded"]
-one = data(1, seed=7)  # not turned
-level = warp(one.images, theta_of(0, 1.0, *one.centres[0].tolist())[None])
-turned = torch.cat([warp(level, theta_of(angle, 1.0)[None]) for angle in (-60, -30, 0, 30, 60)])
-figure = new_figure(7.0, 3.0)
-draw_windows(figure, with_stn[0], turned)
-describe(
-    figure,
-    "above, one digit in five orientations with its window, which turns along; below, five pictures of "
-    "the digit that differ by far less than the inputs.",
-)
-
-# %% [markdown]
-# ## Measured against the truth
+# It *does* turn. So measure it. The canvas was made by turning the digit by $\alpha$ (anticlockwise), scaling it by $a$ and moving it to $(u, v)$. A window that undoes all that has
 #
-# The canvas was made by turning the digit by $\alpha$ (anticlockwise), scaling it by $s$ and moving it to $c$. A window that undoes all that has
+# $$\theta = \begin{pmatrix} a\cos\alpha & a\sin\alpha & u \\ -a\sin\alpha & a\cos\alpha & v \end{pmatrix} \text{, up to one fixed turn and zoom for all digits.}$$
 #
-# $$\theta = \begin{pmatrix} s\cos\alpha & s\sin\alpha & c_x \\ -s\sin\alpha & s\cos\alpha & c_y \end{pmatrix} \text{, up to one fixed turn and zoom for all digits.}$$
-#
-# So we read off θ: **angle** from $\mathrm{atan2}(\theta_{12} - \theta_{21},\, \theta_{11} + \theta_{22})$, which is the angle of the complex number $(\theta_{11} + \theta_{22}) + i\,(\theta_{12} - \theta_{21})$;
-# **scale** from the root of the determinant; **centre** from the last column.
+# So we read off θ: the **angle** from $(\theta_{11} + \theta_{22},\; \theta_{12} - \theta_{21})$, the **scale** from the root of the determinant, the **centre** from the last column.
 
 
 # %%
@@ -702,19 +577,26 @@ def undone(model, images):
     return {"angle": angle, "scale": (a * d - b * c).abs().sqrt(), "x": theta[:, 0, 2]}
 
 
-# %%
 def correlation(a, b):
     """Pearson's correlation of two rows of numbers."""
     return torch.corrcoef(torch.stack([a, b]))[0, 1].item()
 
 
-# %% tags=["folded"]
+# %%
 truth = {"angle": test.angles, "scale": test.scales, "x": test.centres[:, 0]}
 windows = [undone(model, test.images) for model in with_stn]
-figure = new_figure()
+found = torch.tensor([[correlation(truth[name], window[name]) for window in windows] for name in truth])
+for name, row_ in zip(truth, found.tolist()):
+    print(f"correlation of the true {name:5} with the window's ≈ {' '.join(f'{one:.2f}' for one in row_)}")
+
+# %%
+assert (found[0] > 0.8).all() and (found[1] > 0.8).all() and (found[2] > 0.95).all()
+
+# %% tags=["folded"]
+figure = new_figure(7.0, 2.8)
 for axes, (name, true) in zip(figure.subplots(1, 3), truth.items()):
     factor = 180 / math.pi if name == "angle" else 1
-    axes.plot(factor * true, factor * windows[0][name], ".", color="#0072B2", markersize=2)
+    axes.plot(factor * true, factor * windows[0][name], ".", color=COLOURS[0], markersize=3)
     unit = " (degrees)" if name == "angle" else ""
     axes.set(xlabel=f"true {name}{unit}", ylabel=f"{name} of the window")
 describe(
@@ -725,82 +607,234 @@ describe(
 )
 
 # %% [markdown]
-# The claims, in three seeds:
-
-# %%
-found = torch.tensor([[correlation(truth[name], window[name]) for name in truth] for window in windows])
-zoom = torch.stack([window["scale"] for window in windows]).mean(dim=1)
-assert found[:, 0].mean() > 0.9 and (found[:, 0] > 0.87).all(), "the angle is undone"
-assert (found[:, 1] > 0.8).all() and (found[:, 2] > 0.95).all() and (zoom < 0.7).all()
-print("correlations: angle above 0.9 on average, scale above 0.8 and x above 0.95 in each seed")
-print("mean scale of the window: below 0.7 in each seed")
-
-# %% [markdown]
-# **What contradicts the story?** First, "upright" is the network's own choice: nothing in the loss asks for the direction that *we* call upright, and each class may have another one. Second,
-# people write slanted: "turned by 0°" is not the same for all writers, and no window can know. Take each class by itself:
-
-# %%
-classes = [test.labels == k for k in range(10)]
-by_class = [[correlation(w["angle"][k], test.angles[k]) for k in classes] for w in windows]
-offsets = torch.tensor([[w["angle"][k].mean() for k in classes] for w in windows])
-spread = (offsets.max(dim=1).values - offsets.min(dim=1).values).rad2deg()
-inside = torch.tensor(by_class).mean(dim=1)
-assert (inside > found[:, 0]).all() and (spread > 10).all()
-print("within a class the angles agree better than overall, in each seed")
-print("the classes' own uprights differ by more than 10°, in each seed")
-
-# %% [markdown]
-# ## Where it fails
-#
-# **Turn the digits by up to 90° instead of 60°.** Everything else stays. *Before running: will the answers suffer, or the windows?*
-
-# %%
-train_90, test_90 = data(20000, max_angle=90, seed=0), data(1000, max_angle=90, test=True, seed=1)
-torch.manual_seed(0)
-wider = train_behind(SpatialTransformer(localisation(), size=(16, 16)), train_90, seed=0)
-
-# %% tags=["answer"]
-agree = correlation(undone(wider, test_90.images)["angle"], test_90.angles)
-still_right = accuracy(wider, test_90.images, test_90.labels)
-print(f"right answers above 80 %: {still_right > 0.8}; correlation of the angles below 0.75: {agree < 0.75}")
-assert still_right > 0.8 and agree < 0.75
-
-# %% tags=["folded"]
-figure = new_figure(7.0, 2.1)
-draw_windows(figure, wider, test_90.images[:8])
-describe(
-    figure,
-    "eight canvases with windows that enclose the digits but stand nearly upright, whatever the digit's "
-    "angle; below, eight enlarged digits in all orientations.",
-)
-
-# %% [markdown]
-# **Read it.** It still finds and enlarges the digits, and most answers are right; but it hardly turns them (two other seeds, tried
-# beside this notebook, gave correlations of 0.6 and 0.1). Our guess: the gradient is local, and at 90° a digit overlaps its upright self so little that no small turn lowers the loss;
-# the head learns the orientations by heart instead. *Right answers do not prove that the warp does what its name says.* That holds in general: a transformer does not make a network invariant,
-# it learns to undo what pays (Finnveden et al., 2020, arXiv 2004.11678).
+# **What contradicts the story?** The windows undo the turn, although it hardly pays. And "upright" is the network's own choice: nothing in the loss asks for the direction that *we* call upright.
 #
 # ## The bridge
 #
 # | lesson | query | key | value | weights | normaliser | cost |
 # |---|---|---|---|---|---|---|
 # | 01 soft look-up | given | memory keys | memory values | n m | softmax over the keys | n · m · (d + v) |
-# | 06 glimpses | state of the memory | none: it points, it does not compare | one crop | 0 or 1, a place drawn | none: a Gaussian over places | T · k · g², free of h · w |
-# | 07 spatial transformer | a place, $A_\theta (x^t, y^t, 1)$ | places of the pixels | pixels | p·q h·w, four a row | none: they sum to 1 inside, fall to 0 outside | p · q · c + localisation |
-#
-# ## What to believe
-#
-# On turned, scaled and shifted MNIST the paper reports errors of 0.8 % for its convolutional network and 0.5 % with a transformer in front: there too the gain over a
-# *convolutional* network is small. Over a fully connected one it is large: 5.2 % against 0.8 %. Our digits, sizes and angles are others, so compare only
-# the order. The fact that a window finds the digit is robust: every seed did. That it *turns* is not: we chose head, localisation, canvas, rate and steps after trying, and it needed a weak head and at most 60°. With a convolutional head, in trials beside this notebook, it often did not turn at all.
+# | 06 glimpses | state of the memory | none: it points, it does not compare | one crop | 0 or 1, a place drawn | none: a Gaussian over places | free of h · w |
+# | 07 spatial transformer | a place, $A_\theta (x^{out}, y^{out}, 1)$ | places of the pixels | pixels | p·q h·w, four a row | none: they sum to 1 inside, fall to 0 outside | p · q · c + localisation |
 #
 # ## Three things to keep
 #
 # 1. θ maps **output to input**: it moves the window, the content goes the other way, and a scale below 1 zooms in. One `align_corners` for grid and sampler.
-# 2. The gradient is **right neighbour minus left neighbour**: local, zero far outside, with kinks at the pixels. So start as the identity, and fill the outside with the background.
-# 3. **Measure what was undone.** The answers can be right while the warp does something else.
+# 2. The gradient is **right neighbour minus left neighbour**: local, zero far outside, with kinks at the pixels. So start as the identity.
+# 3. **Measure what was undone**, and what it was worth: here finding the digit counted, turning hardly.
+#
+# **Now the [exercise](../exercises/07_spatial_transformer.ipynb).** What follows goes deeper; each section can be read alone. Only the last task needs one of them: what stands outside.
+
+# %% [markdown]
+# ## Deeper · What stands outside (3 minutes)
+#
+# Outside the image the sampler reads 0. On a black background nobody sees it. **On a white one a black frame appears**, as soon as the window leaves the image;
+# and it moves with θ, so it has a gradient. *Before running: an all-white image contains no information. Does its average brightness push the scale?*
+
+# %% tags=["answer"]
+white, wide = torch.ones(1, 1, 16, 16), theta_of(0, 1.3)[None].requires_grad_()
+for name, seen in {"zeros": warp(white, wide), "background": warp(white - 1, wide) + 1}.items():
+    (push,) = torch.autograd.grad(seen.mean(), wide)
+    print(f"outside: {name:10}  darkest pixel {seen.min():.0f}   push on the scale ≈ {push[0, 0, 0].item() + 0:.1f}")
+    assert (push.abs().max() > 0.1) == (name == "zeros")
+
+# %% [markdown]
+# With zeros, an image that says nothing still pushes θ: the frame is a shape that the network can see, and move. The cure: **subtract the background's value, warp, add it again**.
+# (`padding_mode="border"` repeats the edge pixels: right for an even background, streaks for a photograph.)
+
+# %% tags=["folded"]
+paper, photograph = 1 - few[:1], load_photograph("astronaut", height=48)[None]
+out = theta_of(0, 1.5)[None]
+ways = [warp(paper, out), warp(paper - 1, out) + 1, warp(photograph, out, padding_mode="border")]
+describe(
+    show_images([0.9 * ways[0][0, 0], 0.9 * ways[1][0, 0], ways[2][0]], ["zeros", "background", "border"]),
+    "a dark digit on white, seen from further away, first with a black frame around the white "
+    "square, then on white only; last, the astronaut from further away, his edge pixels drawn out into "
+    "streaks.",
+)
+
+# %% [markdown]
+# ## Deeper · Turned by up to 90° (3 minutes)
+#
+# **Everything else stays** (but half the steps). *Before running: will the answers suffer, or the windows?*
+
+# %%
+train_90, test_90 = data(20000, max_angle=90, seed=0), data(1000, max_angle=90, test=True, seed=1)
+wider = trained(MODELS["STN, six numbers"], train_90, steps=500)
+
+# %% tags=["answer"]
+agree = correlation(undone(wider, test_90.images)["angle"], test_90.angles)
+still_right = accuracy(wider, test_90.images, test_90.labels)
+print(f"right ≈ {still_right:.2f}; correlation of the angles ≈ {agree:.2f}")
+assert still_right > 0.75 and agree < 0.75
+
+# %% tags=["folded"]
+figure = new_figure(7.0, 4.0)
+draw_windows(figure, wider, test_90.images[:4])
+describe(
+    figure,
+    "four canvases with windows that enclose the digits but stand nearly upright, whatever the digit's "
+    "angle; below, four enlarged digits in all orientations.",
+)
+
+# %% [markdown]
+# It still finds and enlarges the digits, and most answers are right; but it does not turn them. Two explanations, which our runs do not separate. The gradient is local, and at 90° a digit overlaps its
+# upright self so little that no small turn lowers the loss. Or turning pays too little: at 60° it was worth a point or two. *Right answers do not prove that the warp does what its name says.* A
+# transformer does not make a network invariant, it learns to undo what pays (Finnveden et al., 2020, arXiv 2004.11678).
+#
+# ## Deeper · A random start, and a rival that is not tied (5 minutes)
+#
+# **Leave the last layer as torch starts it**, with small random numbers. Its window is nearly a point, blown up, and may lie on black. *Before running: will the digits that it does not see at first ever be read?*
+
+
+# %%
+def random_start():
+    """The STN without the identity."""
+    model = MODELS["STN, six numbers"]()
+    model[0].localisation[-1].reset_parameters()
+    return model
+
+
+# %%
+torch.manual_seed(0)
+first_seen = random_start()[0](test.images).flatten(1).amax(dim=1).detach()  # the brightest pixel of each window
+blank = first_seen < 0.05
+from_random = trained(random_start, train, steps=500)
+
+# %% tags=["answer"]
+answers = predict(from_random, test.images).argmax(dim=1) == test.labels
+print(f"blank at the start ≈ {blank.float().mean():.2f} of the test images")
+print(
+    f"right after training: blank ones ≈ {answers[blank].float().mean():.2f}, others ≈ {answers[~blank].float().mean():.2f}"
+)
+assert 0 < blank.float().mean() < 0.2 and answers[blank].float().mean() > 0.4
+
+# %% [markdown]
+# The turned digits at 60°, after the same 500 steps as those at 90° above:
+
+# %%
+turned = correlation(undone(from_random, test.images)["angle"], test.angles)
+print(f"correlation of the angles ≈ {turned:.2f}")
+assert turned > 0.7, "so it is not the number of steps that fails at 90°"
+
+# %% [markdown]
+# So the fewer steps do not explain the failure at 90°. And most blank ones recover: all images share one localisation network, and what it learns from the others moves their windows too. So "no gradient" is true for one image at one moment,
+# not for the network. The identity is a safe start, not a necessary one (one seed, this task).
+#
+# **And a network that is not tied to places**: convolutions, and the maximum over all places.
+
+# %%
+torch.manual_seed(0)
+convolutional = nn.Sequential(nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.ReLU(), nn.Conv2d(16, 64, 5), nn.ReLU(),
+                              nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(64, 10))  # fmt: skip
+losses = fit(convolutional, train.images, train.labels, steps=300, learning_rate=5e-3)
+
+# %%
+untied = accuracy(convolutional, test.images, test.labels)
+print(f"{sum(p.numel() for p in convolutional.parameters())} numbers, 300 steps of 64 images: right ≈ {untied:.2f}")
+assert untied > 0.85
+
+# %% [markdown]
+# With as many numbers, and a sixth of the images, it comes near the transformer without knowing any angle. The transformer repairs a head that is tied to places; it does not beat a network that was never tied.
+#
+# ## Deeper · When the conventions are mixed (4 minutes)
+#
+# Grid with `True`, sampler with `False`: nothing complains, and the shapes are right. The grid gives the output's first pixel −1, and the
+# sampler takes −1 for the outer *edge*: half a pixel too far out.
+# *Before running: on an image of ones, what will the identity put into a corner, into a border, and inside?*
+
+
+# %% tags=["answer"]
+def mixed(images):
+    """The identity as a grid between the middles of the corner pixels, read as if between the edges."""
+    grid = F.affine_grid(torch.eye(2, 3).expand(len(images), 2, 3), images.shape, align_corners=True)
+    return F.grid_sample(images, grid, align_corners=False)
+
+
+corner = mixed(torch.ones(1, 1, 8, 8))[0, 0, :2, :2].flatten().tolist()
+print("corner, border, border, inside:", [round(value, 2) for value in corner])
+assert corner == [0.25, 0.5, 0.5, 1]
+
+# %% [markdown]
+# **On a picture, and again and again.** *Before running: the 8 outputs of a row, 7 steps from first to last, now span the full width of 8 pixels. Does the
+# picture grow or shrink?*
+
+# %% tags=["folded", "answer"]
+repeated = [photograph]
+for _ in range(8):
+    repeated.append(mixed(repeated[-1]))
+describe(
+    show_images([repeated[k][0] for k in (0, 1, 4, 8)], ["photograph", "once", "4 times", "8 times"]),
+    "a portrait of an astronaut, four times. From left to right it gets smaller and softer, and a black "
+    "frame grows around it.",
+)
+
+# %% [markdown]
+# One pass is easy to overlook: a shrink by 1 in 48 and a frame half as bright.
+#
+# ## Deeper · Four pixels, a shear, and a kink (5 minutes)
+#
+# **Each output reads 2 × 2 pixels.** Counted by asking which pixels have an influence:
+
+# %%
+large = torch.zeros(1, 1, 64, 64, requires_grad=True)
+somewhere = torch.tensor([[[0.7, 0.2, 0.03], [-0.2, 0.7, 0.07]]])
+(by_one,) = torch.autograd.grad(warp(large, somewhere, (16, 16))[0, 0, 7, 7], large)
+(by_all,) = torch.autograd.grad(warp(large, torch.eye(2, 3)[None], (16, 16)).sum(), large)
+one, share = int((by_one != 0).sum()), (by_all != 0).float().mean()
+print(f"one output reads {one} pixels; all of 64 × 64 shrunk to 16 × 16 read {share:.0%} of them")
+assert one == 4 and share == 0.25
+
+# %% [markdown]
+# **Who shrinks to a quarter of the width reads a quarter of the pixels**, and skips the others (aliasing). Blur first, or stay near
+# the input's resolution.
+#
+# **On an image that is not square, a "rotation" in θ shears**, since −1 … 1 is as long across as down. Two sides at a right angle, on an
+# image of 20 × 40 pixels: which angle have they after a turn by 30°?
+
+# %%
+a, b = theta_of(30, 1.0)[:, :2].mT * torch.tensor([40.0, 20.0])  # where one step in x and one in y go, in pixels
+cosine = (a @ b / (a.norm() * b.norm())).item()
+print(f"angle between the sides: {math.degrees(math.acos(cosine)):.0f}°")
+assert cosine < -0.5
+
+# %% [markdown]
+# **At a kink** the paper's equation 7 takes $+1$ for $k \ge x$. At a whole number that leaves one term, $+U$: the *brightness*, which is no slope from either side. At pixel 2 of our row,
+# which holds 8, the slope from the left is 8 − 4 = 4, that from the right 6 − 8 = −2, and equation 7, read to the letter, says 8. *Before running: which of the three does torch return?*
+
+# %% tags=["answer"]
+at_pixel_2 = value_and_slope(torch.tensor([2.0], dtype=torch.float64))[1].item()
+print("torch says", at_pixel_2)
+assert at_pixel_2 == -2, "the slope from the right"
+
+# %% [markdown]
+# ## Deeper · Whose upright? (2 minutes)
+#
+# People write slanted: "turned by 0°" is not the same for all writers, and each class of digits may have an upright of its own. Take each class by itself:
+
+# %%
+classes = [test.labels == k for k in range(10)]
+inside = [torch.tensor([correlation(w["angle"][k], test.angles[k]) for k in classes]).mean() for w in windows]
+uprights = torch.tensor([[w["angle"][k].mean() for k in classes] for w in windows]).rad2deg()
+spans = uprights.amax(dim=1) - uprights.amin(dim=1)
+print(
+    "correlation over all ≈",
+    *(f"{one:.2f}" for one in found[0]),
+    "  within a class ≈",
+    *(f"{one:.2f}" for one in inside),
+)
+print("the classes' own uprights span ≈", *(f"{one:.0f}°" for one in spans))
+assert all(within > over for within, over in zip(inside, found[0])) and (spans > 10).all()
+
+# %% [markdown]
+# Within a class the angles agree better than overall.
+#
+# ## Deeper · What to believe (1 minutes)
+#
+# On turned, scaled and shifted MNIST the paper reports errors of 0.8 % for its convolutional network and 0.5 % with a transformer in front: there too the gain over a
+# *convolutional* network is small. Over a fully connected one it is large: 5.2 % against 0.8 %. Our digits, sizes and angles are others, so compare only
+# the order. We chose head, localisation, canvas, rate and steps after trying.
 #
 # *References.* Jaderberg, Simonyan, Zisserman, Kavukcuoglu, Spatial Transformer Networks, NIPS 2015, arXiv 1506.02025.
 # Finnveden, Jansson, Lindeberg, Understanding When Spatial Transformer Networks Do Not Support Invariance, and What to Do about It, ICPR 2020, arXiv 2004.11678.
-#
-# **Next:** the [exercise](../exercises/07_spatial_transformer.ipynb), then lesson 08, where every position chooses its own samples.
+# Tan, Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, ICML 2019, arXiv 1905.11946.
