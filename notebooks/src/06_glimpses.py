@@ -216,12 +216,12 @@ show_weights(right, alike.clamp(min=0), title="cosine of the features (yellow: t
 describe(
     figure,
     "left, the astronaut with four nested squares on the face; right, a map of 40 × 40 cells: bright where the squares are smallest, "
-    "greener outwards, dark beyond the widest square.",
+    "greener outwards, dark beyond the widest square except on the black helmet.",
 )
 
 # %% [markdown]
-# **Read it.** Where the patch is sharp, most of the features survive, and each wider square loses more: the coarse ones tell that something is there, hardly what. What the
-# map does *not* show: where one *should* look. That must be learned.
+# **Read it.** Where the patch is sharp, most of the features survive, and each wider square loses more: the coarse ones tell that something is there, hardly what. The bright
+# spot below contradicts this only in appearance: the helmet is black, and so is what was never seen. What the map does *not* show: where one *should* look. That must be learned.
 #
 # What it costs depends on s and k alone:
 
@@ -603,8 +603,8 @@ print(
 assert min(follows) > 0.2 and min(distance) > 0.6 * digit.norm(dim=1).mean()
 
 # %% [markdown]
-# **What contradicts the story.** The eye turns to the digit's side. But it does *not* put its sharp patch on the digit, as a picture in a paper makes one expect: on average over the seeds its place is no
-# nearer to the digit than the middle. Nothing pays for being near, only for being right.
+# **What contradicts the story.** The eye turns to the digit's side. But it does *not* put its sharp patch on the digit, as a picture in a paper makes one expect: its place is only a little nearer
+# to the digit than the middle is. Nothing pays for being near, only for being right.
 #
 # ## The bridge
 #
