@@ -9,7 +9,7 @@
 # - show by a measurement what the squeeze keeps of an image and what it throws away;
 # - place the block in a network, count what it costs, and name a task that it solves and one where it changes nothing.
 #
-# *Minutes:* 45 · *Needs:* 01 · *Paper:* Hu et al., 2018, arXiv 1709.01507; Hu et al., 2018, arXiv 1810.12348 · *Exercise:* [03 squeeze_excitation](../exercises/03_squeeze_excitation.ipynb) · *Module:* [squeeze_excitation.py](../course_lib/channel/squeeze_excitation.py), [gather_excite.py](../course_lib/channel/gather_excite.py)
+# *Minutes:* 42, deeper 9 · *Needs:* 01 · *Paper:* Hu et al., 2018, arXiv 1709.01507; Hu et al., 2018, arXiv 1810.12348 · *Exercise:* [03 squeeze_excitation](../exercises/03_squeeze_excitation.ipynb) · *Module:* [squeeze_excitation.py](../course_lib/channel/squeeze_excitation.py), [gather_excite.py](../course_lib/channel/gather_excite.py)
 #
 # Out of scope: richer summaries than the average (04), lighter ways to mix channels (05).
 
@@ -22,12 +22,13 @@ from course_lib.channel.squeeze_excitation import SqueezeExcitation
 from course_lib.data.canvases import draw_digits
 from course_lib.data.cued_channels import TEXTURES, cued_channels
 from course_lib.data.digits import load_digits
-from course_lib.data.photographs import load_photograph
+from course_lib.data.photographs import PHOTOGRAPHS, load_photograph
+from course_lib.diagrams import diagram
 from course_lib.interactive import slider, steer
 from course_lib.models import SmallCNN
 from course_lib.plotting import COLOURS, MARKERS, describe, new_figure, plot_lines, show_images, show_weights
-from course_lib.recording import record_attention
 from course_lib.training import accuracy, fit, repeat
+from course_lib.trunk import load_trunk
 
 # %% [markdown]
 # ## Channels of a photograph
@@ -74,7 +75,7 @@ for name in ("coffee", "temple", "flower"):
 #
 # ## Squeeze: describe each channel by one number, its average
 #
-# $$z_c = \frac{1}{HW} \sum_{i=1}^{H} \sum_{j=1}^{W} x_{cij} \qquad x: \text{b c h w} \to z: \text{b c}$$
+# $$z_i = \frac{1}{h w} \sum_{h, w} x_{ihw} \qquad x: \text{b c h w} \to z: \text{b c} \qquad \text{for channel } i$$
 
 
 # %%
@@ -96,8 +97,11 @@ x = torch.randn(2, 3, 5, 7, generator=generator)
 print(list(squeeze(x).shape))
 assert squeeze(x).shape == (2, 3)
 
+# %%
+diagram(SqueezeExcitation)
+
 # %% [markdown]
-# One number a channel *and an image*: averaging over the batch too is a well-known bug, and the exercise has you repair it.
+# One number a channel *and an image*: an average over the batch too would let the images of a batch change each other.
 #
 # ## Excite: let all the averages together decide each gate
 #
@@ -140,7 +144,7 @@ assert gates[0, 0] < 0.05 < 0.95 < gates[0, 1] and (gates[1] == 0.5).all()
 #
 # ## Scale, and all three together
 #
-# $y_{cij} = s_c\, x_{cij}$. In the course's formula $\mathrm{Attention}(x) = f(g(x), x)$, squeeze and excite are $g$, and the
+# $y_{ihw} = s_i\, x_{ihw}$. In the course's formula $\mathrm{Attention}(x) = f(g(x), x)$, squeeze and excite are $g$, and the
 # multiplication is $f$.
 #
 # First as loops, so that nothing is hidden:
@@ -169,9 +173,9 @@ s = excite(squeeze(x), w_squeeze, w_excite)  # b c
 y = x * s[:, :, None, None]  # b c -> b c 1 1, the same gate at every position
 
 # %%
-assert torch.allclose(y, se_by_loops(x, w_squeeze, w_excite))
-assert torch.allclose(y, block(x))
-print("loops = tensors = course_lib; gates", list(block.attention(x).shape), "= b c 1 1")
+torch.testing.assert_close(y, se_by_loops(x, w_squeeze, w_excite))
+torch.testing.assert_close(y, block(x))
+print("gates", list(block.attention(x).shape), "= b c 1 1")
 
 # %% [markdown]
 # **Bias or no bias?** The journal version of the paper leaves the biases of both layers out and reports that this helps; the
@@ -200,7 +204,7 @@ order = torch.randperm(features[0].numel(), generator=generator)
 shuffled = features.flatten(1)[:, order].view_as(features)
 before, after = block.attention(features[None]), block.attention(shuffled[None])
 assert torch.allclose(before, after)
-print("largest change of a gate:", round((before - after).abs().max().item(), 4))
+print(f"largest change of a gate ≈ {(before - after).abs().max():.0e}")
 describe(
     show_images(
         [features[0], shuffled[0], features[3], shuffled[3]], ["red", "red, shuffled", "vertical", "shuffled"]
@@ -222,6 +226,38 @@ assert torch.allclose(y / block.attention(features[None]), features[None])
 print(f"{features[0].numel()} values of a channel, 1 in its description, {y[0, 0].numel()} after scaling")
 
 # %% [markdown]
+# ## Real features: what do the averages say?
+#
+# The 40 channels of block 4 of a network that was trained on ImageNet (the trunk of this course; no attention inside), squeezed, for six photographs. Each channel is measured against its
+# mean and standard deviation over the six. *Before running: photographs of a temple and of a rocket share a wide sky. Will a channel know it?*
+
+# %% tags=["answer"]
+trunk = load_trunk()
+real = {name: trunk(load_photograph(name, height=200)[None], block=4) for name in PHOTOGRAPHS}  # 1 40 h w each
+averages = torch.cat([squeeze(x) for x in real.values()])  # 6 40
+standard = (averages - averages.mean(dim=0)) / averages.std(dim=0)
+for name, row in zip(real, standard):
+    print(f"{name:10} channel 23 ≈ {row[23]:+.1f}   channel 11 ≈ {row[11]:+.1f}")
+
+# %% tags=["folded"]
+figure = new_figure(7.0, 4.6)
+above, below = figure.subplots(2, 1, height_ratios=(1, 1.2))
+shown = above.imshow(standard, cmap="PuOr", vmin=-2, vmax=2, aspect="auto", interpolation="nearest")
+above.set(yticks=range(6), yticklabels=real, xlabel="channel")
+figure.colorbar(shown, ax=above, label="standard deviations")
+both = torch.cat([real[name][0, 23, :, :37].abs() for name in ("temple", "rocket", "cat")], dim=1)
+show_weights(below, both, title="channel 23 on temple, rocket and cat", top=40)
+describe(
+    figure,
+    "above, a table of six photographs by 40 channels in orange and violet, all rows different. Below, the strength of channel 23 "
+    "on three photographs: the sky of the temple is bright, the rocket's and the cat's pictures are darker.",
+)
+
+# %% [markdown]
+# **Read it.** The prediction was wrong. Channel 23 is high for the temple, and its map is bright on that sky; but the rocket lies in the middle, and the astronaut, who has no sky, comes second. A channel is
+# no word: its average says how much of *something* is there. Still, each photograph has its own row, and rows are all that the gates get to see. What the table does *not* show: which
+# channel should count. That is learned.
+#
 # ## The experiment: which digit counts is said elsewhere
 #
 # Each canvas holds three digits in three channels. A fourth channel holds a texture, far to the right: horizontal stripes mean
@@ -262,7 +298,7 @@ def small_network(slot):
 
 
 # %% [markdown]
-# Without SE, for the seeds 0, 1 and 2 (`repeat` sets them), measured after 300 steps; and seed 0 also after 1500, as many as
+# Without SE, for the seeds 0, 1 and 2, measured after 300 steps; and seed 0 also after 1500, as many as
 # SE will get.
 
 
@@ -273,47 +309,41 @@ def train(network, steps, seed):
     return accuracy(network, test_images, test_labels)
 
 
-without = {}
-
-
-def without_se(seed):
-    without[seed] = small_network(nn.Identity())
-    return train(without[seed], 300, seed)
+# %%
+def small(slot, seed):
+    """A fresh small network."""
+    torch.manual_seed(seed)
+    return small_network(slot())
 
 
 # %%
-baseline = repeat(without_se)
-assert baseline.max() < 0.5, "without SE no seed gets beyond guessing the channel"
+without = [small(nn.Identity, seed) for seed in (0, 1, 2)]
+baseline = torch.tensor([train(network, 300, seed) for seed, network in enumerate(without)])
 longer = train(without[0], 1200, seed=10)  # 300 + 1200 steps
+print("without SE ≈", *(f"{one:.2f}" for one in baseline), f"  seed 0 after 1500 steps ≈ {longer:.2f}")
+
+# %%
+assert baseline.max() < 0.5, "without SE no seed gets beyond guessing the channel"
 assert longer < 0.5, "and more training does not help"
-print(f"without SE: about {baseline.mean():.1f}; seed 0 after 1500 steps: about {longer:.1f}")
 
 # %% [markdown]
 # With SE. The reduction is 1: with only 16 channels there is nothing to save, and a hidden unit that starts silent is not
-# missed. SE is slow to find its use: the loss stays for hundreds of steps where the baseline's stays, and then falls. (With
-# reduction 2 and 700 steps we saw seeds that were still at 0.4 and 0.65 when training ended. *Can select* is not *selects at
-# once*.) Half a minute.
+# missed. SE is slow to find its use: the loss stays for hundreds of steps where the baseline's stays, and then falls. *Can select* is not *selects at
+# once*. Half a minute.
 
 # %%
-trained = {}
-
-
-def with_se(seed):
-    trained[seed] = small_network(SqueezeExcitation(16, reduction=1))
-    return train(trained[seed], 1500, seed)
-
-
-attentive = repeat(with_se)
+trained = [small(lambda: SqueezeExcitation(16, reduction=1), seed) for seed in (0, 1, 2)]
+attentive = torch.tensor([train(network, 1500, seed) for seed, network in enumerate(trained)])
+print("with SE ≈", *(f"{one:.2f}" for one in attentive))
 assert attentive.mean() > baseline.mean() + 0.3, "the claim"
-print("SE is better by more than 30 points:", bool(attentive.mean() > baseline.mean() + 0.3))
 
 # %% tags=["folded"]
-figure = new_figure(5.0, 2.4)
+figure = new_figure(7.0, 3.0)
 axes = figure.subplots()
 lines = {"without, 300 steps": baseline, "with SE, 1500 steps": attentive}
 plot_lines(axes, [0, 1, 2], lines, xlabel="seed", ylabel="share right")
 axes.plot(0, longer, "^", color=COLOURS[2], label="without, 1500 steps")
-axes.legend(fontsize=8, frameon=False)
+axes.legend(frameon=False)
 axes.axhline(0.4, color="grey", linestyle=":")
 axes.set(ylim=(0, 1), xticks=[0, 1, 2])
 describe(
@@ -325,14 +355,14 @@ describe(
 # %% [markdown]
 # ## Look at the gates
 #
-# **Which channels does each texture open?** `record_attention` collects the gates of one forward pass. We average them over all
+# **Which channels does each texture open?** The gates of one network, averaged over all
 # test images with the same texture.
 
 # %%
 best = trained[int(attentive.argmax())].eval()
-with record_attention(best) as maps, torch.no_grad():
-    best(test_images)
-(gates,) = maps["6"]  # the slot is module number 6
+with torch.no_grad():
+    maps_before = best[:6](test_images)  # what comes before the slot, which is module number 6
+    gates = best[6].attention(maps_before)  # n 16 1 1
 gates_of = torch.stack([gates[test_cues == cue].mean(dim=0).flatten() for cue in range(3)])  # 3 16
 spread = gates_of.amax(dim=0) - gates_of.amin(dim=0)
 assert (spread > 0.5).any(), "some gates are opened by one texture and shut by another"
@@ -343,7 +373,7 @@ axes = figure.subplots()
 show_weights(axes, gates_of[:, spread.argsort(descending=True)], title="gates, from 0 (dark) to 1 (bright)", top=1.0)
 axes.set_axis_on()
 axes.set(xlabel="channel, sorted by how much its gate depends on the texture", yticks=range(3), xticks=[])
-axes.set_yticklabels(TEXTURES, fontsize=8)
+axes.set_yticklabels(TEXTURES)
 describe(
     figure,
     "a table of colours, three textures by sixteen channels. At the left, channels are bright for some "
@@ -367,7 +397,6 @@ digits = digits.view(1000, 3)  # the labels of all three digits of each test can
 everyone, other = torch.arange(1000), torch.roll(torch.arange(1000), 1)
 assert (digits[everyone, test_cues] == test_labels).all()
 with torch.no_grad():
-    maps_before = best[:6](test_images)
     answer = best[7:](maps_before * gates[other]).argmax(dim=1)
 
 # %%
@@ -375,7 +404,7 @@ changed = test_cues != test_cues[other]
 own, foreign = digits[everyone, test_cues], digits[everyone, test_cues[other]]
 follows, stays = ((answer == digit)[changed].float().mean() for digit in (foreign, own))
 assert follows > 0.6 and follows > stays + 0.3
-print("with foreign gates, most answers are the foreign digit:", bool(follows > 0.6))
+print(f"with foreign gates: the foreign digit ≈ {follows:.2f}, its own ≈ {stays:.2f}")
 
 # %% [markdown]
 # So in this network the gates are no decoration. That is a fact about this network and this task; a picture of gates alone
@@ -417,7 +446,7 @@ kept = {
 
 # %%
 for name, share in kept.items():
-    print(f"{name:26} {'nearly always' if share > 0.8 else 'less than half the time'}")
+    print(f"{name:26} ≈ {share:.2f}")
 assert kept["texture from the averages"] > 0.95 and kept["digit from the maps"] > 0.8
 assert 0.2 < kept["digit from the averages"] < 0.5
 
@@ -457,10 +486,10 @@ def draw_block(figure, reduction, channels=64):
         axes.plot(row[order], marker, color=colour, markersize=3, label=name)
     axes.set(ylim=(0.3, 0.7), yticks=[0.3, 0.5, 0.7], xticks=[])
     axes.set(xlabel="channel, sorted by its gate for coffee", ylabel="gate")
-    axes.legend(fontsize=8, frameon=False, ncols=3, loc="upper left")
+    axes.legend(frameon=False, ncols=3, loc="upper left")
     hidden = channels // reduction
     cost = f"{2 * channels * hidden} learned numbers, {200 / 9 / reduction:.0f} % of a 3 × 3 convolution's"
-    axes.set_title(f"c = {channels}, r = {reduction}: {hidden} hidden units, {cost}", fontsize=9)
+    axes.set_title(f"c = {channels}, r = {reduction}: {hidden} hidden units, {cost}")
 
 
 # %% tags=["widget"]
@@ -490,7 +519,32 @@ describe(
 # Beside a convolution the number of channels does not matter: $\frac{2c^2/r}{9c^2} = \frac{2}{9r}$.
 #
 # A fresh block selects nothing: its gates lie near one half and hardly differ between photographs. Training has to pull them
-# apart. And a small block may be unable to begin: averages of maps after a ReLU are positive and resemble each other between
+# apart.
+#
+# ## The bridge
+#
+# | lesson | query | key | value | weights | normaliser | cost |
+# |---|---|---|---|---|---|---|
+# | 01 soft look-up | given | memory keys | memory values | n m | softmax over the keys | n · m · (d + v) |
+# | 03 SE | averages of all channels, through $W_1$ | rows of $W_2$, learned, one a channel | the channels | b c | sigmoid, each gate alone | 2 c²/r + 2 c h w |
+# | 03 GE-θ⁻ | average of a channel's own window | — | that channel | b c h w | sigmoid | 2 c h w for the whole map, up to 5 c h w for windows |
+#
+# Is a gate a look-up? In part: hidden units ask, the rows of $W_2$ answer for their channels. But nothing is shared out and
+# nothing is mixed: each channel stays where it is and only becomes louder or softer.
+#
+# ## Three things to keep
+#
+# 1. Squeeze, excite, scale: **one average a channel, all averages together decide each gate, one gate for all positions.**
+# 2. The squeeze keeps **how much of what**, never where. The maps themselves are not compressed.
+# 3. Where one channel says what another is worth, channels must **see each other**: in SE they do, in GE-θ⁻ they do not.
+#
+# **Now the [exercise](../exercises/03_squeeze_excitation.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 04, what does an average throw away, and what
+# if we kept more?
+
+# %% [markdown]
+# ## Deeper · A silent block (2 minutes)
+#
+# A small block may be unable to begin: averages of maps after a ReLU are positive and resemble each other between
 # images, so a hidden unit that is silent for one image is often silent for all, and through a silent ReLU no gradient passes.
 #
 # **How often is a whole block silent for all three photographs?** *Before running: guess for one hidden unit and for four.*
@@ -507,13 +561,13 @@ def silent(hidden, seed):
 # %% tags=["answer"]
 shares = {hidden: sum(silent(hidden, seed) for seed in range(100)) / 100 for hidden in (1, 4)}
 assert shares[1] > 0.3 and shares[4] < 0.1
-print(f"silent with one hidden unit: a share of {shares[1]:.1f}; with four: {shares[4]:.1f}")
+print(f"silent with one hidden unit ≈ {shares[1]:.2f}, with four ≈ {shares[4]:.2f}")
 
 # %% [markdown]
 # Were silence a coin that each photograph tosses, one unit would be silent for all three in one block of eight. It is in about
 # every second.
 #
-# ## Gather-Excite: SE is one member of a family
+# ## Deeper · Gather-Excite: SE is one member of a family (4 minutes)
 #
 # The same authors split the block into two questions. *Gather*: how wide a neighbourhood is summed up? *Excite*: what may the
 # sum do, and may channels mix?
@@ -561,7 +615,7 @@ assert seen == [9, 49, 256]
 # in another channel than the digits, so no gate of θ⁻ can answer it directly; a convolution before it must first carry the cue
 # into the digit's own map. SE mixes all averages and needs no such help.
 #
-# ## Where the block goes
+# ## Deeper · Where the block goes (2 minutes)
 #
 # In a residual block SE stands on the branch, after the last norm and *before* the addition, so the shortcut is not scaled:
 #
@@ -586,24 +640,13 @@ results = repeat(
     lambda seed: [small_resnet(lambda c: nn.Identity()), small_resnet(lambda c: SqueezeExcitation(c, reduction=4))]
 )
 assert results.min() > 0.85 and (results[:, 0] - results[:, 1]).mean().abs() < 0.05
-print("both above 85 %; the means differ by less than 5 points:", bool(results.min() > 0.85))
+print("without and with SE ≈", *(f"{a:.3f} {b:.3f}  " for a, b in results.tolist()))
 
 # %% [markdown]
 # It does not help, and it does no harm: there is only one digit, so no channel must be chosen. *SE can pay where the choice of channels
 # depends on the image. Where it does not, here, SE changes nothing.* This is the other half of the experiment above.
 #
-# ## The bridge
-#
-# | lesson | query | key | value | weights | normaliser | cost |
-# |---|---|---|---|---|---|---|
-# | 01 soft look-up | given | memory keys | memory values | n m | softmax over the keys | n · m · (d + v) |
-# | 03 SE | averages of all channels, through $W_1$ | rows of $W_2$, learned, one a channel | the channels | b c | sigmoid, each gate alone | 2 c²/r + 2 c h w |
-# | 03 GE-θ⁻ | average of a channel's own window | — | that channel | b c h w | sigmoid | 2 c h w for the whole map, up to 5 c h w for windows |
-#
-# Is a gate a look-up? In part: hidden units ask, the rows of $W_2$ answer for their channels. But nothing is shared out and
-# nothing is mixed: each channel stays where it is and only becomes louder or softer.
-#
-# ## What to believe
+# ## Deeper · What to believe (1 minutes)
 #
 # In the paper, ResNet-50's top-1 error on ImageNet falls from 24.80 to 23.29 % with SE, for 10 % more numbers (2 514 944, which
 # the exercise derives) and 0.3 % more multiply-adds. Compare only rows of one table: the "same" ResNet-50 starts anywhere from
@@ -612,15 +655,7 @@ print("both above 85 %; the means differ by less than 5 points:", bool(results.m
 # and SE-ResNet-50 in 80.01 %. Our task was made so that channels must be chosen; it shows what SE *can* do, not how often that
 # is needed.
 #
-# ## Three things to keep
-#
-# 1. Squeeze, excite, scale: **one average a channel, all averages together decide each gate, one gate for all positions.**
-# 2. The squeeze keeps **how much of what**, never where. The maps themselves are not compressed.
-# 3. Where one channel says what another is worth, channels must **see each other**: in SE they do, in GE-θ⁻ they do not.
-#
 # *References.* Hu, Shen, Albanie, Sun, Wu, Squeeze-and-Excitation Networks, CVPR 2018 and TPAMI 2020, arXiv 1709.01507.
 # Hu, Shen, Albanie, Sun, Vedaldi, Gather-Excite: Exploiting Feature Context in Convolutional Neural Networks, NeurIPS 2018,
 # arXiv 1810.12348.
-#
-# **Next:** the [exercise](../exercises/03_squeeze_excitation.ipynb), then lesson 04: what does an average throw away, and what
-# if we kept more?
+# Tan, Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, ICML 2019, arXiv 1905.11946.
