@@ -76,6 +76,10 @@ class Watch(TorchDispatchMode):
 
     single = False
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # nothing is compiled, and asking torch's compiler to stay away imports all of it
+
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         self.look(args, kwargs)
         result = function(*args, **(kwargs or {}))

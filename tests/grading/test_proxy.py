@@ -9,7 +9,6 @@ from course_lib.grading.assignment import read_assignment
 from course_lib.grading.batch import Grader, Settings
 from course_lib.grading.proxy import RemoteModule, Student, StudentError
 from course_lib.grading.sandbox.host import Gone, Sandbox, Worker
-from course_lib.grading.sandbox.worker import python_of
 from tests.grading.small import SLUG, small_course
 
 CODE = """
@@ -215,23 +214,6 @@ def test_a_module_that_the_test_builds_from_names_of_python_is_refused(student, 
 
     with pytest.raises(BadFrame):
         student.Net(4)
-
-
-@pytest.mark.parametrize(
-    ("cell", "python"),
-    [
-        ("a = 1\n%matplotlib inline\nb = 2", "a = 1\npass\nb = 2"),
-        ("for x in y:\n    !ls {x}\n", "for x in y:\n    pass\n"),
-        ("%%bash\nrm -rf /", ""),
-        ("%%time\na = 1", "\na = 1"),
-        ("%time a = f(1)\n", "a = f(1)\n"),
-        ("files = !ls\n", "files = None\n"),
-        ("print?\n", "pass\n"),
-        ("a = (5\n % 3)", "a = (5\n % 3)"),
-    ],
-)
-def test_what_only_ipython_understands_does_nothing(cell, python):
-    assert python_of(cell) == python
 
 
 # The named wrong answers of the exercise, and the whole path of one submission

@@ -4,15 +4,11 @@ Each request is a frame with an ``op``; each answer is a frame of the same seque
 asked for or ``raised``: the exception's built-in type and its message.
 """
 
-import ast
 import builtins
-import linecache
-import re
 import socket
 import struct
 import sys
 import types
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,11 +19,11 @@ from torch import Tensor, nn
 
 from course_lib.grading import precision
 from course_lib.grading.sandbox import frames
+from course_lib.grading.sandbox.shell import Shell
 
 MAX_WORDS = 600
 MAX_NAMES = 5000
 PLAIN = (type(None), bool, int, float, str, Tensor, numpy.ndarray, numpy.generic, torch.dtype)
-CELL_MAGICS_WITH_PYTHON = ("time", "timeit", "capture", "prun")
 
 
 class Kernel:
@@ -35,7 +31,7 @@ class Kernel:
 
     def __init__(self) -> None:
         self.main = types.ModuleType("__main__")
-        self.main.__dict__.update(display=lambda *_, **__: None, get_ipython=lambda: None)
+        self.shell = Shell(self.main.__dict__)
         self.kept: dict[int, Any] = {}
         self.graphs: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
         self.count = 0
@@ -51,20 +47,17 @@ class Kernel:
         return reply | {"single": True} if self.single else reply
 
     def op_cell(self, request: dict) -> dict:
-        """Run one cell in the student's namespace."""
+        """Run one cell in the student's namespace; ``again``: it may do better once other cells have run."""
         sys.modules["__main__"] = self.main
-        name, source = f"<{request['name']}>", python_of(request["source"])
-        linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
-        exec(compile(source, name, "exec"), self.main.__dict__)
-        return {}
+        raised = self.shell.run(request["source"], f"<{request['name']}>")
+        if not raised:
+            return {}
+        again = any(isinstance(error, NameError) for error in raised)
+        return {"raised": builtin_name(raised[0]), "words": words(raised[0]), "again": again}
 
     def op_check(self, request: dict) -> dict:
         """Run one visible check; the reply carries its words when it does not hold."""
-        try:
-            self.op_cell(request)
-        except BaseException as error:
-            return {"words": words(error)}
-        return {"words": None}
+        return {"words": self.op_cell(request).get("words")}
 
     def op_names(self, request: dict) -> dict:
         """What the cells defined: each public name, and whether it is data."""
@@ -225,33 +218,6 @@ def words(error: BaseException) -> str:
         return in_words(error)[:MAX_WORDS]
     except Exception:
         return "your code raised an exception that cannot be shown"
-
-
-def python_of(source: str) -> str:
-    """A cell without what only IPython understands: shell lines, magics, questions."""
-    first, _, rest = source.lstrip().partition("\n")
-    if first.startswith("%%"):
-        name = first[2:].split(" ")[0].strip()
-        return "\n" + rest if name in CELL_MAGICS_WITH_PYTHON else ""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ast.parse(source)
-    except Exception:
-        return "".join(map(_without_magic, source.splitlines(keepends=True)))
-    return source
-
-
-def _without_magic(line: str) -> str:
-    if magic := re.match(r"(\s*)(%time|%timeit|%prun)\s+(?!-)(.*)", line, re.DOTALL):
-        return magic[1] + magic[3]
-    if magic := re.match(r"(\s*)([A-Za-z_][\w, ]*=)\s*[!%]", line):
-        return f"{magic[1]}{magic[2]} None\n"
-    if magic := re.match(r"(\s*)(?:[!%]|[\w.]*\?{1,2}\s*$|\?)", line):
-        return f"{magic[1]}pass\n" if line.strip() else line
-    if re.match(r"\s*[\w.]+\?{1,2}\s*$", line):
-        return "pass\n"
-    return line
 
 
 def receiver(connection: socket.socket) -> Callable[[int], bytes]:

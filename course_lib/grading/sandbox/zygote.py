@@ -4,6 +4,7 @@ It runs inside the outer sandbox, holds no test and no secret, and obeys one con
 ``spawn`` (with the worker's socket), ``queued`` and ``end``. When the socket closes, everything ends.
 """
 
+import asyncio
 import gc
 import importlib
 import json
@@ -12,9 +13,12 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import time
 from contextlib import suppress
+from unittest.mock import patch
 
+from course_lib.grading import precision
 from course_lib.grading.sandbox import confine, worker
 
 SCRATCH = "/scratch"
@@ -80,6 +84,7 @@ class Zygote:
             with dying("starting a worker"):
                 os.dup2(handle, 3)
                 os.closerange(4, 1024)
+                asyncio.set_event_loop(asyncio.new_event_loop())  # now: later nothing may open a pair of sockets
                 self.confine_worker()
                 worker.serve(socket.socket(fileno=3))
         return pid
@@ -196,11 +201,22 @@ def warm_up(modules: list[str]) -> None:
     x = torch.ones(2, 2, requires_grad=True)
     y = torch.nn.functional.softmax(x @ x, dim=-1)
     torch.autograd.grad([y], [x], [torch.ones(2, 2)])  # with a gradient given: that is what imports sympy
-    for name in modules:
-        with suppress(Exception):
-            importlib.import_module(name)
+    with precision.Watch():
+        torch.ones(2).sum()
+    patch.multiple(torch, compile=uncompiled).start()  # for good: there is no compiler in here
+    patch.multiple(torch.nn.Module, compile=uncompiled).start()
+    tempfile.tempdir = SCRATCH  # without trying whether it can be written
+    with patch.object(tempfile, "mkdtemp", return_value=SCRATCH):  # matplotlib wants a folder, and writes nothing yet
+        for name in [*modules, "matplotlib.pyplot", "course_lib.exercises"]:
+            with suppress(Exception):
+                importlib.import_module(name)
     gc.collect()
     gc.freeze()
+
+
+def uncompiled(model: object = None, **_: object) -> object:
+    """What stands in for ``torch.compile``, also as ``@torch.compile(...)``."""
+    return model if model is not None else lambda function: function
 
 
 def main() -> None:
