@@ -2,11 +2,13 @@
 
 import argparse
 import io
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 from course_lib.authoring.places import find_slug, parts, require_sources, slugs
-from course_lib.exercises import ROOT, UsageError
+from course_lib.exercises import ROOT, UsageError, need_asserts
 from course_lib.grading.commands import VERBS as GRADING
 from course_lib.grading.commands import verb
 
@@ -30,6 +32,9 @@ def main(argv: list[str] | None = None, *, root: Path = ROOT) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows speaks a code page that has no ✓
             stream.reconfigure(encoding="utf-8", errors="replace")
     try:
+        if argv is None and not __debug__:
+            return with_asserts()
+        need_asserts()
         return arguments.run(arguments, root)
     except UsageError as error:
         print(f"course: {error}", file=sys.stderr)
@@ -38,6 +43,13 @@ def main(argv: list[str] | None = None, *, root: Path = ROOT) -> int:
         cure = "run `make test`, or " * clone + "pip install " + (CLONED if clone else "'attention-in-vision[grade]'")
         print(f"course: {sys.executable} has no {error.name}; {cure}", file=sys.stderr)
     return 2
+
+
+def with_asserts() -> int:
+    """The same command once more, by a Python that keeps asserts: what judges consists of them."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONOPTIMIZE"}
+    command = [sys.executable, "-m", "course_lib.cli", *sys.argv[1:]]
+    return subprocess.run(command, env=environment).returncode
 
 
 def add_build(subparsers) -> None:

@@ -13,6 +13,16 @@ class UsageError(ValueError):
     """One sentence with its cure; the command line shows it without a traceback and exits with status 2."""
 
 
+def need_asserts() -> None:
+    """Checks and hidden tests are asserts, which ``python -O`` leaves out: then everything would hold.
+
+    Raises:
+        UsageError: if this Python runs without them.
+    """
+    if not __debug__:
+        raise UsageError("Python runs without asserts, so nothing can be judged; unset PYTHONOPTIMIZE, leave out -O")
+
+
 class NotYet(AssertionError):
     """A visible check that failed. A notebook shows its words and no traceback."""
 
@@ -51,6 +61,7 @@ class Exercise:
         Raises:
             NotYet: if a line of the check, or the student's code below it, raises anything.
         """
+        need_asserts()
         name, worth = self.task(number), self.points[number - 1]
         self.earned[number - 1] = 0
         try:

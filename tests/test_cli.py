@@ -1,5 +1,6 @@
 """The ``course`` command: each verb, each way of using it wrongly, and that it starts light."""
 
+import json
 import os
 import re
 import subprocess
@@ -377,3 +378,26 @@ def test_a_pipe_of_a_code_page_without_ticks_breaks_nothing():
     command = [sys.executable, "-m", "course_lib.cli", "check", "01"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True)
     assert done.returncode == 1 and "✗ task_01_1" in done.stdout.decode("utf-8"), done.stderr
+
+
+UNHELD = """
+from course_lib.exercises import Exercise
+exercise = Exercise("01_x", points=[1])
+with exercise.check(1):
+    assert 1 == 2, "one is not two"
+"""
+
+
+def test_without_asserts_nothing_is_judged(tmp_path):
+    """python -O leaves out asserts, so every check would hold; the command starts itself again with them."""
+    cell = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source": UNHELD}
+    notebook = tmp_path / "wrong.ipynb"
+    notebook.write_text(json.dumps({"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}))
+    optimized = {**os.environ, "PYTHONOPTIMIZE": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "course_lib.cli", "check", str(notebook)]
+    plain, again = (
+        subprocess.run(one, env=optimized, capture_output=True, text=True, cwd=ROOT)
+        for one in ([sys.executable, "-c", UNHELD], command)
+    )
+    assert "unset PYTHONOPTIMIZE" in plain.stderr and "✓" not in plain.stdout
+    assert again.returncode == 1 and "so far 0 of 1" in again.stdout, again.stderr

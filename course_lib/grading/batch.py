@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from course_lib.exercises import ROOT
+from course_lib.exercises import ROOT, need_asserts
 from course_lib.grading.assignment import read_assignment
 from course_lib.grading.cells import NAME, Cell, Unreadable, cells_of
 from course_lib.grading.diagnose import Diagnosis
@@ -51,6 +51,7 @@ class Grader:
     """The trusted side: one sandbox, one exercise, its hidden tests; grades one job at a time per thread."""
 
     def __init__(self, settings: Settings, root: Path = ROOT):
+        need_asserts()
         torch.set_num_threads(1)
         self.settings = settings
         self.assignment = read_assignment(settings.slug, root)

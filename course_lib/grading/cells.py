@@ -4,12 +4,14 @@ import json
 import re
 from typing import NamedTuple
 
+from course_lib.grading.scripts import split
+
 MAX_BYTES = 20 << 20
 MAX_MARKS = 2_000_000
 MAX_CELLS = 1000
 MAX_CODE = 2 << 20
 NAME = re.compile(r"(task|check)_\d\d_\d+")
-MARKER = re.compile(r"^# %%(.*)$")
+CODE = re.compile(r"^(?:def|class|import|from|with) [\w.]+|^# (?:%%|In ?\[)", re.M)
 
 
 class Cell(NamedTuple):
@@ -24,7 +26,7 @@ class Unreadable(ValueError):
 
 
 def cells_of(data: bytes, filename: str) -> list[Cell]:
-    """The code cells of a notebook, or of a text notebook (``.py``), in order.
+    """The code cells of a notebook, or of a script that was made of one, in order; the content says which it is.
 
     Raises:
         Unreadable: naming what is wrong with the file.
@@ -33,7 +35,8 @@ def cells_of(data: bytes, filename: str) -> list[Cell]:
         raise Unreadable(f"{len(data) >> 20} MB is too large; clear the outputs and hand in again")
     if not data.strip():
         raise Unreadable("the file is empty; save the notebook and hand in again")
-    cells = read_text(decode(data)) if filename.endswith(".py") else read_notebook(decode(data))
+    text = decode(data)
+    cells = read_script(text) if is_script(text, filename) else read_notebook(text)
     if len(cells) > MAX_CELLS or sum(len(cell.source) for cell in cells) > MAX_CODE:
         raise Unreadable(f"more than {MAX_CELLS} cells or {MAX_CODE >> 20} MB of code; hand in the exercise only")
     return cells
@@ -108,17 +111,14 @@ def printable(source: str) -> str:
     return source.encode("utf-8", errors="replace").decode().replace("\0", "").replace("\r\n", "\n")
 
 
-def read_text(text: str) -> list[Cell]:
-    """The code cells of a text notebook in the percent format; without markers the file is one cell."""
-    cells: list[Cell] = []
-    lines: list[str] = []
-    name, is_code = "", True
-    for line in [*text.splitlines(), "# %%"]:
-        if marker := MARKER.match(line):
-            if is_code and "".join(lines).strip():
-                cells.append(Cell(name, printable("\n".join(lines))))
-            found = NAME.search(marker[1])
-            name, is_code, lines = found[0] if found else "", "[markdown]" not in marker[1], []
-        else:
-            lines.append(line)
-    return cells
+def is_script(text: str, filename: str) -> bool:
+    """Whether the text is code: renamed or not, a notebook starts with a brace and a script with anything else."""
+    if text.lstrip().startswith(("{", "[")) and ('"cells"' in text or not filename.endswith(".py")):
+        return False
+    return filename.endswith(".py") or ("\0" not in text and bool(CODE.search(text)))
+
+
+def read_script(text: str) -> list[Cell]:
+    """The cells of a script; without marks it is one cell."""
+    pieces = split(printable(text))
+    return [Cell(name[0] if (name := NAME.search(said)) else "", source) for said, source in pieces if source.strip()]
