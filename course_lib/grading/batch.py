@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +47,10 @@ class Broken(RuntimeError):
     """The grader itself failed at a submission: not the student's fault, and not to be remembered."""
 
 
+class Undecided(RuntimeError):
+    """Load may have decided a mark, and no mark depends on load."""
+
+
 class Grader:
     """The trusted side: one sandbox, one exercise, its hidden tests; grades one job at a time per thread."""
 
@@ -58,10 +62,11 @@ class Grader:
         self.diagnosis = Diagnosis(self.assignment, settings.seed)
         self.sandbox = Sandbox(memory=settings.memory, modules=self.assignment.modules, mode=settings.mode)
 
-    def grade(self, job: Job) -> Record:
-        """The record of one submission.
+    def grade(self, job: Job, *, alone: bool = False) -> Record:
+        """The record of one submission; ``alone``: no other is being graded, so its verdict counts.
 
         Raises:
+            Undecided: if it was late on a busy machine, where only a run alone can tell why.
             Broken: if not the submission but the grader failed.
         """
         record = Record(job.student, job.id, job.file, sandbox=self.sandbox.mode)
@@ -76,6 +81,8 @@ class Grader:
             return replace(record, problem=shown(error), sandbox="")
         except (Exception, Gone) as error:
             raise Broken(f"the grader failed: {type(error).__name__}: {shown(error)}") from error
+        if session.undecided and not alone:
+            raise Undecided
         if any(task.reason == "lost" for task in tasks):
             raise Broken("the sandbox broke three times in one test")
         return replace(record, tasks=tasks, notes=session.notes)
@@ -98,24 +105,44 @@ def failed(submission: Submission, why: str) -> Record:
     return Record(submission.student, submission.id, submission.file, problem=why)
 
 
-def grade_one(grader: Grader, submission: Submission) -> Record:
-    return grader.grade(Job.of(submission))
+def grade_one(grader: Grader, submission: Submission, *, alone: bool = False) -> Record:
+    return grader.grade(Job.of(submission), alone=alone)
+
+
+def grade_until_decided(grader: Grader, job: Job) -> Record:
+    try:
+        return grader.grade(job)
+    except Undecided:
+        return grader.grade(job, alone=True)
 
 
 def in_threads(grader: Grader, submissions: list[Submission], count: int) -> Iterator[Result]:
-    """Each submission with its record, as they finish; ``count`` are graded at the same time."""
+    """Each submission with its record, as they finish; ``count`` are graded at the same time.
+
+    Those that a busy machine left undecided come last, one by one.
+    """
     pool = ThreadPoolExecutor(count)
+    undecided = []
     try:
         futures = {pool.submit(grade_one, grader, one): one for one in submissions}
         for future in as_completed(futures):
-            submission, error = futures.pop(future), future.exception()
-            if error is None:
-                yield submission, future.result(), True
+            submission = futures.pop(future)
+            if isinstance(future.exception(), Undecided):
+                undecided.append(submission)
             else:
-                yield submission, failed(submission, shown(error) or type(error).__name__), False
+                yield outcome(submission, future)
+        for submission in undecided:
+            yield outcome(submission, pool.submit(grade_one, grader, submission, alone=True))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         grader.close()
+
+
+def outcome(submission: Submission, future: Future) -> Result:
+    """What came of one job; a failure is told in its row, and tried again by the next run."""
+    if error := future.exception():
+        return submission, failed(submission, shown(error) or type(error).__name__), False
+    return submission, future.result(), True
 
 
 # Dask: the same jobs on the workers of an existing cluster, each with a grader of its own
@@ -137,7 +164,7 @@ def grade_on_cluster(settings: tuple, version: str, job: tuple) -> dict:
         grader = _graders[settings]
         if grader.assignment.version != version:
             raise Broken("the course on this Dask worker is another version; install the same one everywhere")
-        return record_to_data(grader.grade(job))
+        return record_to_data(grade_until_decided(grader, job))
     except Exception as error:
         return {"failed": f"{type(error).__name__}: {shown(error)}"}
 

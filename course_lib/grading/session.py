@@ -1,7 +1,6 @@
 """Grading one submission: load its cells, hear its visible checks, run the hidden tests; a death costs one task."""
 
 import hashlib
-import time
 from functools import partial
 
 from course_lib.grading.assignment import Assignment, Task, is_own, tidy
@@ -45,7 +44,8 @@ class Session:
         self.cells = in_order(cells, assignment)
         self.culprits: set[int] = set()
         self.failed: dict[int, str] = {}
-        self.deadline = time.monotonic() + 12 * seconds
+        self.left = 12.0 * seconds  # of the time that its workers run, or wait for nothing but themselves
+        self.undecided = False
         self.worker: Worker | None = None
         self.workers = 0
         self.last: int | None = None  # the cell that ran last
@@ -73,7 +73,7 @@ class Session:
             Gone: if the submission's time, or its number of workers, is used up.
         """
         while not self.worker or self.worker.why:
-            if time.monotonic() > self.deadline or self.workers >= MAX_WORKERS:
+            if self.left <= 0 or self.workers >= MAX_WORKERS:
                 raise Gone("ended")
             self.worker, self.workers, self.last = self.sandbox.spawn(), self.workers + 1, None
             self.load()
@@ -113,10 +113,17 @@ class Session:
 
     def ask(self, request: dict) -> dict:
         worker = self.worker or self.ready()
-        left = min(self.seconds, self.deadline - time.monotonic())
-        if left <= 0:
+        if self.left <= 0:
             worker.lose("ended")
-        return worker.ask(request, left)
+        allowed = min(self.seconds, self.left)
+        try:
+            reply = worker.ask(request, allowed)
+        except Gone:
+            self.left -= allowed
+            self.undecided = self.undecided or worker.undecided
+            raise
+        self.left -= worker.charged
+        return reply
 
     def names(self) -> dict[str, bool]:
         """What the cells defined, and whether it is data."""

@@ -35,13 +35,17 @@ FORBIDDEN = {
     "quotactl": (179, 60), "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "iopl": (172, -1),
     "ioperm": (173, -1), "modify_ldt": (154, -1), "uselib": (134, -1), "fanotify_init": (300, 262),
     "setpriority": (141, 140), "sethostname": (170, 161), "setdomainname": (171, 162),
+    # memory that is no process's: it counts in no limit, and stays when its maker ends
+    "memfd_create": (319, 279), "memfd_secret": (447, 447), "shmget": (29, 194), "msgget": (68, 186),
+    "semget": (64, 190), "mq_open": (240, 180), "socketpair": (53, 199),
+    # a session of its own is a share of the processors of its own
+    "setsid": (112, 157),
 }  # fmt: skip
 # Without namespaces also: what reaches other processes, or outlives this one.
 FORBIDDEN_ALONE = {
     "fork": (57, -1), "vfork": (58, -1), "execve": (59, 221), "execveat": (322, 281), "tkill": (200, 130),
     "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "pidfd_send_signal": (424, 424),
-    "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180), "setpgid": (109, 154),
-    "setsid": (112, 157), "sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119),
+    "setpgid": (109, 154), "sched_setaffinity": (203, 122), "sched_setscheduler": (144, 119),
     "sched_setattr": (314, 274), "sched_setparam": (142, 118), "ioprio_set": (251, 30),
     "process_madvise": (440, 440), "migrate_pages": (256, 238), "move_pages": (279, 239),
     "chmod": (90, -1), "fchmod": (91, 52), "fchmodat": (268, 53), "chown": (92, -1), "fchown": (93, 55),
@@ -50,6 +54,8 @@ FORBIDDEN_ALONE = {
     "removexattr": (197, 14), "lremovexattr": (198, 15), "fremovexattr": (199, 16), "fchmodat2": (452, 452),
 }  # fmt: skip
 CLONE, CLONE3, PRCTL, KILL, TGKILL, PRLIMIT = (56, 220), (435, 435), (157, 167), (62, 129), (234, 131), (302, 261)
+FCNTL = (72, 25)
+LOCKS = (6, 7, 37, 38)  # F_SETLK, F_SETLKW, F_OFD_SETLK and its W: the kernel keeps each range that is locked
 CLONE_THREAD, CLONE_NEW_NAMESPACES, X32_CALLS, ITSELF = 0x00010000, 0x7E020000, 0x40000000, 0
 AUDIT_ARCH = (0xC000003E, 0xC00000B7)
 
@@ -123,6 +129,9 @@ def limit(*, memory: int, seconds: int, processes: int | None, file_bytes: int) 
         resource.RLIMIT_FSIZE: file_bytes,
         resource.RLIMIT_NOFILE: 256,
         resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 1 << 16,
+        resource.RLIMIT_MSGQUEUE: 0,
+        resource.RLIMIT_SIGPENDING: 64,
     }
     if processes:
         limits[resource.RLIMIT_NPROC] = processes
@@ -175,6 +184,8 @@ def seccomp(*, alone: bool) -> None:
     program += [_jump(EQUAL, CLONE3[column], 0, 1), _statement(RETURN, FAIL_WITH | errno.ENOSYS)]  # libc then clones
     program += _if_argument(PRCTL[column], EQUAL, PR_SET_PDEATHSIG, refuse_when=True)
     program += _if_argument(CLONE[column], ANY_BIT, CLONE_NEW_NAMESPACES, refuse_when=True)
+    for command in LOCKS:
+        program += _if_argument(FCNTL[column], EQUAL, command, refuse_when=True, place=1)
     if alone:
         program += _if_argument(CLONE[column], ANY_BIT, CLONE_THREAD, refuse_when=False)
         program += _if_argument(PRLIMIT[column], EQUAL, ITSELF, refuse_when=False)
@@ -196,11 +207,11 @@ def _jump(code: int, value: int, yes: int, no: int) -> bytes:
 REFUSE = _statement(RETURN, FAIL_WITH | errno.EPERM)
 
 
-def _if_argument(number: int, test: int, value: int, *, refuse_when: bool) -> list[bytes]:
-    """Refuse system call ``number`` when its first argument passes, or fails, ``test`` against ``value``."""
+def _if_argument(number: int, test: int, value: int, *, refuse_when: bool, place: int = 0) -> list[bytes]:
+    """Refuse system call ``number`` when its argument at ``place`` passes, or fails, ``test`` against ``value``."""
     return [
         _jump(EQUAL, number, 0, 4),
-        _statement(LOAD, FIRST_ARGUMENT),
+        _statement(LOAD, FIRST_ARGUMENT + 8 * place),
         _jump(test, value, 0, 1) if refuse_when else _jump(test, value, 1, 0),
         REFUSE,
         _statement(LOAD, NUMBER),

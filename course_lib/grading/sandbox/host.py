@@ -25,6 +25,8 @@ from course_lib.grading.sandbox import confine, frames
 FIRST_USER = 61184
 START_SECONDS = 120
 CPU_SECONDS = 600
+PATIENCE = 3  # a busy machine may make a request last so many times longer, on top
+BUSY = 0.05  # of its time queueing: then it may have been the machine
 MODES = ("bubblewrap", "landlock")
 
 # Run in the first worker of a new sandbox. Each line must fail there; a line that works names a hole.
@@ -64,6 +66,8 @@ class Worker:
         self.sequence = 0
         self.why = ""
         self.deadline = self.waited = self.patience = 0.0
+        self.charged = 0.0  # seconds of the last request that are the worker's own: it ran, or waited for nobody
+        self.undecided = False  # a request was given up although the machine, not the worker, may have been slow
 
     def ask(self, request: dict, seconds: float) -> dict:
         """The reply to ``request``, within ``seconds`` in which the worker had a processor or did not want one.
@@ -73,7 +77,8 @@ class Worker:
         """
         if self.why:
             raise Gone(self.why)
-        self.deadline, self.patience = time.monotonic() + seconds, 3 * seconds
+        start, waited = time.monotonic(), self.waited
+        self.deadline, self.patience = start + seconds, PATIENCE * seconds
         if select.select([self.connection], [], [], 0)[0]:
             self.lose(UNASKED)
         try:
@@ -82,6 +87,7 @@ class Worker:
             self.connection.sendall(frame)
             reply = frames.next_message(self.receive, self.sequence)
         except TimeoutError:
+            self.undecided = self.queued() - waited > BUSY * (time.monotonic() - start)
             self.lose("late")
         except frames.Stale:
             self.lose(UNASKED)
@@ -90,6 +96,10 @@ class Worker:
         except OSError:
             self.lose("gone")
         self.sequence += 1
+        self.charged = time.monotonic() - start
+        if self.charged > 0.5:
+            self.waited = self.queued()
+            self.charged -= self.waited - waited
         return reply
 
     def receive(self, count: int) -> bytes:
@@ -110,11 +120,15 @@ class Worker:
 
     def wait_longer(self) -> None:
         """Move the deadline by the time that the worker queued for a processor: a busy machine is nobody's fault."""
-        queued = self.sandbox.order({"order": "queued", "id": self.number}).get("seconds", 0.0)
+        queued = self.queued()
         more = min(queued - self.waited, self.patience)
         if more < 0.1:
             raise TimeoutError
         self.waited, self.patience, self.deadline = queued, self.patience - more, time.monotonic() + more
+
+    def queued(self) -> float:
+        """Seconds that the worker has waited for a processor, so far."""
+        return max(self.waited, self.sandbox.order({"order": "queued", "id": self.number}).get("seconds", 0.0))
 
     def end(self, why: str = "ended") -> None:
         """Kill the worker with all its processes; what the sandbox knows of its death is the better reason."""

@@ -33,6 +33,7 @@ class Zygote:
         self.pids: dict[int, int] = {}
         self.ended: dict[int, str] = {}
         self.born = 0
+        self.crowded: set[int] = set()  # the workers that were seen to have started processes
         self.next_watch = 0.0
 
     def serve(self) -> None:
@@ -51,7 +52,8 @@ class Zygote:
                 self.pids[order["id"]] = self.spawn(handles[0])
                 return {"ok": True}
             if order["order"] == "queued":
-                return {"seconds": queued(self.pids.get(order["id"], 0))}
+                alone = order["id"] not in self.crowded  # else it may be queueing behind processes of its own
+                return {"seconds": queued(self.pids.get(order["id"], 0)) if alone else 0.0}
             return {"why": self.end(order["id"], gone=order["gone"])}
         except OSError as error:
             return {"error": str(error)}
@@ -84,6 +86,7 @@ class Zygote:
             with dying("starting a worker"):
                 os.dup2(handle, 3)
                 os.closerange(4, 1024)
+                os.setsid()  # its processes share the processors as one, where the kernel groups sessions
                 asyncio.set_event_loop(asyncio.new_event_loop())  # now: later nothing may open a pair of sockets
                 self.confine_worker()
                 worker.serve(socket.socket(fileno=3))
@@ -100,7 +103,9 @@ class Zygote:
         if mode == "unsafe":
             return
         if mode == "namespaces":
-            confine.mount("tmpfs", SCRATCH, "tmpfs", confine.NO_SUID | confine.NO_DEVICES, "size=64m,mode=777")
+            confine.mount(
+                "tmpfs", SCRATCH, "tmpfs", confine.NO_SUID | confine.NO_DEVICES, "size=64m,nr_inodes=8k,mode=777"
+            )
             confine.mount("tmpfs", "/proc", "tmpfs", confine.READ_ONLY, "size=4k")
             os.chdir(SCRATCH)
         elif self.settings["first_user"]:
@@ -135,13 +140,19 @@ class Zygote:
         return why or (f"signal {-code}" if (code := os.waitstatus_to_exitcode(status)) < 0 else f"exit {code}")
 
     def watch(self) -> None:
-        """Kill each worker whose processes hold more memory, all together, than it may."""
+        """Kill each worker whose processes hold more memory, all together, than it may; what it starts comes last."""
         if self.settings["mode"] != "namespaces" or not self.pids or time.monotonic() < self.next_watch:
             return
         self.next_watch = time.monotonic() + POLL_SECONDS
-        used = memory_by_namespace()
+        processes = processes_by_namespace()
         for number, pid in self.pids.items():
-            if used.get(pid_namespace(pid), 0) > self.settings["memory"]:
+            children = [one for one in processes.get(pid_namespace(pid), []) if one != pid]
+            if children:
+                self.crowded.add(number)
+            for child in children:
+                with suppress(OSError):
+                    os.setpriority(os.PRIO_PROCESS, child, 19)
+            if sum(map(proportional_memory, [pid, *children])) > self.settings["memory"]:
                 self.ended[number] = "memory"
                 os.kill(pid, signal.SIGKILL)
 
@@ -168,15 +179,15 @@ def pid_namespace(pid: int) -> str:
     return ""
 
 
-def memory_by_namespace() -> dict[str, int]:
-    """Bytes held by the processes of each process namespace but our own."""
-    used: dict[str, int] = {}
+def processes_by_namespace() -> dict[str, list[int]]:
+    """The processes of each process namespace but our own."""
+    found: dict[str, list[int]] = {}
     own = pid_namespace(os.getpid())
     for name in filter(str.isdigit, os.listdir("/proc")):
         space = pid_namespace(int(name))
         if space not in ("", own):
-            used[space] = used.get(space, 0) + proportional_memory(int(name))
-    return used
+            found.setdefault(space, []).append(int(name))
+    return found
 
 
 def proportional_memory(pid: int) -> int:
