@@ -5,7 +5,7 @@ and comes back as plain data; no code of the student's ever runs in this process
 """
 
 import builtins
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -33,8 +33,15 @@ class Result(NamedTuple):
 class Student:
     """The names that a submission defined; ``ask(request)`` brings a request to its worker."""
 
-    def __init__(self, ask: Callable[[dict], dict], names: dict[str, bool], trial: Trial = Trial.PLAIN):
-        self._ask, self._names, self._trial = ask, names, trial
+    def __init__(
+        self,
+        ask: Callable[[dict], dict],
+        names: dict[str, bool],
+        trial: Trial = Trial.PLAIN,
+        *,
+        without: Iterable[str] = (),
+    ):
+        self._ask, self._names, self._trial, self._without = ask, names, trial, list(without)
         self._results: list[Result] = []
         self._modules: dict[int, RemoteModule] = {}
 
@@ -126,7 +133,7 @@ def call(student: Student, target: list, args: tuple, kwargs: dict) -> object:
     parameters = [parameter for key in modules for parameter in modules[key].parameters()]
     request: dict[str, Any] = {"op": "call", "target": target, "args": packed[0], "kwargs": packed[1]}
     request |= {"grad": torch.is_grad_enabled(), "modules": {key: state(modules[key]) for key in modules}}
-    request |= {"watch": student._trial is not Trial.PLAIN}
+    request |= {"watch": student._trial is not Trial.PLAIN, "without": student._without}
     sources = [*tensors, *parameters]
     if student._trial is Trial.LOWERED:
         request, sources = precision.lowered(request), precision.lowered(sources)

@@ -7,6 +7,7 @@ from course_lib.grading.assignment import Assignment, Task, is_own, tidy
 from course_lib.grading.cells import Cell
 from course_lib.grading.diagnose import Diagnosis, Outcome
 from course_lib.grading.draw import Draw
+from course_lib.grading.forbidden import forbidden_use, names_in
 from course_lib.grading.hidden import HiddenTest
 from course_lib.grading.marks import TaskMark
 from course_lib.grading.precision import Judged, Trial, judged
@@ -146,6 +147,9 @@ class Session:
 
     def grade_task(self, task: Task, check: str, diagnosis: Diagnosis) -> TaskMark:
         """All of a task's points when each of its hidden tests passes, else none."""
+        if used := self.forbidden(task):
+            said = f"this task is to be answered without {used}, and your answer uses it"
+            return TaskMark(task=task.name, points=task.points, earned=0, reason="forbidden", check=said)
         outcomes: list[Outcome] = []
         hints: list[str] = []
         reason = ""
@@ -171,6 +175,15 @@ class Session:
             sentence=mistake.sentence if mistake else "",
         )
 
+    def forbidden(self, task: Task) -> str:
+        """What the answer to a task uses of what it is to be answered without; "" where that is nothing."""
+        tests = [test for test in self.assignment.hidden.tests if test.task == task.name]
+        without = dict.fromkeys(word for test in tests for word in test.without)
+        if not without:
+            return ""
+        cells = [*self.assignment.prelude, *(cell.source for cell in self.cells)]
+        return forbidden_use(cells, names_in(self.assignment.stubs[task.name]), without)
+
     def run_test(self, test: HiddenTest, trial: Trial) -> Judged:
         """Run one hidden test; why it failed ("" where it passed) and what the student's functions returned."""
         for attempt in range(3):
@@ -179,7 +192,7 @@ class Session:
                 self.ready()
                 names = self.names()
                 self.ask({"op": "fresh", "seed": seed_of(self.seed, test.name)})
-                student = Student(self.ask, names, trial)
+                student = Student(self.ask, names, trial, without=test.without)
                 test.run(student, Draw(self.seed, test.name))
                 reason = ""
             except Gone as gone:
