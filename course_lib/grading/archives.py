@@ -240,7 +240,7 @@ def time_of(entry: zipfile.ZipInfo) -> float:
 
 
 def shown(entry: zipfile.ZipInfo) -> bool:
-    return not any(hidden(part) for part in entry.filename.replace("\\", "/").split("/"))
+    return not any(hidden(part) for part in parts_of(entry))
 
 
 def hidden(name: str) -> bool:
