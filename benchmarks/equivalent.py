@@ -101,6 +101,7 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     AXES: {
+        "task_07_1: h, w = images.shape[-2:]": ["h, w = images.shape[2:]"],
         "task_09_1: weights = (-distance / bandwidth ** 2).softmax(dim=-1)": [
             "weights = (-distance / bandwidth ** 2).softmax(dim=1)"
         ],
