@@ -23,7 +23,6 @@ EQUIVALENT = {  # survivors that change no result, and why
     "torch.finfo(scores.dtype).min": "the NaN of a closed row is hidden by the second fill; it is only not tidy",
     "torch.promote_types(value.dtype, torch.float32)": "float32 and float64 promote to themselves",
     "row.unsqueeze(4) + column.unsqueeze(3)": "another spelling of the same sum",
-    "logits + key.bias": "a softmax ignores a constant",
     "dim=2, out=score)  #": "times one",
 }
 

@@ -28,7 +28,7 @@ from course_lib.channel_spatial.dual import ChannelAttention, DualAttention, Pos
 from course_lib.channel_spatial.sca import SCA
 from course_lib.cross.bilinear import BilinearAttention
 from course_lib.cross.context import ContextTransformer
-from course_lib.spatial.asymmetric_non_local import AsymmetricPyramid
+from course_lib.spatial.asymmetric_non_local import AsymmetricFusion, AsymmetricPyramid
 from course_lib.spatial.attention_factors import FactorisedAttention
 from course_lib.spatial.augmented_convolution import AugmentedConv2d
 from course_lib.spatial.compact_non_local import CompactNonLocal
@@ -88,6 +88,24 @@ QUESTIONS = {  # what each room asks: the survey's taxonomy
 }
 
 
+CITIZEN = {  # what engineers ask of a module; tests/test_citizens.py drives every row through each
+    "batch": "`torch.export` once, run at any batch size",
+    "size": "`torch.export` once, run at any height and width",
+    "called": "every layer is called, not only read: LoRA, pruning and int8 layers take effect",
+    "half": "`.half()` and `.bfloat16()`",
+    "twice": "second derivatives, with torch's default attention kernel",
+    "ddp": "`DistributedDataParallel` with its defaults, trained by the loss of `forward`",
+    "samples": "gradients of each sample by `torch.func`",
+    "copies": "`deepcopy`, pickle, channels last",
+}
+
+
+# reasons that several rows share
+FUSED = "torch's fused kernel has none; call it inside sdpa_kernel(SDPBackend.MATH)"
+TAPS = "a loop over the taps of the window is unrolled for one size"
+IN_PLACE = "its sums over the window are written in place"
+
+
 class Mechanism(NamedTuple):
     """One row. ``build(c, h, w)`` makes the module for that size; ``small`` are the arguments at test size."""
 
@@ -107,6 +125,7 @@ class Mechanism(NamedTuple):
     no_gradient: dict = {}  # noqa: RUF012  parameter -> why it gets none in the first step
     any_channels: str = ""  # why any number of channels is right
     untraceable: str = ""  # why torch.compile cannot take it whole
+    cannot: dict = {}  # noqa: RUF012  one of CITIZEN -> why it cannot hold here
     couples_samples: str = ""  # why one sample's output depends on the others in eval mode
 
     @property
@@ -139,6 +158,7 @@ CATALOG = (
         inputs=lambda b, c, h, w: ((b, h * w, c),),
         output=lambda b, c, h, w: (b, h * w, c),
         no_gradient={"key.bias": "a constant added to all keys changes no weight"},
+        cannot={"twice": FUSED},
     ),
     Mechanism(
         ShowAttendTellCell,
@@ -219,6 +239,7 @@ CATALOG = (
         parameters=lambda m: 2 * m.channels * m.squeeze.out_features,
         arguments=lambda c, h, w: (c, h, w),
         small={"reduction": 2, "frequencies": ((0, 0), (0, 1), (2, 1))},
+        cannot={"size": "a map of another size is pooled first, and one of its own size is not"},
     ),
     Mechanism(
         ContextEncoding,
@@ -271,6 +292,10 @@ CATALOG = (
             f"{head}.{part}": "choosing where to look has no gradient; hybrid_loss trains this"
             for head in ("locate", "expect")
             for part in ("weight", "bias")
+        },
+        cannot={
+            "ddp": "locate and expect are trained by hybrid_loss, not by forward; its docstring shows how",
+            "size": "the retina counts the pixels of the size that was exported",
         },
     ),
     Mechanism(
@@ -339,6 +364,7 @@ CATALOG = (
             for level in (0, 1)
             for part in ("weight", "bias")
         },
+        cannot={"ddp": "detectors have no gradient in forward; freeze them with requires_grad_(False) before"},
     ),
     Mechanism(
         VisionTransformer,
@@ -358,6 +384,7 @@ CATALOG = (
         size=(5, 8, 12),
         output=lambda b, c, h, w: (b, 7),
         no_gradient={f"blocks.{i}.key.bias": "a constant added to all keys changes no weight" for i in (0, 1)},
+        cannot={"twice": FUSED, "size": "the positions belong to one size; give interpolate_positions another"},
     ),
     Mechanism(
         NonLocal,
@@ -371,6 +398,7 @@ CATALOG = (
             [f"{layer}.{name}" for layer in ("query", "key", "value", "output") for name in ("weight", "bias")],
             "the batch norm after W_z starts with scale zero",
         ),
+        cannot={"twice": FUSED},
     ),
     Mechanism(
         GlobalContext,
@@ -405,6 +433,7 @@ CATALOG = (
         map_shape="b s h w k²",
         parameters=lambda m: 3 * m.channels**2 + m.kernel_size * m.channels,
         small={"kernel_size": 3, "num_heads": 3},
+        cannot={"size": TAPS, "samples": IN_PLACE},
     ),
     Mechanism(
         CompactNonLocal,
@@ -445,6 +474,33 @@ CATALOG = (
         small={"sizes": (1, 2, 3), "dropout": 0.0},
         no_gradient=dict.fromkeys(
             [f"{layer}.{name}" for layer in ("key.0", "key.1", "value") for name in ("weight", "bias")],
+            "W_o starts at zero",
+        )
+        | dict.fromkeys(["output.bias", "fuse.0.bias"], "the batch norm that follows takes constants away"),
+    ),
+    Mechanism(
+        AsymmetricFusion,
+        title="Asymmetric non-local, fusion block (ANN)",
+        paper="Zhu 2019, arXiv 1908.07678",
+        lesson=11,
+        map=Distribution(2),
+        map_shape="b n m",
+        parameters=lambda m: (
+            (h := m.high_channels) * (d := m.value.out_channels)
+            + 2 * m.low_channels * d
+            + 7 * d
+            + h * (d + 1)
+            + (2 * h + 3) * h
+        ),
+        arguments=lambda c, h, w: (c, 10),
+        small={"sizes": (1, 2, 3), "dropout": 0.0},
+        inputs=lambda b, c, h, w: ((b, c, h, w), (b, 10, 2 * h, 2 * w)),
+        no_gradient=dict.fromkeys(
+            [
+                f"{layer}.{name}"
+                for layer in ("query.0", "query.1", "key.0", "key.1", "value")
+                for name in ("weight", "bias")
+            ],
             "W_o starts at zero",
         )
         | dict.fromkeys(["output.bias", "fuse.0.bias"], "the batch norm that follows takes constants away"),
@@ -513,6 +569,7 @@ CATALOG = (
         map_shape="b groups h w k²",
         parameters=lambda m: 2 * m.channels * m.groups + m.channels**2 + 48 + 16 * m.groups,
         small={"kernel_size": 3, "groups": 3},
+        cannot={"size": TAPS, "samples": IN_PLACE},
     ),
     Mechanism(
         PairwiseVectorAttention,
@@ -536,6 +593,7 @@ CATALOG = (
             "position.bias": "subtracted away with p_i − p_j",
             "weigh.5.bias": "a constant added to all scores changes no weight",
         },
+        cannot={"size": TAPS, "samples": IN_PLACE},
     ),
     Mechanism(
         PatchwiseVectorAttention,
@@ -556,6 +614,7 @@ CATALOG = (
             "query.bias": "the norm after it subtracts the mean",
             "key.bias": "the norm after it subtracts the mean",
         },
+        cannot={"samples": IN_PLACE, "size": TAPS},
     ),
     Mechanism(
         AugmentedConv2d,
@@ -574,6 +633,10 @@ CATALOG = (
         arguments=lambda c, h, w: (c, c),
         small={"num_heads": 2, "key_ratio": 0.5, "value_ratio": 0.25, "size": 7},
         no_gradient={"key.bias": "a constant added to all keys changes no weight"},
+        cannot={
+            "twice": FUSED,
+            "size": "the tables of steps are cut, and widths compared, at the size that was exported",
+        },
     ),
     Mechanism(
         FactorisedAttention,
@@ -595,6 +658,7 @@ CATALOG = (
             ),
             "gamma starts at 0, so only gamma moves in the first step",
         ),
+        cannot={"twice": FUSED},
     ),
     Mechanism(
         DynamicGraph,
@@ -659,6 +723,7 @@ CATALOG = (
             for layer in ("query", "key", "value")
             for part in ("weight", "bias")
         },
+        cannot={"samples": "the map is computed again for the backward pass, and torch.func knows no checkpoint"},
     ),
     Mechanism(
         ChannelAttention,
@@ -687,6 +752,7 @@ CATALOG = (
             for layer in ("query", "key", "value")
             for part in ("weight", "bias")
         },
+        cannot={"samples": "the map is computed again for the backward pass, and torch.func knows no checkpoint"},
     ),
     # branch — which
     Mechanism(
@@ -772,6 +838,7 @@ CATALOG = (
             for layer in ("norm", "qkv", "output")
             for part in ("weight", "bias")
         },
+        cannot={"twice": FUSED},
     ),
     Mechanism(
         SpatioTemporalChannel,
@@ -843,5 +910,6 @@ CATALOG = (
             for layer in ("theta", "phi", "g")
             for part in ("weight", "bias")
         },
+        cannot={"twice": FUSED},
     ),
 )

@@ -38,6 +38,24 @@ def check_mask(attn_mask: Tensor, batch: int, length: int) -> None:
             f"attn_mask has shape {tuple(attn_mask.shape)} and dtype {attn_mask.dtype}; "
             f"give booleans of shape {(batch, length)}, True where there is something to attend to"
         )
-    if not attn_mask.any(dim=1).all():
+    if values_are_known(attn_mask) and not attn_mask.any(dim=1).all():
         empty = (~attn_mask.any(dim=1)).nonzero().flatten().tolist()
         raise ValueError(f"attn_mask leaves samples {empty} nothing to attend to; leave each at least one True")
+
+
+def values_are_known(x: Tensor) -> bool:
+    """Whether an ``if`` may ask for the values of ``x``: not while it is traced, on meta, or under ``torch.func``."""
+    traced = torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(x)
+    return not (traced or x.is_meta)
+
+
+def hidden_width(channels: int, reduction: int, hidden: int | None) -> int:
+    """How many units a hidden layer has: ``hidden`` where it is given, else ``channels // reduction``."""
+    width = hidden if hidden is not None else channels // reduction if reduction > 0 else 0
+    if width < 1 and hidden is not None:
+        raise ValueError(f"hidden={hidden} leaves no hidden unit; use hidden >= 1")
+    if width < 1:
+        raise ValueError(
+            f"channels={channels} leaves no hidden unit at reduction={reduction}; use reduction <= {channels}"
+        )
+    return width

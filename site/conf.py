@@ -14,6 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 import course_lib
+from course_lib.catalog import CATALOG, CITIZEN
 from course_lib.diagrams.__main__ import write_all
 from course_lib.diagrams.language import texts, words
 
@@ -104,8 +105,30 @@ class Modules(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(text), allow_section_headings=True)
 
 
+class Works(SphinxDirective):
+    """The table of what works for each module, from the catalogue; a test drives every module through each column."""
+
+    def run(self) -> list[nodes.Node]:
+        lines = [
+            ".. list-table::",
+            "   :header-rows: 1",
+            "",
+            "   * - module",
+            *(f"     - {name}" for name in CITIZEN),
+        ]
+        notes = []
+        for row in CATALOG:
+            lines.append(f"   * - :class:`~{row.module.__module__}.{row.name}`")
+            lines += [f"     - {'no' if name in row.cannot else 'yes'}" for name in CITIZEN]
+            notes += [f"- {row.name}, {name}: {why}." for name, why in row.cannot.items()]
+        meanings = [f"- {name}: {what}." for name, what in CITIZEN.items()]
+        text = "\n".join([*meanings, "", *lines, "", "What does not hold, and why:", "", *notes, ""])
+        return self.parse_text_to_nodes(text)
+
+
 def setup(app: Sphinx) -> None:
     app.add_directive("modules", Modules)
+    app.add_directive("works", Works)
     app.connect("autodoc-process-docstring", before_napoleon, priority=400)  # napoleon has 500
     app.connect("autodoc-process-docstring", with_diagram, priority=600)
     app.connect("builder-inited", draw_diagrams)

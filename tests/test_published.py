@@ -8,14 +8,30 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from course_lib.branch.selective_kernel import SelectiveKernel
+from course_lib.channel.context_encoding import ContextEncoding
 from course_lib.channel.efficient_channel import EfficientChannel
+from course_lib.channel.frequency_channel import FrequencyChannel
 from course_lib.channel.gated_channel import GatedChannelTransform
+from course_lib.channel.gather_excite import GatherExcite
+from course_lib.channel.second_order_pooling import SecondOrderPooling
 from course_lib.channel.squeeze_excitation import SqueezeExcitation
+from course_lib.channel.style_recalibration import StyleRecalibration
+from course_lib.channel_spatial.bam import BAM
 from course_lib.channel_spatial.cbam import CBAM
-from course_lib.channel_spatial.dual import PositionAttention
+from course_lib.channel_spatial.dual import ChannelAttention, DualAttention, PositionAttention
+from course_lib.cross.bilinear import BilinearAttention
 from course_lib.published import load
+from course_lib.spatial.asymmetric_non_local import AsymmetricFusion, AsymmetricPyramid
+from course_lib.spatial.attention_factors import FactorisedAttention
+from course_lib.spatial.criss_cross import CrissCross
+from course_lib.spatial.double_attention import DoubleAttention
+from course_lib.spatial.external import ExternalAttention
 from course_lib.spatial.global_context import GlobalContext
+from course_lib.spatial.global_reasoning import GlobalReasoning
+from course_lib.spatial.non_local import NonLocal
 from course_lib.spatial.vision_transformer import VisionTransformer
+from tests import originals
 from tests.properties import assert_same, features, randomise
 
 
@@ -190,6 +206,129 @@ def test_danet_positions():
     assert_same(loaded(x), block(x))
 
 
+# All others: an oracle under the names of the code that wrote the files
+
+
+def waves(size):
+    return FrequencyChannel(6, *size, hidden=4, frequencies=((0, 0), (0, 1), (2, 1))).filters
+
+
+X, LOW, REGIONS, WORDS = features(3, 13, 5, 7), features(3, 4, 9, 8, seed=2), features(3, 5, 6), features(3, 4, 10)
+
+
+def files() -> dict[str, tuple]:
+    """Our module, theirs, and inputs for both."""
+    return {
+        "SRM": (StyleRecalibration(13), originals.SRM(13), (X,)),
+        "GCT": (GatedChannelTransform(13), originals.GCT(13), (X,)),
+        "FcaNet": (
+            FrequencyChannel(6, 5, 7, hidden=4, frequencies=((0, 0), (0, 1), (2, 1))),
+            originals.FCA(waves((5, 7)), 4),
+            (X[:, :6],),
+        ),
+        "EncNet": (ContextEncoding(13, codewords=5), originals.Enc(13, 5), (X,)),
+        "GSoP": (SecondOrderPooling(13, hidden=4, stride=2), originals.GSoP(13, 4, 2), (X,)),
+        "BAM": (BAM(13, hidden=3, released=True), originals.ReleasedBAM(13, 3), (X,)),
+        "CAM": (ChannelAttention(released=True), originals.CAM(), (0.1 * X,)),
+        "PAM": (PositionAttention(13, hidden=2), originals.PAM(13, 2), (X,)),
+        "DANet": (DualAttention(13, hidden=2, released=True), originals.DA(13, 2), (0.1 * X,)),
+        "CCNet": (CrissCross(13, hidden=2, loops=1), originals.CCA(13, 2), (X,)),
+        **{
+            f"NonLocal, {pairing}, {'pooled' if pooled else 'whole'}": (
+                NonLocal(13, hidden=4, pairing=pairing, subsample=1 + pooled, pool_input=False, norm=norm),
+                originals.PortedNonLocal(13, 4, pairing, pooled=pooled, norm=norm),
+                (0.3 * X,),
+            )
+            for pairing in ("embedded_gaussian", "dot_product", "concatenation")
+            for pooled, norm in ((False, True), (True, False))
+        },
+        "NonLocal, mmcv": (NonLocal(13, hidden=4, scaled=True), originals.MMNonLocal(13, 4), (0.3 * X,)),
+        "GCNet, timm": (GlobalContext(13, hidden=4, fusion="scale_add"), originals.TimmContext(13, 4), (X,)),
+        "A²": (DoubleAttention(13, gather=4, slots=3), originals.A2(13, 4, 3), (X,)),
+        "GloRe": (GlobalReasoning(13, nodes=3, released=True), originals.GloRe(13, 3), (X,)),
+        "APNB": (
+            AsymmetricPyramid(13, key_channels=4, sizes=(1, 3)),
+            originals.Asymmetric(13, 13, 4, (1, 3), shared=True),
+            (X,),
+        ),
+        "AFNB": (
+            AsymmetricFusion(13, 4, key_channels=5, sizes=(1, 3)),
+            originals.Asymmetric(13, 4, 5, (1, 3), shared=False),
+            (X, LOW),
+        ),
+        "SK, timm": (SelectiveKernel(12, groups=4, hidden=5), originals.TimmKernels(12, 5, 4), (X[:, :12],)),
+        "four factors": (
+            FactorisedAttention(12, num_heads=3, released=True),
+            originals.GeneralizedAttention(12, 3),
+            (0.3 * X[:, :12],),
+        ),
+        "BAN": (BilinearAttention(6, 10, 3, 2), originals.BAN(6, 10, 3, 2), (REGIONS, WORDS)),
+        "EANet": (ExternalAttention(13, slots=5), originals.External(13, 5), (X,)),
+        "GE, timm": (GatherExcite(13, extent=4, kind="theta"), originals.TimmGather(13), (X,)),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")  # as their code does it
+@pytest.mark.parametrize("name", files())
+def test_a_file_gives_what_its_own_code_computes(name, tmp_path):
+    module, original, inputs = files()[name]
+    randomise(original, seed=5)
+    if "FcaNet" in name:
+        original.dct_layer.weight = waves((5, 7)).double()
+    wrapped = {f"module.{key}": tensor for key, tensor in original.state_dict().items()}
+    module.double().eval()
+    assert load(module, through_a_file({"model": wrapped}, tmp_path)).wrappers == ["model", "module."]
+    assert_same(module(*inputs), original(*inputs))
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "message"),
+    [
+        (BAM(13, hidden=3), "BAM", "belong to combine='product', the module has combine='sum'"),
+        (ChannelAttention(), "CAM", "belong to released=True"),
+        (GlobalReasoning(13, nodes=3), "GloRe", "belong to relu=True"),
+        (FactorisedAttention(12, num_heads=3), "four factors", "or with released=True"),
+        (ContextEncoding(13, codewords=5, pool="sum"), "EncNet", "belong to pool='mean'"),
+        (ExternalAttention(13, slots=5, normalise="slots"), "EANet", "belong to normalise='double'"),
+        (SelectiveKernel(12, groups=2, hidden=5), "SK, timm", "split_input"),
+        (NonLocal(13, norm=False, hidden=4), "NonLocal, dot_product, whole", "only the file has"),
+        (FrequencyChannel(6, 5, 7, hidden=4, frequencies=((0, 0), (1, 1), (2, 1))), "FcaNet", "are others than"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_file_of_another_function_is_refused(module, name, message):
+    with pytest.raises(ValueError, match=message):
+        load(module, files()[name][1].state_dict())
+
+
+def test_frequencies_of_another_size_are_computed_anew():
+    small, large = (
+        FrequencyChannel(6, *size, hidden=4, frequencies=((0, 0), (0, 1), (2, 1))) for size in ((5, 7), (10, 14))
+    )
+    large.load_state_dict(small.state_dict())
+    load(large, files()["FcaNet"][1].state_dict())
+    assert large.filters.shape == (6, 10, 14)
+
+
+def test_what_is_one_layer_here_must_be_one_there():
+    state = files()["APNB"][1].state_dict()
+    state["stages.0.f_query.0.weight"] = state["stages.0.f_query.0.weight"] + 1
+    with pytest.raises(ValueError, match=r"f_query\.0\.weight' differs from what is the same layer"):
+        load(AsymmetricPyramid(13, key_channels=4, sizes=(1, 3)), state)
+
+
+def test_a_ban_that_counts_is_refused():
+    state = files()["BAN"][1].state_dict() | {"c_prj.0.main.0.bias": torch.ones(2)}
+    with pytest.raises(ValueError, match="counting module"):
+        load(BilinearAttention(6, 10, 3, 2), state)
+
+
+@pytest.mark.parametrize(("key", "message"), [("mlp.fc1.weight", "no ReLU"), ("conv.0.weight", "has a bias")])
+def test_another_gather_excite_is_refused(key, message):
+    with pytest.raises(ValueError, match=message):
+        load(GatherExcite(13, extent=4, kind="theta"), {key: torch.ones(2)})
+
+
 # The loader
 
 SE = {"fc1.weight": torch.ones(4, 13, 1, 1), "fc2.weight": torch.ones(13, 4, 1, 1)}
@@ -225,7 +364,7 @@ def test_wrappers_are_stripped_and_named(wrap, wrappers, nest, prefix):
         (SqueezeExcitation(13, reduction=3), {"se.fc3.weight": torch.ones(2)}, "se.", "'se.fc3.weight' is in no"),
         (SqueezeExcitation(13, reduction=3), dict([*SE.items()][:1]), "", r"only the module has \['excite.weight'\]"),
         (SqueezeExcitation(13, reduction=2), SE, "", "build the module with hidden=4"),
-        (GatedChannelTransform(13), SE, "", "no published weights are known for GatedChannelTransform"),
+        (nn.Linear(13, 4), SE, "", "no published weights are known for Linear; there are tables for GatherExcite"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_words(module, file, prefix, message):
@@ -411,6 +550,17 @@ def original(x):
     return w, run(x, w, names, attend, dense=dense, norm=norm, patch=patch, gelu="tanh")
 
 
+def newer_hugging_face(x):
+    """The same numbers under the names of version 5."""
+    weights, logits = hugging_face(x)
+    new = {"encoder.layer": "layers", "attention.attention.query": "attention.q_proj"}
+    new |= {"attention.attention.key": "attention.k_proj", "attention.attention.value": "attention.v_proj"}
+    new |= {"attention.output.dense": "attention.o_proj", "intermediate.dense": "mlp.fc1", "output.dense": "mlp.fc2"}
+    for old, name in new.items():
+        weights = {key.replace(old, name): tensor for key, tensor in weights.items()}
+    return weights, logits
+
+
 @pytest.mark.parametrize(
     ("published", "arguments"),
     [
@@ -418,6 +568,7 @@ def original(x):
         (torchvision, {}),
         (older_torchvision, {}),
         (hugging_face, {"eps": 1e-12}),
+        (newer_hugging_face, {"eps": 1e-12}),
         (original, {"approximate": "tanh"}),
     ],
 )
@@ -472,3 +623,21 @@ def test_positions_of_another_size_say_what_to_do():
     weights, _ = timm(features(3, 3, 8, 12))
     with pytest.raises(ValueError, match="interpolate_positions"):
         load(tiny(), weights | {"pos_embed": features(1, 17, D)})
+
+
+def test_a_dino_file_has_no_head_and_gives_features():
+    x = features(3, 3, 8, 12)
+    weights, logits = timm(x)
+    bare = {f"module.backbone.{key}": tensor for key, tensor in weights.items() if not key.startswith("head")}
+    vit = tiny(num_classes=0)
+    assert load(vit, {"teacher": bare, "epoch": 1}).wrappers == ["teacher", "module.", "backbone."]
+    assert_same(F.linear(vit(x), weights["head.weight"], weights["head.bias"]), logits)
+
+
+def test_a_vit_that_averages_its_patches_is_told_apart():
+    weights, _ = timm(features(3, 3, 8, 12))
+    mean = {key.replace("norm.", "fc_norm.") if key.startswith("norm.") else key: weights[key] for key in weights}
+    assert load(tiny(pool="mean"), mean).source == "timm, mean of the patches"
+    for vit, file in ((tiny(), mean), (tiny(pool="mean"), weights)):
+        with pytest.raises(ValueError, match="belong to pool="):
+            load(vit, file)

@@ -93,6 +93,14 @@ def test_a_table_is_a_table(site):
     assert '<table class="docutils' in class_part(site, row)
 
 
+def test_what_works_is_a_table_of_all_modules(site):
+    page = words((site / "works.html").read_text(encoding="utf-8"))
+    for row in CATALOG:
+        assert row.name in page
+        for name, why in row.cannot.items():
+            assert f"{row.name}, {name}: {why}." in " ".join(page.split())
+
+
 def test_every_module_has_its_place(site):
     shown = {name for page in site.glob("*.html") for name in re.findall(r'id="module-([\w.]+)"', page.read_text())}
     files = {".".join(file.with_suffix("").relative_to(ROOT).parts) for file in ROOT.glob("course_lib/*/*.py")}

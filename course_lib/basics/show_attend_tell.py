@@ -117,7 +117,7 @@ class ShowAttendTellCell(nn.Module):
         return Decoding(word + self.hidden_out(state[0]) + self.context_out(context), alpha, log_prob), state
 
     def decode(self, features: Tensor, words: Tensor, *, generator: Generator | None = None) -> Decoding:
-        wanted = (len(features), max(1, words.shape[1]) if words.ndim == 3 else 1, self.embedding_dim)
+        wanted = (features.shape[0], max(1, words.shape[1]) if words.ndim == 3 else 1, self.embedding_dim)
         if words.shape != wanted:
             raise ValueError(f"words have shape {tuple(words.shape)}; give b t m = {wanted}, t of 1 or more")
         memory, steps = self.remember(features), []

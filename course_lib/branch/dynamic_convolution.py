@@ -104,10 +104,10 @@ class DynamicConv2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weights = self.attention(x)
         padding = self.weight.shape[-1] // 2
-        if len(x) == 0:  # no image, no mixture: any kernel gives the empty result its shape
+        if x.shape[0] == 0:  # no image, no mixture: any kernel gives the empty result its shape
             return F.conv2d(x, self.weight[0], None, self.stride, padding, groups=self.groups)
         kernels = (weights @ self.weight.flatten(1)).view(-1, *self.weight.shape[2:])  # b p, p ocii -> bo c i i
         bias = None if self.bias is None else (weights @ self.bias).flatten()  # b p, p o -> bo
         images = x.reshape(1, -1, *x.shape[2:])  # b c h w -> 1 bc h w: the channels of an image are a group
-        y = F.conv2d(images, kernels, bias, self.stride, padding, groups=len(x) * self.groups)
-        return y.view(len(x), -1, *y.shape[2:])  # 1 bo h w -> b o h w
+        y = F.conv2d(images, kernels, bias, self.stride, padding, groups=x.shape[0] * self.groups)
+        return y.view(x.shape[0], -1, *y.shape[2:])  # 1 bo h w -> b o h w

@@ -32,7 +32,7 @@ def improved_semhash(logits: Tensor, *, training: bool = True, generator: torch.
     hard = (logits > 0).to(logits.dtype) + (soft - soft.detach())  # the value of g_β, the gradient of g_α
     if not training:
         return hard.detach()
-    coin = torch.rand(len(logits), 1, generator=generator, device=logits.device) < 0.5
+    coin = torch.rand(logits.shape[0], 1, generator=generator, device=logits.device) < 0.5
     return torch.where(coin, soft, hard)
 
 
@@ -92,6 +92,8 @@ class Gater(nn.Module):
 
     def forward(self, image: Tensor, features: Tensor) -> Tensor:
         check_features(features, self.filters)
-        if len(features) != len(image):
-            raise ValueError(f"{len(image)} images and features of {len(features)}; give both for the same batch")
+        if features.shape[0] != image.shape[0]:
+            raise ValueError(
+                f"{image.shape[0]} images and features of {features.shape[0]}; give both for the same batch"
+            )
         return features * self.attention(image)[:, :, None, None]  # b filters -> b filters 1 1

@@ -24,6 +24,7 @@ class SelectiveKernel(nn.Module):
         branches: number of kernel sizes p.
         reduction: how many times fewer numbers in z than channels (the paper's r).
         min_hidden: z never has fewer numbers than this (the paper's L).
+        hidden: how many numbers z has, where it follows no such rule.
         groups: groups of the convolutions (the paper's G); it must divide c.
         linear: leave BN and ReLU out of the branches. Then V is one convolution whose kernel Σ_p a_p F_p
             depends on the image (see ``merge_kernels``).
@@ -49,6 +50,7 @@ class SelectiveKernel(nn.Module):
         branches: int = 2,
         reduction: int = 16,
         min_hidden: int = 32,
+        hidden: int | None = None,
         groups: int = 32,
         linear: bool = False,
     ):
@@ -58,7 +60,7 @@ class SelectiveKernel(nn.Module):
         if branches < 1 or reduction < 1:
             raise ValueError(f"branches={branches} and reduction={reduction} must be at least 1")
         self.channels = channels
-        hidden = max(channels // reduction, min_hidden)
+        hidden = max(channels // reduction, min_hidden) if hidden is None else hidden
         self.branches = nn.ModuleList()
         for dilation in range(1, branches + 1):
             conv = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, groups=groups, bias=False)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
-from course_lib.checks import check_features
+from course_lib.checks import check_features, hidden_width
 
 # Frequencies (down, across) on a 7 × 7 grid. TOP_16 did best one by one on ImageNet, LOW_16 are the slowest waves.
 TOP_16 = ((0, 0), (0, 1), (6, 0), (0, 5), (0, 2), (1, 0), (1, 2), (4, 0),
@@ -65,6 +65,7 @@ class FrequencyChannel(nn.Module):
         channels: number of channels c, a multiple of the number of frequencies.
         height, width: size of the cosines; inputs of another size are first average-pooled to it.
         reduction: how many times fewer hidden units than channels.
+        hidden: number of hidden units, where it is no quotient of the channels; reduction then has no say.
         frequencies: pairs (down, across) on the 7 × 7 grid, such as ``TOP_16`` or ``LOW_16``.
 
     Shape:
@@ -72,7 +73,7 @@ class FrequencyChannel(nn.Module):
         ``squeeze_waves(x)``: b c, the coefficients z.
 
     Learned: ``W₁`` (c/r × c), ``W₂`` (c × c/r), torch's default start; the block does not start as the identity.
-    The cosines (c h w) are a buffer.
+    The cosines (c h w) are a buffer that is computed and not saved: weights trained at one size load at any other.
 
     Raises:
         ValueError: if the groups come out unequal, a frequency does not exist on the map, no hidden unit would be
@@ -91,6 +92,7 @@ class FrequencyChannel(nn.Module):
         width: int,
         *,
         reduction: int = 16,
+        hidden: int | None = None,
         frequencies: tuple[tuple[int, int], ...] = TOP_16,
     ):
         super().__init__()
@@ -99,15 +101,12 @@ class FrequencyChannel(nn.Module):
                 f"channels={channels} cannot be split over {len(frequencies)} frequencies; "
                 f"use a number of frequencies that divides {channels}"
             )
-        if not 1 <= reduction <= channels:
-            raise ValueError(
-                f"channels={channels} leaves no hidden unit at reduction={reduction}; use reduction <= {channels}"
-            )
-        self.channels = channels
+        self.channels, hidden = channels, hidden_width(channels, reduction, hidden)
         filters = dct_filters(frequencies, height, width).to(torch.get_default_dtype())  # f h w
-        self.register_buffer("filters", filters.repeat_interleave(channels // len(frequencies), dim=0))  # c h w
-        self.squeeze = nn.Linear(channels, channels // reduction, bias=False)
-        self.excite = nn.Linear(channels // reduction, channels, bias=False)
+        filters = filters.repeat_interleave(channels // len(frequencies), dim=0)  # c h w
+        self.register_buffer("filters", filters, persistent=False)
+        self.squeeze = nn.Linear(channels, hidden, bias=False)
+        self.excite = nn.Linear(hidden, channels, bias=False)
 
     def squeeze_waves(self, x: Tensor) -> Tensor:
         """How much of its wave each channel holds: z."""

@@ -24,12 +24,13 @@ class GatedChannelTransform(nn.Module):
     The equations above are the released code's. The paper divides by the root of the *sum* and multiplies by √c:
     ŝ_c = √c s_c / (Σ_k s_k² + ε)^½, which is the same but for an ε that is c times smaller; ``epsilon_in="sum"``
     gives it. With ``norm="l1"`` (released code), ``s_c = α_c Σ_hw |x_c|`` and ``ŝ_c = s_c / (mean_k |s_k| + ε)``.
-    Left out: the code's ``after_relu``, which only skips the absolute value of numbers that have no sign.
+    The code's ``after_relu`` leaves out the absolute value there, for features that have no sign.
 
     Args:
         channels: number of channels c.
         norm: ``"l2"`` or ``"l1"``, the size of a channel and of all channels together.
         epsilon: the paper's ε, which keeps the roots and quotients finite.
+        after_relu: leave out the absolute value, as the released code does behind a ReLU (``norm="l1"`` alone).
         epsilon_in: ``"mean"`` adds ε to the mean over the channels (released code), ``"sum"`` to their sum (paper).
 
     Shape:
@@ -53,7 +54,15 @@ class GatedChannelTransform(nn.Module):
     True
     """
 
-    def __init__(self, channels: int, *, norm: str = "l2", epsilon: float = 1e-5, epsilon_in: str = "mean"):
+    def __init__(
+        self,
+        channels: int,
+        *,
+        norm: str = "l2",
+        epsilon: float = 1e-5,
+        epsilon_in: str = "mean",
+        after_relu: bool = False,
+    ):
         super().__init__()
         if channels < 1:
             raise ValueError(f"channels={channels} leaves nothing to gate; use channels >= 1")
@@ -63,7 +72,7 @@ class GatedChannelTransform(nn.Module):
             raise ValueError(f"epsilon_in={epsilon_in!r} is unknown; use 'mean' (released code) or 'sum' (paper)")
         if epsilon <= 0:
             raise ValueError(f"epsilon={epsilon} lets a channel of zeros divide by zero; use epsilon > 0")
-        self.channels, self.norm = channels, norm
+        self.channels, self.norm, self.epsilon_in, self.after_relu = channels, norm, epsilon_in, after_relu
         self.epsilon = epsilon
         # (c·mean + ε) / c = mean + ε/c: dividing the sum by c turns the paper's form into the code's
         self.channel_epsilon = epsilon if epsilon_in == "mean" else epsilon / channels
@@ -75,7 +84,8 @@ class GatedChannelTransform(nn.Module):
         """How large each channel is, times its α: s."""
         check_features(x, self.channels)
         if self.norm == "l1":
-            return self.alpha * vector_norm(x, 1, dim=(2, 3))  # b c h w -> b c
+            size = x.sum(dim=(2, 3)) if self.after_relu else vector_norm(x, 1, dim=(2, 3))  # b c h w -> b c
+            return self.alpha * size
         # the square of a norm, and not x.square().sum(), which would make a copy of x
         return self.alpha * (vector_norm(x, dim=(2, 3)).square() + self.epsilon).sqrt()  # b c h w -> b c
 

@@ -7,7 +7,7 @@ Lesson: notebooks/03_squeeze_excitation.ipynb
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from course_lib.checks import check_features
+from course_lib.checks import check_features, hidden_width
 
 
 class GatherExcite(nn.Module):
@@ -34,6 +34,7 @@ class GatherExcite(nn.Module):
         kind: ``"minus"``, ``"theta"`` or ``"plus"``.
         size: (h, w) of the map, which the kernel of a global θ or θ⁺ must know.
         reduction: how many times fewer hidden units than channels in θ⁺ (the paper's r).
+        hidden: number of hidden units, where it is no quotient of the channels; reduction then has no say.
 
     Shape:
         x: b c h w -> b c h w; the gates ``attention(x)``: b c h w, in (0, 1).
@@ -59,6 +60,7 @@ class GatherExcite(nn.Module):
         kind: str = "minus",
         size: tuple[int, int] | None = None,
         reduction: int = 16,
+        hidden: int | None = None,
     ):
         super().__init__()
         self.channels, self.extent, self.kind = channels, extent, kind
@@ -77,17 +79,15 @@ class GatherExcite(nn.Module):
                 f"size={size} does not go with extent={extent}, kind={kind!r}; give size=(h, w) for a learned kernel "
                 "over the whole map (extent=0, kind 'theta' or 'plus') and for nothing else"
             )
-        if kind == "plus" and not 1 <= reduction <= channels:
-            raise ValueError(
-                f"channels={channels} leaves no hidden unit at reduction={reduction}; use reduction <= {channels}"
-            )
         if learned:
             self.gather = _depthwise(channels, extent, size, last_relu=kind == "plus")
         elif extent == 0:
             self.gather = nn.AdaptiveAvgPool2d(1)
         else:
             self.gather = nn.AvgPool2d(2 * extent - 1, stride=extent, padding=extent - 1, count_include_pad=False)
-        self.excite = _bottleneck(channels, channels // reduction) if kind == "plus" else nn.Identity()
+        self.excite = nn.Identity()
+        if kind == "plus":
+            self.excite = _excite(channels, hidden_width(channels, reduction, hidden))
 
     def attention(self, x: Tensor) -> Tensor:
         check_features(x, self.channels)
@@ -113,7 +113,7 @@ def _depthwise(channels: int, extent: int, size: tuple[int, int] | None, *, last
     return nn.Sequential(*layers if last_relu else layers[:-1])
 
 
-def _bottleneck(channels: int, hidden: int) -> nn.Sequential:
+def _excite(channels: int, hidden: int) -> nn.Sequential:
     """SE's two layers as 1 × 1 convolutions, which also serve where more than one cell was gathered."""
     layers = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1))
     for conv in (layers[0], layers[2]):

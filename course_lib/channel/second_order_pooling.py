@@ -20,12 +20,13 @@ class SecondOrderPooling(nn.Module):
     (not 1/(n − 1)), as in the released code. BN before RC normalises each row.
 
     The paper describes a leaky ReLU between RC and W, the released code has none there: ``negative_slope=1`` (no
-    non-linearity) is the code, 0.1 the paper. Left out: the code's stride of 2 in W₀ of the first stage, its twin
-    over positions, and the matrix square root at the end of GSoP-Net2.
+    non-linearity) is the code, 0.1 the paper. The code's first stage has a stride of 2 in W₀. Left out: its twin over
+    positions, and the matrix square root at the end of GSoP-Net2.
 
     Args:
         channels: number of channels c.
         hidden: number of channels d of the covariance.
+        stride: of W₀, 2 in the first stage of the released network.
         negative_slope: of the leaky ReLU between RC and W.
 
     Shape:
@@ -43,12 +44,12 @@ class SecondOrderPooling(nn.Module):
     torch.Size([2, 3, 3])
     """
 
-    def __init__(self, channels: int, *, hidden: int = 128, negative_slope: float = 1.0):
+    def __init__(self, channels: int, *, hidden: int = 128, stride: int = 1, negative_slope: float = 1.0):
         super().__init__()
         if hidden < 1:
             raise ValueError(f"hidden={hidden} leaves no channel for the covariance; use hidden >= 1")
         self.channels, self.negative_slope = channels, negative_slope
-        self.reduce = nn.Sequential(nn.Conv2d(channels, hidden, 1), nn.BatchNorm2d(hidden), nn.ReLU())
+        self.reduce = nn.Sequential(nn.Conv2d(channels, hidden, 1, stride), nn.BatchNorm2d(hidden), nn.ReLU())
         self.norm = nn.BatchNorm1d(hidden)
         self.rows = nn.Conv1d(hidden, 4 * hidden, kernel_size=hidden, groups=hidden)
         self.excite = nn.Conv1d(4 * hidden, channels, 1)

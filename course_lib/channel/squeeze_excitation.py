@@ -6,7 +6,7 @@ Lesson: notebooks/03_squeeze_excitation.ipynb
 
 from torch import Tensor, nn
 
-from course_lib.checks import check_features
+from course_lib.checks import check_features, hidden_width
 
 
 class SqueezeExcitation(nn.Module):
@@ -20,6 +20,7 @@ class SqueezeExcitation(nn.Module):
     Args:
         channels: number of channels c.
         reduction: how many times fewer hidden units than channels (the paper's r).
+        hidden: number of hidden units, where it is no quotient of the channels; reduction then has no say.
         bias: whether ``W₁`` and ``W₂`` have biases, as in the released models.
 
     Shape:
@@ -36,15 +37,11 @@ class SqueezeExcitation(nn.Module):
     [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]
     """
 
-    def __init__(self, channels: int, *, reduction: int = 16, bias: bool = False):
+    def __init__(self, channels: int, *, reduction: int = 16, hidden: int | None = None, bias: bool = False):
         super().__init__()
-        if not 1 <= reduction <= channels:
-            raise ValueError(
-                f"channels={channels} leaves no hidden unit at reduction={reduction}; use reduction <= {channels}"
-            )
-        self.channels = channels
-        self.squeeze = nn.Linear(channels, channels // reduction, bias=bias)
-        self.excite = nn.Linear(channels // reduction, channels, bias=bias)
+        self.channels, hidden = channels, hidden_width(channels, reduction, hidden)
+        self.squeeze = nn.Linear(channels, hidden, bias=bias)
+        self.excite = nn.Linear(hidden, channels, bias=bias)
 
     def attention(self, x: Tensor) -> Tensor:
         check_features(x, self.channels)

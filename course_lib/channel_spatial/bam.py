@@ -6,7 +6,7 @@ Lesson: notebooks/15_channel_and_spatial.ipynb
 
 from torch import Tensor, nn
 
-from course_lib.checks import check_features
+from course_lib.checks import check_features, hidden_width
 
 
 class BAM(nn.Module):
@@ -19,14 +19,17 @@ class BAM(nn.Module):
     is judged by the 17×17 places around it. The gate 1 + M lies in (1, 2): BAM amplifies, it never suppresses.
     The paper adds the logits, the released code (and so the released weights) multiplies them:
     ``combine="product"``. The product of two numbers near zero has almost no gradient and a free sign. The
-    paper ends both branches with a BatchNorm, the code does not: ``final_norm=True`` puts them in.
+    paper ends both branches with a BatchNorm, the code does not: ``final_norm=True`` puts them in. The code pools
+    with the height for both sides: of a map that is not square it sees a part, or fails; ours sees all of it.
 
     Args:
         channels: number of channels c.
         reduction: how many times fewer channels inside both branches (the paper's r).
+        hidden: number of hidden units, where it is no quotient of the channels; reduction then has no say.
         dilation: dilation of the two 3×3 convolutions (the paper's d).
-        combine: "sum" as in the paper, or "product" as in the released code.
+        combine: "sum" as in the paper, or "product" as in the released code; None follows ``released``.
         final_norm: a BatchNorm at the end of each branch, as in the paper.
+        released: the released code: the product, and no final norm.
 
     Shape:
         x: b c h w -> b c h w, for any h and w; the logits ``channel(x)``: b c 1 1 and ``spatial(x)``: b 1 h w;
@@ -49,21 +52,20 @@ class BAM(nn.Module):
         channels: int,
         *,
         reduction: int = 16,
+        hidden: int | None = None,
         dilation: int = 4,
-        combine: str = "sum",
+        combine: str | None = None,
         final_norm: bool = False,
+        released: bool = False,
     ):
         super().__init__()
-        if not 1 <= reduction <= channels:
-            raise ValueError(
-                f"channels={channels} leaves no hidden channel at reduction={reduction}; use reduction <= {channels}"
-            )
+        combine = combine or ("product" if released else "sum")
         if combine not in ("sum", "product"):
             raise ValueError(
                 f"combine={combine!r} is unknown; use 'sum' (the paper) or 'product' (the released code)"
             )
         self.channels, self.combine = channels, combine
-        hidden = channels // reduction
+        hidden = hidden_width(channels, reduction, hidden)
         self.what = nn.Sequential(
             nn.Linear(channels, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Linear(hidden, channels)
         )

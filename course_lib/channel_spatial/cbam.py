@@ -7,7 +7,7 @@ Lesson: notebooks/15_channel_and_spatial.ipynb
 import torch
 from torch import Tensor, nn
 
-from course_lib.checks import check_features
+from course_lib.checks import check_features, hidden_width
 
 
 class CBAM(nn.Module):
@@ -25,6 +25,7 @@ class CBAM(nn.Module):
     Args:
         channels: number of channels c.
         reduction: how many times fewer hidden units than channels (the paper's r).
+        hidden: number of hidden units, where it is no quotient of the channels; reduction then has no say.
         kernel_size: side of ``f``, odd.
         released: biases and BatchNorm as in the released code; False gives the formulas of the paper.
 
@@ -43,17 +44,21 @@ class CBAM(nn.Module):
     [0.25]
     """
 
-    def __init__(self, channels: int, *, reduction: int = 16, kernel_size: int = 7, released: bool = True):
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int = 16,
+        hidden: int | None = None,
+        kernel_size: int = 7,
+        released: bool = True,
+    ):
         super().__init__()
-        if not 1 <= reduction <= channels:
-            raise ValueError(
-                f"channels={channels} leaves no hidden unit at reduction={reduction}; use reduction <= {channels}"
-            )
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size={kernel_size} has no middle; use {kernel_size - 1} or {kernel_size + 1}")
-        self.channels = channels
-        self.squeeze = nn.Linear(channels, channels // reduction, bias=released)
-        self.excite = nn.Linear(channels // reduction, channels, bias=released)
+        self.channels, hidden = channels, hidden_width(channels, reduction, hidden)
+        self.squeeze = nn.Linear(channels, hidden, bias=released)
+        self.excite = nn.Linear(hidden, channels, bias=released)
         self.locate = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
         nn.init.kaiming_normal_(self.locate.weight, mode="fan_out")
         self.norm = nn.BatchNorm2d(1, momentum=0.01) if released else nn.Identity()

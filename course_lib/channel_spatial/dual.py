@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from course_lib.checks import check_features
+from course_lib.checks import check_features, hidden_width
 
 
 class PositionAttention(nn.Module):
@@ -24,6 +24,7 @@ class PositionAttention(nn.Module):
     Args:
         channels: number of channels c.
         reduction: how many times narrower query and key are.
+        hidden: number of hidden units, where it is no quotient of the channels; reduction then has no say.
 
     Shape:
         x: b c h w -> b c h w; ``attention(x)``: b n n with n = h·w, sums to 1 over the last axis, the positions read.
@@ -38,15 +39,11 @@ class PositionAttention(nn.Module):
     [0.25, 0.25, 0.25, 0.25]
     """
 
-    def __init__(self, channels: int, *, reduction: int = 8):
+    def __init__(self, channels: int, *, reduction: int = 8, hidden: int | None = None):
         super().__init__()
-        if not 1 <= reduction <= channels:
-            raise ValueError(
-                f"channels={channels} leaves no query channel at reduction={reduction}; use reduction <= {channels}"
-            )
-        self.channels = channels
-        self.query = nn.Conv2d(channels, channels // reduction, 1)
-        self.key = nn.Conv2d(channels, channels // reduction, 1)
+        self.channels, hidden = channels, hidden_width(channels, reduction, hidden)
+        self.query = nn.Conv2d(channels, hidden, 1)
+        self.key = nn.Conv2d(channels, hidden, 1)
         self.value = nn.Conv2d(channels, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(1))
 
@@ -120,7 +117,7 @@ class DualAttention(nn.Module):
 
     Args:
         channels: number of channels c.
-        reduction: how many times narrower query and key of the position branch are.
+        reduction, hidden: width of query and key of the position branch, as there.
         released: the channel branch with the sign of the released code.
 
     Shape:
@@ -135,9 +132,9 @@ class DualAttention(nn.Module):
     [2.0]
     """
 
-    def __init__(self, channels: int, *, reduction: int = 8, released: bool = False):
+    def __init__(self, channels: int, *, reduction: int = 8, hidden: int | None = None, released: bool = False):
         super().__init__()
-        self.position = PositionAttention(channels, reduction=reduction)
+        self.position = PositionAttention(channels, reduction=reduction, hidden=hidden)
         self.channel = ChannelAttention(released=released)
 
     def attention(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -97,8 +97,8 @@ class SCA(nn.Module):
 
     def _check(self, x: Tensor, hidden: Tensor) -> None:
         check_features(x, self.channels)
-        if hidden.shape != (len(x), self.hidden_dim):
+        if hidden.shape != (x.shape[0], self.hidden_dim):
             raise ValueError(
                 f"hidden has shape {tuple(hidden.shape)}; give one state of length hidden_dim={self.hidden_dim} for "
-                f"each of the {len(x)} images"
+                f"each of the {x.shape[0]} images"
             )

@@ -60,8 +60,8 @@ class BilinearAttention(nn.Module):
     def attention(self, v: Tensor, q: Tensor, *, attn_mask: Tensor | None = None) -> Tensor:
         check_tokens(v, self.v_dim)
         check_tokens(q, self.q_dim)
-        if len(v) != len(q):
-            raise ValueError(f"{len(v)} images and {len(q)} questions; give one question for each image")
+        if v.shape[0] != q.shape[0]:
+            raise ValueError(f"{v.shape[0]} images and {q.shape[0]} questions; give one question for each image")
         regions, words = self.attend_v(v).relu(), self.attend_q(q).relu()  # b v k, b q k
         logits = (regions[:, None] * self.h[:, None]) @ words[:, None].mT  # b g v k, b 1 k q -> b g v q
         logits = logits + self.h_bias[:, None, None]

@@ -19,7 +19,8 @@ class ContextTransformer(nn.Module):
     P holds the class scores of all candidate boxes ("priors"), Q those of the context: the same score maps after
     max-pooling. Attention happens among *scores*, so that a dog can ask for a leash. θ, φ and g are ``theta``,
     ``phi`` and ``g``, linear maps of scores to scores, used with a residual; the products are not scaled; w_z is
-    ``gain``, one number for each class. Nothing but ``forward``'s fused kernel differs from the released code.
+    ``gain``, one number for each class. Left out: the incremental phase of the released code, whose head takes
+    P + fc_base(P) for P.
 
     Args:
         classes: number k of scores of a box (the source classes).
@@ -60,8 +61,10 @@ class ContextTransformer(nn.Module):
     def _check(self, priors: Tensor, context: Tensor) -> None:
         for scores in (priors, context):
             check_tokens(scores, self.classes)
-        if len(priors) != len(context):
-            raise ValueError(f"priors of {len(priors)} images, context of {len(context)}; give both for each image")
+        if priors.shape[0] != context.shape[0]:
+            raise ValueError(
+                f"priors of {priors.shape[0]} images, context of {context.shape[0]}; give both for each image"
+            )
 
 
 class CosineHead(nn.Module):

@@ -22,13 +22,15 @@ class FactorisedAttention(nn.Module):
 
     U, V^C, W′ and W are ``query``, ``key``, ``value`` and ``project``; z = x. R codes rows and columns apart, by
     sines: ``V^R R`` is (``rows`` R_y + ``columns`` R_x) / √2, as released, so that no factor sees a joint 2-D step.
-    There is no 1/√d. The released code can thin out keys or limit their range, which is left out here. Its E2
+    There is no 1/√d. The released code codes the step backwards, q − k: ``released=True``, which its weights need. It
+    can also thin out keys or limit their range, which is left out here. Its E2
     without E4 takes the query's height for its width; here all fifteen choices follow the formula.
 
     Args:
         channels: number of channels c, divisible by 4.
         num_heads: number of heads s, with d = c / s channels each.
         factors: four characters, ``"1"`` for each factor that counts: ``"0010"`` is E3 alone.
+        released: the step that R codes is q − k, as in the released code, and not k − q.
 
     Shape:
         x: b c h w -> b c h w; the map ``attention(x)``: b s n n, every row (query) sums to 1.
@@ -46,7 +48,7 @@ class FactorisedAttention(nn.Module):
     (True, torch.Size([1, 2, 15, 15]))
     """
 
-    def __init__(self, channels: int, *, num_heads: int = 8, factors: str = "1111"):
+    def __init__(self, channels: int, *, num_heads: int = 8, factors: str = "1111", released: bool = False):
         super().__init__()
         if len(factors) != 4 or set(factors) - {"0", "1"} or "1" not in factors:
             raise ValueError(f"factors={factors!r} is no choice of E1 to E4; use four digits such as '1010'")
@@ -55,7 +57,7 @@ class FactorisedAttention(nn.Module):
                 f"channels={channels} must be divisible by num_heads={num_heads} and by 4 (sine and cosine of rows "
                 "and columns)"
             )
-        self.channels, self.num_heads = channels, num_heads
+        self.channels, self.num_heads, self.released = channels, num_heads, released
         self.query_key, self.query_step, self.key_only, self.step_only = (digit == "1" for digit in factors)
         width = channels // num_heads
         self.query = self.key = self.rows = self.columns = self.key_bias = self.step_bias = None
@@ -84,7 +86,7 @@ class FactorisedAttention(nn.Module):
 
         def asker(asks, bias):  # no annotations: torch.compile of 2.7 cannot take them inside a function
             parts = ([query] if asks else []) + ([] if bias is None else [bias[:, None]])
-            return sum(parts[1:], parts[0]).expand(len(x), -1, x.shape[2] * x.shape[3], -1) if parts else None
+            return sum(parts[1:], parts[0]).expand(x.shape[0], -1, x.shape[2] * x.shape[3], -1) if parts else None
 
         return asker(self.query_key, self.key_bias), asker(self.query_step, self.step_bias)
 
@@ -92,12 +94,16 @@ class FactorisedAttention(nn.Module):
         """The asker meets the steps to each row and to each column that a key may have: b s n h and b s n w."""
         grid = asker.unflatten(2, (height, width))  # b s n d -> b s y x d
         rows, columns = (
-            layer(sines(length, layer.weight)).unflatten(2, (self.num_heads, -1)) * 0.5**0.5  # q k c/2 -> q k s d
+            layer(self.steps(length, asker)).unflatten(2, (self.num_heads, -1)) * 0.5**0.5  # q k c/2 -> q k s d
             for layer, length in ((self.rows, height), (self.columns, width))
         )
         row = torch.einsum("bsyxd,yhsd->bsyxh", grid, rows).flatten(2, 3)
         column = torch.einsum("bsyxd,xwsd->bsyxw", grid, columns).flatten(2, 3)
         return row, column
+
+    def steps(self, length: int, like: Tensor) -> Tensor:
+        codes = sines(length, self.channels // 4, like)
+        return codes.transpose(0, 1) if self.released else codes  # q − k of the one is k − q of the other
 
     def attention(self, x: Tensor) -> Tensor:
         check_features(x, self.channels)
@@ -141,9 +147,8 @@ class FactorisedAttention(nn.Module):
         return x + self.gamma * self.project(heard)
 
 
-def sines(length: int, like: Tensor) -> Tensor:
+def sines(length: int, width: int, like: Tensor) -> Tensor:
     """R on one axis, sine and cosine of each step from query to key at wavelengths up to 2π · 1000: query key c/2."""
-    width = like.shape[1] // 2
     place = torch.arange(length, device=like.device)
     speed = 1000.0 ** -(torch.arange(width, device=like.device, dtype=torch.float64) / width)
     angle = (place - place[:, None]).unsqueeze(2) * speed

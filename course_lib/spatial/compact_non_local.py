@@ -24,6 +24,7 @@ class CompactNonLocal(nn.Module):
     Args:
         channels: number of channels c; θ, φ, g have c // 2.
         groups: number of groups, a divisor of c // 2 and of c.
+        scaled: divide each s by the root of the number of its products, as the released code can (``use_scale``).
 
     Shape:
         x: b c h w -> b c h w; ``attention(x)``: b groups, the numbers s, of any size and sign.
@@ -40,7 +41,7 @@ class CompactNonLocal(nn.Module):
     torch.Size([2, 4])
     """
 
-    def __init__(self, channels: int, *, groups: int = 8):
+    def __init__(self, channels: int, *, groups: int = 8, scaled: bool = False):
         super().__init__()
         inner = channels // 2
         if inner < 1:
@@ -48,7 +49,7 @@ class CompactNonLocal(nn.Module):
         if groups < 1 or inner % groups or channels % groups:
             fits = [g for g in range(1, inner + 1) if inner % g == 0 and channels % g == 0]
             raise ValueError(f"groups={groups} does not divide channels={channels} and {inner}; use one of {fits}")
-        self.channels, self.groups = channels, groups
+        self.channels, self.groups, self.scaled = channels, groups, scaled
         self.query = nn.Conv2d(channels, inner, 1, bias=False)
         self.key = nn.Conv2d(channels, inner, 1, bias=False)
         self.value = nn.Conv2d(channels, inner, 1, bias=False)
@@ -59,7 +60,8 @@ class CompactNonLocal(nn.Module):
     def attention(self, x: Tensor) -> Tensor:
         check_features(x, self.channels)
         product = self.key(x) * self.value(x)
-        return product.unflatten(1, (self.groups, -1)).sum(dim=(2, 3, 4))  # b c/2 h w -> b groups c' h w -> b groups
+        product = product.unflatten(1, (self.groups, -1)).flatten(2)  # b c/2 h w -> b groups c'hw
+        return product.sum(dim=2) / (product.shape[2] ** 0.5 if self.scaled else 1)
 
     def forward(self, x: Tensor) -> Tensor:
         s = self.attention(x)[:, :, None, None, None]

@@ -28,6 +28,7 @@ class CrissCross(nn.Module):
     Args:
         channels: number of channels c; Q and K have c // 8.
         loops: how often the cross is asked (the paper's R).
+        hidden: width of Q and K; c // 8 if not given.
 
     Shape:
         x: b c h w -> b c h w; ``attention(x)``: b h w (h+w−1), the weights of the first loop, of the h positions
@@ -43,15 +44,16 @@ class CrissCross(nn.Module):
     torch.Size([2, 5, 3, 7])
     """
 
-    def __init__(self, channels: int, *, loops: int = 2):
+    def __init__(self, channels: int, *, loops: int = 2, hidden: int | None = None):
         super().__init__()
-        if channels < 8 or loops < 1:
+        hidden = channels // 8 if hidden is None else hidden
+        if hidden < 1 or loops < 1:
             raise ValueError(
-                f"channels={channels}, loops={loops}; use channels >= 8 (queries have c // 8), loops >= 1"
+                f"channels={channels}, loops={loops}; use channels >= 8 (queries have c // 8) or hidden, loops >= 1"
             )
         self.channels, self.loops = channels, loops
-        self.query = nn.Conv2d(channels, channels // 8, 1)
-        self.key = nn.Conv2d(channels, channels // 8, 1)
+        self.query = nn.Conv2d(channels, hidden, 1)
+        self.key = nn.Conv2d(channels, hidden, 1)
         self.value = nn.Conv2d(channels, channels, 1)
         self.gamma = nn.Parameter(torch.zeros(1))
 

@@ -23,6 +23,7 @@ def sampling_points(offset: Tensor, kernel_size: Pair, stride: Pair, padding: Pa
 
     Shape: offset: b (g k 2) h w, y before x -> b g k h w 2, y before x.
     """
+    offset = offset.to(torch.promote_types(offset.dtype, torch.float32))  # half precision blurs coordinates
     (kh, kw), (sh, sw), (ph, pw), (dh, dw) = pair(kernel_size), pair(stride), pair(padding), pair(dilation)
     h, w = offset.shape[-2:]
 
@@ -73,23 +74,30 @@ def deform_conv2d(
     >>> deform_conv2d(x, one_to_the_right, torch.ones(1, 1, 1, 1))[0, 0].round().tolist()
     [[1.0, 2.0, 0.0], [4.0, 5.0, 0.0], [7.0, 8.0, 0.0]]
     """
-    k = weight.shape[2] * weight.shape[3]
     check_shapes(x, offset, weight, stride, padding, dilation, mask)
-    exact = x.to(torch.promote_types(x.dtype, torch.float32))  # half precision blurs coordinates
-    points = sampling_points(offset.to(exact), tuple(weight.shape[2:]), stride, padding, dilation)  # b g k h w 2
-    b, g, _, h, w, _ = points.shape
-    grid = (2 * points.flip(-1) + 1) / exact.new_tensor(x.shape[:1:-1]) - 1  # by W and H: (x, y) in [−1, 1]
-    parts = exact.unflatten(1, (g, -1)).flatten(0, 1)  # b c_in H W -> (b g) c_in/g H W
-    read = F.grid_sample(parts, grid.view(b * g, k * h, w, 2), align_corners=False).to(
-        x.dtype
-    )  # (b g) c_in/g (k h) w
+    kernel_size = tuple(weight.shape[2:])
+    read = read_taps(x, sampling_points(offset, kernel_size, stride, padding, dilation), kernel_size, mask)
+    return F.conv2d(read, weight, bias, stride=kernel_size, groups=x.shape[1] // weight.shape[1])
+
+
+def read_taps(x: Tensor, points: Tensor, kernel_size: tuple[int, int], mask: Tensor | None = None) -> Tensor:
+    """Lay out what the taps read, so that a convolution whose stride is its size finds its taps side by side.
+
+    Shape: x: b c H W, points: b g k h w 2, y before x, mask: b (g k) h w -> b c (h kh) (w kw).
+    """
+    exact = x.to(points.dtype)
+    b, g, *_ = points.shape
+    rows, columns = points.unbind(-1)  # each b g k h w
+    grid = torch.stack(
+        [(2 * columns + 1) / x.shape[3] - 1, (2 * rows + 1) / x.shape[2] - 1], dim=-1
+    )  # x, y in [−1, 1]
+    grid = grid.unflatten(2, kernel_size).permute(0, 1, 4, 2, 5, 3, 6)  # b g (kh kw) h w 2 -> b g h kh w kw 2
+    parts = exact.unflatten(1, (g, -1)).flatten(0, 1)  # b c H W -> (b g) c/g H W
+    read = F.grid_sample(parts, grid.flatten(4, 5).flatten(2, 3).flatten(0, 1), align_corners=False).to(x.dtype)
     if mask is not None:
-        read = read * mask.reshape(b * g, 1, k * h, w)
-    groups = x.shape[1] // weight.shape[1]
-    columns = read.view(b, groups, weight.shape[1] * k, h * w)  # b (c_in k) (h w), split by groups
-    kernels = weight.view(groups, -1, weight.shape[1] * k)  # groups c_out/groups (c_in/groups k)
-    y = (kernels @ columns).flatten(1, 2).unflatten(2, (h, w))  # b groups c_out/groups (h w) -> b c_out h w
-    return y if bias is None else y + bias[:, None, None]
+        weights = mask.unflatten(1, (g, *kernel_size)).permute(0, 1, 4, 2, 5, 3)  # b (g kh kw) h w -> b g h kh w kw
+        read = read * weights.reshape(b * g, 1, *read.shape[2:])
+    return read.unflatten(0, (b, g)).flatten(1, 2)  # (b g) c/g (h kh) (w kw) -> b c (h kh) (w kw)
 
 
 def check_shapes(
@@ -106,13 +114,13 @@ def check_shapes(
     if min(h, w) < 1:
         raise ValueError(f"input of {tuple(x.shape[2:])} is smaller than the kernel; use padding")
     g = offset.shape[1] // (2 * k)
-    if g < 1 or x.shape[1] % g or offset.shape != (len(x), 2 * g * k, h, w):
+    if g < 1 or x.shape[1] % g or offset.shape != (x.shape[0], 2 * g * k, h, w):
         raise ValueError(
-            f"offset has shape {tuple(offset.shape)}; give ({len(x)}, {2 * k}·g, {h}, {w}), "
+            f"offset has shape {tuple(offset.shape)}; give ({x.shape[0]}, {2 * k}·g, {h}, {w}), "
             f"with g a divisor of the {x.shape[1]} channels"
         )
-    if mask is not None and mask.shape != (len(x), g * k, h, w):
-        raise ValueError(f"mask has shape {tuple(mask.shape)}; give {(len(x), g * k, h, w)}")
+    if mask is not None and mask.shape != (x.shape[0], g * k, h, w):
+        raise ValueError(f"mask has shape {tuple(mask.shape)}; give {(x.shape[0], g * k, h, w)}")
 
 
 class DeformableConv2d(nn.Module):
@@ -136,6 +144,8 @@ class DeformableConv2d(nn.Module):
         x: b in_channels H W -> b out_channels h w; ``attention(x)``: offsets b (g k² 2) h w in pixels of the input,
         y before x.
 
+    ``convolution`` holds w and is called on what the taps read, laid side by side: its stride is its size.
+
     Learned: w and its bias, torch's default start; ``offset`` and ``modulation`` with biases, zero at the start. So
     v1 starts as the ordinary convolution and v2 (without bias) as half of it, because σ(0) = ½.
 
@@ -144,7 +154,7 @@ class DeformableConv2d(nn.Module):
 
     >>> layer = DeformableConv2d(4, 6)
     >>> x = torch.ones(1, 4, 5, 7)
-    >>> torch.allclose(layer(x), layer.convolution(x), atol=1e-6)
+    >>> torch.allclose(layer(x), F.conv2d(x, *layer.convolution.parameters(), padding=1), atol=1e-6)
     True
     """
 
@@ -171,7 +181,8 @@ class DeformableConv2d(nn.Module):
         self.in_channels = in_channels
         shape = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
         taps = offset_groups * kernel_size**2
-        self.convolution = nn.Conv2d(in_channels, out_channels, groups=groups, bias=bias, **shape)
+        self.shape = {name: (value, value) for name, value in shape.items()}
+        self.convolution = nn.Conv2d(in_channels, out_channels, kernel_size, kernel_size, groups=groups, bias=bias)
         self.offset = nn.Conv2d(in_channels, 2 * taps, **shape)
         self.modulation = nn.Conv2d(in_channels, taps, **shape) if modulated else None
         for predictor in filter(None, (self.offset, self.modulation)):
@@ -183,6 +194,6 @@ class DeformableConv2d(nn.Module):
         return self.offset(x)  # b (g k² 2) h w
 
     def forward(self, x: Tensor) -> Tensor:
-        offset, conv = self.attention(x), self.convolution
-        mask = self.modulation(x).sigmoid() if self.modulation is not None else None
-        return deform_conv2d(x, offset, conv.weight, conv.bias, conv.stride, conv.padding, conv.dilation, mask)
+        points = sampling_points(self.attention(x), **self.shape)
+        mask = None if self.modulation is None else self.modulation(x).sigmoid()
+        return self.convolution(read_taps(x, points, self.convolution.kernel_size, mask))

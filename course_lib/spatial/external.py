@@ -80,7 +80,7 @@ class ExternalAttention(nn.Module):
         return weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 
     def attention(self, x: Tensor) -> Tensor:
-        return self.weights(x).unflatten(0, (len(x), self.num_heads)).mT  # (b s) m n -> b s n m
+        return self.weights(x).unflatten(0, (x.shape[0], self.num_heads)).mT  # (b s) m n -> b s n m
 
     def forward(self, x: Tensor) -> Tensor:
         read = self.memory_value(self.weights(x)).reshape(x.shape)  # (b s) c/s n -> b c h w

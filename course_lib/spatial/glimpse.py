@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from course_lib.checks import check_features
+from course_lib.checks import check_features, values_are_known
+
+FARTHEST = 4.0  # half sides of the image from its middle: whatever lies farther was given in pixels
 
 
 def crop(images: Tensor, location: Tensor, size: int) -> Tensor:
@@ -50,7 +52,8 @@ def retina(images: Tensor, location: Tensor, size: int, scales: int) -> Tensor:
         ρ(x, l) = [crop_g, shrink₂(crop_2g), shrink₄(crop_4g), …]
 
     The cost depends on ``size`` and ``scales`` and not on how large the image is. The whole batch is cut at
-    once, and the coarse crops lie in the widest. Crops are shrunk by averaging (the paper says "resized").
+    once, and the coarse crops lie in the widest. Crops are shrunk by averaging (the paper says "resized"). A place
+    between pixels takes the nearest ones; the best-known port cuts off the fraction, which moves the crop.
 
     Args:
         images: the batch.
@@ -71,14 +74,28 @@ def retina(images: Tensor, location: Tensor, size: int, scales: int) -> Tensor:
     if size < 1 or scales < 1:
         raise ValueError(f"size={size} and scales={scales} leave nothing to see; use 1 or more of each")
     check_features(images, None)
-    if location.shape != (len(images), 2):
-        raise ValueError(f"location has shape {tuple(location.shape)}; give b 2 = ({len(images)}, 2)")
+    check_places(location, (images.shape[0], 2))
     sharp = crop(images, location, size)
     if scales == 1:
         return sharp
     widest = crop(images, location, size * 2 ** (scales - 1))
     coarse = [F.avg_pool2d(middle(widest, size * 2**i), 2**i) for i in range(1, scales)]
     return torch.cat([sharp, *coarse], dim=1)  # b c size size each -> b (k c) size size
+
+
+def check_places(places: Tensor, wanted: tuple[int, ...]) -> None:
+    """Raise ``ValueError`` unless the places have the wanted shape and are no pixels.
+
+    A place that was drawn may lie somewhat beyond the border of the image, at ±1; none lies at 27.
+    """
+    if places.shape != wanted or not places.is_floating_point():
+        raise ValueError(f"places have shape {tuple(places.shape)} and dtype {places.dtype}; give floats of {wanted}")
+    near = places.abs() <= FARTHEST  # NaN is not
+    if values_are_known(places) and not near.all():
+        worst = places[~near][0].item()
+        raise ValueError(
+            f"a place has the coordinate {worst:.4g}; give (x, y) in [−1, 1], for pixels 2 * (pixel + 0.5) / side - 1"
+        )
 
 
 class GlimpseNetwork(nn.Module):
@@ -163,7 +180,7 @@ class OneLayerCore(nn.Module):
             self.cell = nn.RNNCell(glimpse_dim, hidden_dim, nonlinearity="relu")
 
     def start(self, images: Tensor) -> Tensor:
-        return images.new_zeros(len(images), self.cell.hidden_size)
+        return images.new_zeros(images.shape[0], self.cell.hidden_size)
 
     def forward(self, glimpse: Tensor, state: Tensor) -> Tensor:
         return self.cell(glimpse, state)
@@ -192,7 +209,7 @@ class TwoLayerCore(nn.Module):
 
     def start(self, images: Tensor) -> tuple:
         coarse = F.adaptive_avg_pool2d(images, self.size)  # b c size size
-        zero = images.new_zeros(len(images), self.lower.hidden_size)
+        zero = images.new_zeros(images.shape[0], self.lower.hidden_size)
         return (zero, zero), (self.context(coarse), zero)
 
     def forward(self, glimpse: Tensor, state: tuple) -> tuple:
@@ -263,6 +280,10 @@ class RecurrentAttention(nn.Module):
 
     Learned: all parts, torch's default start; one glimpse costs the same on every image size.
 
+    ``DistributedDataParallel`` and autocast follow ``forward`` alone, and the policy is trained outside it: wrap a
+    module whose ``forward`` returns ``sum(hybrid_loss(model.episode(images), labels))``, and call that one under
+    ``torch.autocast``.
+
     Raises:
         ValueError: if core, first or std is unknown or impossible, or the input does not fit.
 
@@ -324,7 +345,8 @@ class RecurrentAttention(nn.Module):
         self, images: Tensor, locations: Tensor | None = None, *, generator: Generator | None = None
     ) -> Episode:
         check_features(images, self.channels)
-        self.check_locations(images, locations)
+        if locations is not None:
+            check_places(locations, (images.shape[0], self.glimpses, 2))
         state, steps = self.core.start(images), []
         for t in range(self.glimpses):
             where = self.core.where(state)  # b hidden
@@ -338,11 +360,6 @@ class RecurrentAttention(nn.Module):
             state = self.core(self.glimpse(images, place), state)
             steps.append((place, log_prob, baseline, self.classify(self.core.what(state))))
         return Episode(*(torch.stack(field, dim=1) for field in zip(*steps, strict=True)))  # b t …
-
-    def check_locations(self, images: Tensor, locations: Tensor | None) -> None:
-        wanted = (len(images), self.glimpses, 2)
-        if locations is not None and locations.shape != wanted:
-            raise ValueError(f"locations have shape {tuple(locations.shape)}; give b t 2 = {wanted}")
 
     def attention(self, images: Tensor, locations: Tensor | None = None) -> Tensor:
         return self.episode(images, locations).locations

@@ -4,10 +4,9 @@ Yue Cao, Jiarui Xu, Stephen Lin, Fangyun Wei, Han Hu, ICCV workshops 2019, arXiv
 Lesson: notebooks/10_global_context.ipynb
 """
 
-import torch
 from torch import Tensor, nn
 
-from course_lib.checks import check_features
+from course_lib.checks import check_features, hidden_width
 
 FUSIONS = ("add", "scale", "scale_add")
 
@@ -40,14 +39,14 @@ class SimplifiedNonLocal(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.channels = channels
-        self.key = nn.Linear(channels, 1, bias=False)
+        self.key = nn.Conv1d(channels, 1, 1, bias=False)
         self.value = nn.Linear(channels, channels, bias=False)
         nn.init.kaiming_normal_(self.key.weight)
         nn.init.zeros_(self.value.weight)
 
     def attention(self, x: Tensor) -> Tensor:
         check_features(x, self.channels)
-        return one_map(self.key, x)
+        return self.key(x.flatten(2)).softmax(dim=2)  # b c h w -> b c n -> b 1 n
 
     def forward(self, x: Tensor) -> Tensor:
         context = self.value(pool(x, self.attention(x)))
@@ -67,6 +66,7 @@ class GlobalContext(nn.Module):
     Args:
         channels: number of channels c.
         reduction: how many times fewer hidden units than channels (the paper's r; its code takes 1/r).
+        hidden: number of hidden units, where it is no quotient of the channels; reduction then has no say.
         fusion: ``"add"``, ``"scale"`` or ``"scale_add"``.
 
     Shape:
@@ -84,24 +84,21 @@ class GlobalContext(nn.Module):
     True
     """
 
-    def __init__(self, channels: int, *, reduction: int = 16, fusion: str = "add"):
+    def __init__(self, channels: int, *, reduction: int = 16, hidden: int | None = None, fusion: str = "add"):
         super().__init__()
-        if not 1 <= reduction <= channels:
-            raise ValueError(
-                f"channels={channels} leaves no hidden unit at reduction={reduction}; use reduction <= {channels}"
-            )
         if fusion not in FUSIONS:
             raise ValueError(f"fusion={fusion!r} is unknown; use one of {', '.join(FUSIONS)}")
         self.channels = channels
-        self.key = nn.Linear(channels, 1)
+        self.key = nn.Conv1d(channels, 1, 1)
         nn.init.kaiming_normal_(self.key.weight)
         nn.init.zeros_(self.key.bias)
-        self.scale = bottleneck(channels, channels // reduction) if "scale" in fusion else None
-        self.add = bottleneck(channels, channels // reduction) if "add" in fusion else None
+        hidden = hidden_width(channels, reduction, hidden)
+        self.scale = bottleneck(channels, hidden) if "scale" in fusion else None
+        self.add = bottleneck(channels, hidden) if "add" in fusion else None
 
     def attention(self, x: Tensor) -> Tensor:
         check_features(x, self.channels)
-        return one_map(self.key, x)
+        return self.key(x.flatten(2)).softmax(dim=2)  # b c h w -> b c n -> b 1 n
 
     def forward(self, x: Tensor) -> Tensor:
         context = pool(x, self.attention(x))
@@ -110,12 +107,6 @@ class GlobalContext(nn.Module):
         if self.add is not None:
             x = x + self.add(context)[:, :, None, None]
         return x
-
-
-def one_map(key: nn.Linear, x: Tensor) -> Tensor:
-    """softmax over the positions of W_k x. b c h w -> b 1 n."""
-    logits = torch.bmm(key.weight.expand(len(x), -1, -1), x.flatten(2))  # b 1 c, b c n -> b 1 n
-    return (logits if key.bias is None else logits + key.bias).softmax(dim=2)
 
 
 def pool(x: Tensor, weights: Tensor) -> Tensor:

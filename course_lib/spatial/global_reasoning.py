@@ -27,8 +27,9 @@ class GlobalReasoning(nn.Module):
         channels: number of channels c.
         nodes: number m of nodes.
         states: width of a node's state; 2·nodes by default, as released.
-        relu: whether a ReLU stands between A_g and W_g.
+        relu: whether a ReLU stands between A_g and W_g; None follows ``released``.
         normalise: whether V is divided by the number of positions.
+        released: the released code, which has the ReLU.
 
     Shape:
         x: b c h w -> b c h w; ``attention(x)``: B, b m n, for n = h·w positions.
@@ -53,14 +54,16 @@ class GlobalReasoning(nn.Module):
         *,
         nodes: int = 64,
         states: int | None = None,
-        relu: bool = False,
+        relu: bool | None = None,
         normalise: bool = False,
+        released: bool = False,
     ):
         super().__init__()
         states = 2 * nodes if states is None else states
         if nodes < 1 or states < 1:
             raise ValueError(f"nodes={nodes}, states={states}; use at least 1 of each")
-        self.channels, self.relu, self.normalise = channels, relu, normalise
+        self.channels, self.normalise = channels, normalise
+        self.relu = released if relu is None else relu
         self.assignment = nn.Conv1d(channels, nodes, 1)
         self.state = nn.Conv1d(channels, states, 1)
         self.adjacency = nn.Linear(nodes, nodes)

@@ -80,6 +80,6 @@ class GranularityDescriptors(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         choice = self.attention(x)  # b g
         windows = sliding_windows(x, self.size, self.stride)  # b n c size size
-        sample = torch.arange(len(x), device=x.device)
+        sample = torch.arange(x.shape[0], device=x.device)
         parts = [describe(windows[sample, choice[:, g]]) for g, describe in enumerate(self.descriptors)]  # each b d_g
         return torch.cat(parts, dim=1)

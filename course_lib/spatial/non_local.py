@@ -13,6 +13,11 @@ from torch import Tensor, nn
 
 from course_lib.checks import check_features
 
+LAYERS = {
+    1: (nn.Conv1d, nn.MaxPool1d, nn.BatchNorm1d),
+    2: (nn.Conv2d, nn.MaxPool2d, nn.BatchNorm2d),
+    3: (nn.Conv3d, nn.MaxPool3d, nn.BatchNorm3d),
+}
 PAIRINGS = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
 
 
@@ -37,8 +42,9 @@ class NonLocal(nn.Module):
     paper's equation and its code pool x before φ and g (``pool_input=True``); the paper's text and most ports
     pool what comes out of φ and g. Pooling and a 1×1 convolution do not commute, so these differ.
     Video (``dims=3``) flattens b c t h w the same way and pools h and w only.
-    The released code multiplies the logits of the softmax by d^-½, which the paper does not: ``scaled=True``.
-    It also draws the convolutions from N(0, 0.01²), for which we keep torch's start.
+    The released code multiplies the logits of the softmax by d^-½, which the paper does not: ``scaled=True``. It
+    also draws the convolutions from N(0, 0.01²), biases 0; ``released=True`` does both. Where it leaves out the norm,
+    W_z starts at zero instead: ``norm=False``.
 
     ``forward`` does not need the map: the softmax forms run torch's fused attention (which still builds the map
     for ``gaussian``, whose values are narrower than its keys), (QKᵀ)V is Q(KᵀV), and the ReLU sums by sorting.
@@ -47,9 +53,12 @@ class NonLocal(nn.Module):
         channels: number of channels c; θ, φ, g have d = c // 2.
         pairing: one of the four names above.
         subsample: side of the max-pooling window over the keys' h and w.
-        dims: 2 for images, 3 for video.
+        dims: 1 for sequences b c n, 2 for images, 3 for video.
         pool_input: pool before φ and g, or after.
-        scaled: whether softmax logits are divided by the square root of their width.
+        scaled: whether softmax logits are divided by the square root of their width; None follows ``released``.
+        hidden: the width d; c // 2 if not given (the code's inter_channels).
+        norm: whether a batch norm follows W_z.
+        released: the released code: scaled logits, and its start.
 
     Shape:
         x: b c h w -> b c h w (or b c t h w); ``attention(x)``: b n m, for n positions and m keys, m = n when
@@ -76,20 +85,23 @@ class NonLocal(nn.Module):
         subsample: int = 1,
         dims: int = 2,
         pool_input: bool = True,
-        scaled: bool = False,
+        scaled: bool | None = None,
+        hidden: int | None = None,
+        norm: bool = True,
+        released: bool = False,
     ):
         super().__init__()
         if pairing not in PAIRINGS:
             raise ValueError(f"pairing={pairing!r} is unknown; use one of {', '.join(PAIRINGS)}")
-        if channels < 2:
-            raise ValueError(f"channels={channels} leaves no channel inside the block; use channels >= 2")
-        if dims not in (2, 3) or subsample < 1:
-            raise ValueError(f"dims={dims}, subsample={subsample}; use dims 2 or 3 and subsample >= 1")
-        conv, pool, norm = (
-            (nn.Conv2d, nn.MaxPool2d, nn.BatchNorm2d) if dims == 2 else (nn.Conv3d, nn.MaxPool3d, nn.BatchNorm3d)
-        )
+        inner = channels // 2 if hidden is None else hidden
+        if inner < 1:
+            raise ValueError(f"channels={channels} leaves no channel inside the block; use channels >= 2 or hidden")
+        if dims not in LAYERS or subsample < 1:
+            raise ValueError(f"dims={dims}, subsample={subsample}; use dims 1, 2 or 3 and subsample >= 1")
+        conv, pool, normalise = LAYERS[dims]
         self.channels, self.pairing, self.subsample, self.dims = channels, pairing, subsample, dims
-        inner, embedded = channels // 2, pairing != "gaussian"
+        embedded = pairing != "gaussian"
+        scaled = released if scaled is None else scaled
         self.query = conv(channels, inner, 1) if embedded else nn.Identity()
         self.key = conv(channels, inner, 1) if embedded else nn.Identity()
         self.value = conv(channels, inner, 1)
@@ -98,21 +110,29 @@ class NonLocal(nn.Module):
             self.pair_key = nn.Linear(inner, 1, bias=False)
         self.scale = (inner if embedded else channels) ** -0.5 if scaled else 1.0
 
-        window = pool(subsample) if dims == 2 else pool((1, subsample, subsample))
+        window = pool((1, subsample, subsample)) if dims == 3 else pool(subsample)
+        self.pools_input = pool_input and subsample > 1
         self.pool_before = window if pool_input else nn.Identity()
         self.pool_after = nn.Identity() if pool_input else window
 
         self.output = conv(inner, channels, 1)
-        self.norm = norm(channels)
-        nn.init.zeros_(self.norm.weight)
+        self.norm = normalise(channels) if norm else nn.Identity()
+        for last in self.norm.parameters() if norm else self.output.parameters():
+            nn.init.zeros_(last)
+        if released:
+            for layer in (self.query, self.key, self.value, *([self.output] if norm else [])):
+                if not isinstance(layer, nn.Identity):
+                    nn.init.normal_(layer.weight, std=0.01)
+                    nn.init.zeros_(layer.bias)
 
     def embed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """θ(x) at every position, φ(x) and g(x) at every key: b d n, b d m, b d m."""
         check_features(x, self.channels, dims=self.dims)
-        if min(x.shape[-2:]) < self.subsample:
+        sides = x.shape[-2:] if self.dims > 1 else x.shape[-1:]
+        if min(sides) < self.subsample:
             raise ValueError(
-                f"subsample={self.subsample} leaves no key in maps of {x.shape[-2]}×{x.shape[-1]}; "
-                f"use subsample <= {min(x.shape[-2:])}"
+                f"subsample={self.subsample} leaves no key in maps of {'×'.join(map(str, sides))}; "
+                f"use subsample <= {min(sides)}"
             )
         pooled = self.pool_before(x)
         query, key, value = self.query(x), self.pool_after(self.key(pooled)), self.pool_after(self.value(pooled))

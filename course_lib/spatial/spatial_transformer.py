@@ -98,8 +98,8 @@ class SpatialTransformer(nn.Module):
     Coordinates run from −1 to 1 on both axes, so on an image that is not square a rotation in θ also shears.
 
     Args:
-        localisation: maps b c h w to b 6 (affine) or b 3 (attention) and ends in an ``nn.Linear``; its last
-            layer's weight becomes 0 and its bias the identity.
+        localisation: any module that maps b c h w to b 6 (affine) or b 3 (attention) and whose last layer is an
+            ``nn.Linear``; the weight of that becomes 0 and its bias the identity.
         size: height and width of the output; None keeps the input's.
         align_corners: whether −1 and 1 mean the middles (True) or the outer edges (False) of the border pixels.
             The same value serves grid and sampler. Code older than torch 1.3 means True.
@@ -120,16 +120,18 @@ class SpatialTransformer(nn.Module):
 
     def __init__(
         self,
-        localisation: nn.Sequential,
+        localisation: nn.Module,
         *,
         size: tuple[int, int] | None = None,
         align_corners: bool = False,
         padding_mode: str = "zeros",
     ):
         super().__init__()
-        last = localisation[-1]
+        *_, last = localisation.modules()
         if not isinstance(last, nn.Linear) or last.out_features not in IDENTITY or last.bias is None:
             raise ValueError(f"localisation ends in {last}; end it in nn.Linear(…, 6) (affine) or 3 (scale, x, y)")
+        if nn.parameter.is_lazy(last.weight):
+            raise ValueError(f"localisation ends in {last}, which has no weights yet; run it once on an image before")
         if size is not None and min(size) < 1:
             raise ValueError(f"size={size} leaves no pixel; use (height, width) of 1 or more")
         self.localisation, self.size = localisation, size
@@ -140,6 +142,10 @@ class SpatialTransformer(nn.Module):
     def attention(self, x: Tensor) -> Tensor:
         check_features(x, None)
         theta = self.localisation(x)  # b 6 or b 3
+        if theta.ndim != 2 or theta.shape[1] not in IDENTITY:
+            raise ValueError(
+                f"localisation gave {tuple(theta.shape)}; it must give b 6 (affine) or b 3 (scale, x, y)"
+            )
         if theta.shape[1] == 6:
             return theta.unflatten(1, (2, 3))  # b 6 -> b 2 3
         s, t = theta[:, :1, None], theta[:, 1:, None]  # b 1 1, b 2 1

@@ -101,7 +101,7 @@ class PairwiseVectorAttention(nn.Module):
         check_window(x, self.kernel_size)
         related = RELATIONS[self.relation](self.query(x).unsqueeze(2), self.window(self.key(x)))  # b r k² h w
         if self.position is not None:
-            related = torch.cat([related, self.steps(x).expand(len(x), -1, -1, -1, -1)], dim=1)
+            related = torch.cat([related, self.steps(x).expand(x.shape[0], -1, -1, -1, -1)], dim=1)
         scores = self.weigh(related.flatten(3))  # b r k² n -> b c' k² n
         return scores.softmax(dim=2).unflatten(3, x.shape[2:]).movedim(2, -1)  # b c' k² n -> b c' h w k²
 

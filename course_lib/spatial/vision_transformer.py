@@ -161,9 +161,10 @@ class VisionTransformer(nn.Module):
         patch_size: side P of a patch; must divide the image's sides.
         channels: number of channels of the image.
         embed_dim, depth, num_heads: the paper's D, L and number of heads (``SIZES`` has the published ones).
-        num_classes: number of logits.
+        num_classes: number of logits; 0 leaves the head out, and the result is the features b d.
         representation_size: hidden units of the head (tanh between its two layers); None for a linear head.
         mlp_ratio, eps, approximate: as in ``EncoderBlock``.
+        pool: what the norm and the head read: ``"token"``, the class token, or ``"mean"``, the mean of the patches.
 
     Shape:
         x: b c h w -> b k logits; the maps ``attention(x)``: a list with b s n n for each block,
@@ -198,14 +199,17 @@ class VisionTransformer(nn.Module):
         mlp_ratio: int = 4,
         eps: float = 1e-6,
         approximate: str = "none",
+        pool: str = "token",
     ):
         super().__init__()
+        if pool not in ("token", "mean"):
+            raise ValueError(f"pool={pool!r} is unknown; use 'token' (the class token) or 'mean' (of the patches)")
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
         if height % patch_size or width % patch_size or not (height and width):
             raise ValueError(
                 f"patch_size={patch_size} does not divide image_size={height}×{width}; use a divisor of both"
             )
-        self.image_size = (height, width)
+        self.image_size, self.pool = (height, width), pool
         self.grid = (height // patch_size, width // patch_size)
         self.patches = PatchEmbedding(channels, embed_dim, patch_size=patch_size)
         self.class_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
@@ -218,7 +222,8 @@ class VisionTransformer(nn.Module):
         self.pre_logits = nn.Identity()
         if representation_size is not None:
             self.pre_logits = nn.Sequential(nn.Linear(embed_dim, representation_size), nn.Tanh())
-        self.head = nn.Linear(representation_size or embed_dim, num_classes)
+        width = representation_size or embed_dim
+        self.head = nn.Linear(width, num_classes) if num_classes else nn.Identity()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -237,7 +242,7 @@ class VisionTransformer(nn.Module):
                 f"input is {x.shape[2]}×{x.shape[3]}, positions are those of {height}×{width}; resize the input, "
                 "or build the model for the new size and give it interpolate_positions(positions, grid)"
             )
-        class_token = self.class_token.expand(len(x), -1, -1)  # 1 1 d -> b 1 d
+        class_token = self.class_token.expand(x.shape[0], -1, -1)  # 1 1 d -> b 1 d
         return torch.cat([class_token, patches], dim=1) + self.positions
 
     def attention(self, x: Tensor) -> list[Tensor]:
@@ -251,11 +256,11 @@ class VisionTransformer(nn.Module):
         tokens = self.tokens(x)
         for block in self.blocks:
             tokens = block(tokens)
-        answer = self.norm(tokens[:, 0])  # b n d -> b d
+        answer = self.norm(tokens[:, 0] if self.pool == "token" else tokens[:, 1:].mean(dim=1))  # b n d -> b d
         return self.head(self.pre_logits(answer))  # b d -> b k
 
 
-def rollout(maps: list[Tensor]) -> Tensor:
+def rollout(maps: list[Tensor] | Tensor) -> Tensor:
     """Follow attention through all the layers: how much of each first token is in each last one.
 
         R = Â_L … Â_1    Â_l = rows of ½ (mean over heads of A_l + I), divided by their sums
@@ -263,20 +268,35 @@ def rollout(maps: list[Tensor]) -> Tensor:
     The I stands for the residual connection. Values, projections and MLPs are ignored, and so is the class.
     The sums are 1 unless entries of the maps have been dropped.
 
-    Shape: maps: a list of b s n n -> b n n, every row sums to 1; row 0, without its first entry, is the picture
+    Shape: maps: a list of b s n n, or of b n n (already averaged over the heads), or one tensor l b s n n -> b n n,
+    every row sums to 1; row 0, without its first entry, is the picture
     that is usually shown: what the class token gathered from each patch.
 
     >>> import torch
     >>> rollout([torch.full((1, 2, 2, 2), 0.5)]).tolist()
     [[[0.75, 0.25], [0.25, 0.75]]]
     """
-    if not maps:
-        raise ValueError("rollout got 0 maps; give the list that VisionTransformer.attention returns")
+    check_maps(maps)
     total = identity = torch.eye(maps[0].shape[-1], dtype=maps[0].dtype, device=maps[0].device)
     for attention in maps:
-        step = (attention.mean(dim=1) + identity) / 2  # b s n n -> b n n
+        heard = attention.mean(dim=1) if attention.ndim == 4 else attention  # b s n n -> b n n
+        step = (heard + identity) / 2
         total = step / step.sum(dim=2, keepdim=True) @ total
     return total
+
+
+def check_maps(maps: list[Tensor] | Tensor) -> None:
+    if len(maps) == 0:
+        raise ValueError("rollout got 0 maps; give the list that VisionTransformer.attention returns")
+    if isinstance(maps, Tensor) and maps.ndim != 5:
+        raise ValueError(
+            f"a tensor {tuple(maps.shape)} may be one map or many; stack maps to l b s n n, or give a list"
+        )
+    for attention in maps:
+        if attention.ndim not in (3, 4) or attention.shape[-1] != attention.shape[-2]:
+            raise ValueError(
+                f"a map has shape {tuple(attention.shape)}; give b s n n, or b n n averaged over the heads"
+            )
 
 
 def interpolate_positions(
@@ -284,8 +304,9 @@ def interpolate_positions(
 ) -> Tensor:
     """Stretch the picture of position vectors to another number of patches; the class token's row stays.
 
-    There is no one way. ``method`` is ``"bicubic"`` as in Hugging Face, ``"antialiased"`` for timm's bicubic, or
-    ``"aligned"`` for the released code's bilinear interpolation that keeps the corners in the corners.
+    There is no one way. ``method`` is ``"bicubic"`` as in Hugging Face, ``"antialiased"`` for timm's bicubic,
+    ``"dino"`` for DINO's bicubic by a scale of (new + 0.1) / old, or ``"aligned"`` for the released code's bilinear
+    interpolation that keeps the corners in the corners.
 
     Args:
         positions: the table E_pos, class token first, then the patches row by row.
@@ -303,6 +324,7 @@ def interpolate_positions(
         "bicubic": {"mode": "bicubic", "align_corners": False},
         "antialiased": {"mode": "bicubic", "align_corners": False, "antialias": True},
         "aligned": {"mode": "bilinear", "align_corners": True},
+        "dino": {"mode": "bicubic", "align_corners": False},
     }
     if method not in options:
         raise ValueError(f"method={method!r} is unknown; use one of {', '.join(options)}")
@@ -313,5 +335,9 @@ def interpolate_positions(
             f"{patches.shape[1]} patches do not make a grid of {height}×{width}; give grid=(rows, columns)"
         )
     image = patches.transpose(1, 2).unflatten(2, (height, width))  # 1 n d -> 1 d h w
-    image = F.interpolate(image, size=new_grid, **options[method])
+    exact = image.to(torch.promote_types(image.dtype, torch.float32))  # torch cannot antialias half precision
+    size: dict = {"size": new_grid}
+    if method == "dino":  # it asks for a scale, and for a little more than it needs
+        size = {"scale_factor": tuple((new + 0.1) / old for new, old in zip(new_grid, (height, width), strict=True))}
+    image = F.interpolate(exact, **size, **options[method]).to(image.dtype)
     return torch.cat([class_row, image.flatten(2).transpose(1, 2)], dim=1)  # 1 d h w -> 1 1+n d

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def taps(padded: Tensor, height: int, width: int) -> Iterator[Tensor]:
@@ -42,10 +41,9 @@ class Compare(torch.autograd.Function):
         return dot(query, padded)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
         query, padded = ctx.saved_tensors
-        return gather(gradient, padded), scatter(gradient, query, padded)
+        return Collect.apply(gradient, padded), Spread.apply(gradient, query, padded.shape)
 
 
 class Collect(torch.autograd.Function):
@@ -55,10 +53,23 @@ class Collect(torch.autograd.Function):
         return gather(weights, padded)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
         weights, padded = ctx.saved_tensors
-        return dot(gradient, padded), scatter(weights, gradient, padded)
+        return Compare.apply(gradient, padded), Spread.apply(weights, gradient, padded.shape)
+
+
+class Spread(torch.autograd.Function):
+    """The way back of both. Its own way back is made of them, so that derivatives of any order exist."""
+
+    @staticmethod
+    def forward(ctx, weights: Tensor, source: Tensor, shape: torch.Size) -> Tensor:
+        ctx.save_for_backward(weights, source)
+        return scatter(weights, source, shape)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        weights, source = ctx.saved_tensors
+        return Compare.apply(source, gradient), Collect.apply(weights, gradient), None
 
 
 def dot(query: Tensor, padded: Tensor) -> Tensor:
@@ -78,9 +89,9 @@ def gather(weights: Tensor, padded: Tensor) -> Tensor:
     return total
 
 
-def scatter(weights: Tensor, source: Tensor, padded: Tensor) -> Tensor:
+def scatter(weights: Tensor, source: Tensor, shape: torch.Size) -> Tensor:
     """The way back of a gather: tap_t += weights_t · source, for every tap of an empty image."""
-    total = torch.zeros_like(padded)
+    total = source.new_zeros(shape)
     for weight, tap in zip(weights, taps(total, *weights.shape[-2:]), strict=True):
         tap.addcmul_(weight.unsqueeze(2), source)
     return total

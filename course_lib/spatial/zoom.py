@@ -62,8 +62,10 @@ def zoom(images: Tensor, region: Tensor, size: Size, *, sharpness: float | None 
     if min(height, width) < 1:
         raise ValueError(f"size={size} leaves no pixel; use 1 or more")
     check_features(images, None)
-    if region.shape != (len(images), 3):
-        raise ValueError(f"region has shape {tuple(region.shape)}; give (x, y, half side) an image: {len(images)} 3")
+    if region.shape != (images.shape[0], 3):
+        raise ValueError(
+            f"region has shape {tuple(region.shape)}; give (x, y, half side) an image: {images.shape[0]} 3"
+        )
     exact = images.to(torch.promote_types(images.dtype, torch.float32))  # half precision blurs coordinates
     region = region.to(exact)
     if sharpness is not None:

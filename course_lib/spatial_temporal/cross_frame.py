@@ -45,8 +45,10 @@ class CrossFrameGlobalAttention(nn.Module):
     def attention(self, x: Tensor, previous: Tensor) -> Tensor:
         for frame in (x, previous):
             check_features(frame, self.channels)
-        if len(previous) != len(x):
-            raise ValueError(f"{len(x)} frames and {len(previous)} previous ones; give one previous frame for each")
+        if previous.shape[0] != x.shape[0]:
+            raise ValueError(
+                f"{x.shape[0]} frames and {previous.shape[0]} previous ones; give one previous frame for each"
+            )
         z = self.embed(previous).mean(dim=(2, 3))  # b c h' w' -> b c
         return self.excite(z).sigmoid()
 
@@ -92,10 +94,14 @@ class CrossFrameLocalInterpolation(nn.Module):
 
     def nearest(self, position: Tensor, previous_position: Tensor) -> tuple[Tensor, Tensor]:
         """Distances and indices of the k nearest previous points, each b n k."""
-        # not by ‖a‖² + ‖b‖² − 2ab, which loses small distances
-        exact = "donot_use_mm_for_euclid_dist"
-        distance = torch.cdist(position, previous_position, compute_mode=exact)  # b n d, b m d -> b n m
-        return distance.topk(self.neighbours, dim=2, largest=False)
+        exact = torch.promote_types(position.dtype, torch.float32)
+        with torch.no_grad():  # not by ‖a‖² + ‖b‖² − 2ab, which loses small distances
+            how = "donot_use_mm_for_euclid_dist"
+            distance = torch.cdist(position.to(exact), previous_position.to(exact), compute_mode=how)  # b n m
+            index = distance.topk(self.neighbours, dim=2, largest=False).indices  # b n k
+        places = index.flatten(1)[:, :, None].expand(-1, -1, position.shape[2])  # b nk d
+        near = previous_position.gather(1, places).unflatten(1, index.shape[1:])  # b m d -> b n k d
+        return torch.linalg.vector_norm(position[:, :, None] - near, dim=3), index
 
     def attention(self, x: Tensor, position: Tensor, previous: Tensor, previous_position: Tensor) -> Tensor:
         self._check(x, position, previous, previous_position)
@@ -113,10 +119,10 @@ class CrossFrameLocalInterpolation(nn.Module):
     def _check(self, x: Tensor, position: Tensor, previous: Tensor, previous_position: Tensor) -> None:
         for features, points in ((x, position), (previous, previous_position)):
             check_features(features, self.channels, dims=1)
-            if points.ndim != 3 or points.shape[:2] != (len(x), features.shape[2]):
+            if points.ndim != 3 or points.shape[:2] != (x.shape[0], features.shape[2]):
                 raise ValueError(
                     f"features of shape {tuple(features.shape)} with positions of shape {tuple(points.shape)}; "
-                    f"give positions b n d with b={len(x)} and n={features.shape[2]}"
+                    f"give positions b n d with b={x.shape[0]} and n={features.shape[2]}"
                 )
         if previous.shape[2] < self.neighbours:
             raise ValueError(

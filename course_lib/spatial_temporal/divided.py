@@ -82,7 +82,7 @@ class DividedSpaceTime(nn.Module):
         ):
             query, key, _ = self._split(qkv)
             weights = (query @ key.mT / math.sqrt(query.shape[3])).softmax(dim=3)
-            maps.append(weights.view(len(x), batch, *weights.shape[1:]).transpose(1, 2))  # b s n t t, b s t n n
+            maps.append(weights.view(x.shape[0], batch, *weights.shape[1:]).transpose(1, 2))  # b s n t t, b s t n n
         return tuple(maps)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -180,3 +180,10 @@ def test_adds_67593_parameters_to_resnet_50():
 def test_names_the_argument_that_fits(arguments, cure):
     with pytest.raises(ValueError, match=cure):
         GatedChannelTransform(**{"channels": 8, **arguments})
+
+
+def test_behind_a_relu_the_sum_is_the_size():
+    usual, behind = (randomise(GatedChannelTransform(13, norm="l1", after_relu=flag)) for flag in (False, True))
+    x = features(3, 13, 5, 7)
+    assert_same(behind(x.relu()), usual(x.relu()))
+    assert_same(behind.embedding(x), behind.alpha * x.sum(dim=(2, 3)))

@@ -64,3 +64,9 @@ def test_adds_2514944_parameters_to_resnet_50():
 def test_names_the_reduction_that_fits(reduction):
     with pytest.raises(ValueError, match="use reduction <= 8"):
         SqueezeExcitation(8, reduction=reduction)
+
+
+def test_hidden_units_that_are_no_quotient():
+    assert SqueezeExcitation(104, hidden=12).squeeze.weight.shape == (12, 104)  # RegNet-Y
+    with pytest.raises(ValueError, match="hidden=0 leaves no hidden unit; use hidden >= 1"):
+        SqueezeExcitation(8, hidden=0)

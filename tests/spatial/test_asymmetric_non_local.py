@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from course_lib.spatial.asymmetric_non_local import AsymmetricPyramid, pyramid_tokens
+from course_lib.spatial.asymmetric_non_local import AsymmetricFusion, AsymmetricPyramid, pyramid_tokens
 from tests.properties import assert_same, features, randomise
 
 
@@ -73,3 +73,35 @@ def test_has_the_published_number_of_parameters():
 def test_refuses_in_words(wrong):
     with pytest.raises(ValueError, match="must be at least 1"):
         AsymmetricPyramid(8, **wrong)
+
+
+def test_fusion_equals_the_double_loop():
+    block, high, low = (
+        randomise(AsymmetricFusion(7, 4, sizes=(1, 3), out_channels=6)),
+        features(3, 7, 5, 4),
+        features(3, 4, 9, 8),
+    )
+    high, low = 0.3 * high, 0.3 * low
+    query, key = (layer[1](layer[0](x)).clamp(min=0) for layer, x in ((block.query, high), (block.key, low)))
+    context = torch.empty(3, 6, 5, 4, dtype=torch.float64)
+    for b in range(3):
+        keys, values = ([v for size in (1, 3) for v in cells(t[b], size)] for t in (key, block.value(low)))
+        for i in range(5):
+            for j in range(4):
+                q = query[b, :, i, j]
+                f = [torch.exp(q @ k / len(q) ** 0.5) for k in keys]
+                read = sum(a * v for a, v in zip(f, values, strict=True)) / sum(f)
+                context[b, :, i, j] = block.output.weight[:, :, 0, 0] @ read + block.output.bias
+    assert_same(block(high, low), block.fuse[1](block.fuse[0](torch.cat([context, high], dim=1))))
+
+
+def test_fusion_starts_blind_to_the_shallow_features():
+    block, high = AsymmetricFusion(8, 4).double().eval(), features(3, 8, 5, 7)
+    assert_same(block(high, features(3, 4, 6, 6)), block(high, features(3, 4, 9, 9, seed=2)))
+
+
+def test_fusion_refuses_in_words():
+    with pytest.raises(ValueError, match="low_channels=0"):
+        AsymmetricFusion(8, 0)
+    with pytest.raises(ValueError, match="high has 3 samples, low 2"):
+        AsymmetricFusion(8, 4).double()(features(3, 8, 5, 7), features(2, 4, 9, 9))

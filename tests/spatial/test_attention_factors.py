@@ -4,7 +4,7 @@ from itertools import product
 import pytest
 import torch
 
-from course_lib.spatial.attention_factors import FactorisedAttention
+from course_lib.spatial.attention_factors import FactorisedAttention, sines
 from tests.properties import assert_same, features, randomise
 
 CHOICES = ["".join(digits) for digits in product("01", repeat=4)][1:]
@@ -129,3 +129,15 @@ def test_forward_stores_no_map():
     with torch.autograd.graph.saved_tensors_hooks(lambda t: stored.append(t.numel()) or t, lambda t: t):
         FactorisedAttention(8, num_heads=2, factors="1000")(torch.randn(1, 8, 20, 20))
     assert max(stored) < 2 * 400**2
+
+
+def test_the_released_code_codes_the_step_from_the_key_to_the_query():
+    paper, released = (
+        randomise(FactorisedAttention(8, num_heads=2, factors="0001", released=r)) for r in (False, True)
+    )
+    x = features(1, 8, 1, 4)
+    paper.rows.weight.data.zero_(), released.rows.weight.data.zero_()
+    turned = released.attention(x.flip(3)).flip(2, 3)  # the picture turned round turns every step round
+    assert_same(paper.attention(x), turned)
+    assert not torch.allclose(paper.attention(x), released.attention(x))
+    assert sines(2, 2, x)[0, 1, 0].item() == pytest.approx(0.841, abs=1e-3)

@@ -73,3 +73,9 @@ def test_names_the_groups_that_fit(channels, groups, cure):
 def test_refuses_a_single_channel():
     with pytest.raises(ValueError, match="channels=1 "):
         CompactNonLocal(1, groups=1)
+
+
+def test_scaled_divides_by_the_root_of_the_number_of_products():
+    plain, scaled = (randomise(CompactNonLocal(8, groups=2, scaled=flag)) for flag in (False, True))
+    x = features(3, 8, 5, 7)
+    assert_same(scaled.attention(x), plain.attention(x) / (2 * 5 * 7) ** 0.5)

@@ -341,14 +341,31 @@ def test_impossible_arguments_are_named(wrong):
 
 
 def test_wrong_shapes_are_named():
-    with pytest.raises(ValueError, match=r"give b t 2 = \(3, 4, 2\)"):
+    with pytest.raises(ValueError, match=r"give floats of \(3, 4, 2\)"):
         model()(IMAGES, places(3, 3))
     with pytest.raises(ValueError, match="use 1 or more"):
         retina(IMAGES, places(3), 0, 1)
-    with pytest.raises(ValueError, match=r"b 2 = \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"give floats of \(3, 2\)"):
         retina(IMAGES, places(1), 4, 1)
     with pytest.raises(ValueError, match='use "sum"'):
         GlimpseNetwork(1, 8, combine="concat")
+
+
+@pytest.mark.parametrize("wrong", [19.0, -5.5, float("nan"), float("inf")])
+def test_places_in_pixels_are_refused(wrong):
+    given = places(3, 4)
+    given[1, 2, 0] = wrong
+    for look in (model().episode, model().attention, model(), lambda x, at: retina(x, at[:, 2], 4, 1)):
+        with pytest.raises(ValueError, match=f"coordinate {wrong:.4g}; give"):
+            look(IMAGES, given)
+    with pytest.raises(ValueError, match=r"dtype torch\.int64; give floats"):
+        model()(IMAGES, places(3, 4).long())
+
+
+def test_a_place_drawn_beyond_the_border_may_be_given_again():
+    given = places(3, 4)
+    given[1, 2, 0] = 1.4
+    assert model().episode(IMAGES, given).locations[1, 2, 0] == 1
 
 
 @pytest.mark.parametrize("core", CORES)

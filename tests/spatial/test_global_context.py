@@ -9,7 +9,7 @@ from tests.properties import assert_same, features, randomise
 def summary(key, sample):
     """Σ_j α_j x_j of one c h w, one position at a time."""
     positions = [sample[:, i, j] for i in range(sample.shape[1]) for j in range(sample.shape[2])]
-    weights = [torch.exp(key.weight[0] @ x + (0 if key.bias is None else key.bias[0])) for x in positions]
+    weights = [torch.exp(key.weight[0, :, 0] @ x + (0 if key.bias is None else key.bias[0])) for x in positions]
     return sum(w * x for w, x in zip(weights, positions, strict=True)) / sum(weights)
 
 

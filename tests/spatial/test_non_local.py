@@ -195,7 +195,7 @@ def test_has_the_published_number_of_parameters(channels, parameters):
     [
         ({"pairing": "softmax"}, "use one of gaussian"),
         ({"channels": 1}, "channels >= 2"),
-        ({"dims": 1}, "dims 2 or 3"),
+        ({"dims": 4}, "dims 1, 2 or 3"),
         ({"subsample": 0}, "subsample >= 1"),
     ],
     ids=str,
@@ -210,6 +210,31 @@ def test_refuses_a_map_without_keys():
         NonLocal(7, subsample=3)(torch.randn(1, 7, 5, 2))
     with pytest.raises(ValueError, match="b c t h w"):
         NonLocal(7, dims=3)(torch.randn(1, 7, 5, 2))
+
+
+@pytest.mark.parametrize("pairing", ["embedded_gaussian", "concatenation"])
+def test_a_sequence_is_a_picture_of_one_row(pairing):
+    line, x = randomise(NonLocal(7, dims=1, subsample=1, pairing=pairing)), features(3, 7, 6)
+    picture = randomise(NonLocal(7, pairing=pairing), seed=3)
+    picture.load_state_dict(
+        {name: tensor[..., None] if tensor.ndim == 3 else tensor for name, tensor in line.state_dict().items()}
+    )
+    assert_same(line(x), picture(x[:, :, None])[:, :, 0])
+    assert NonLocal(7, dims=1, subsample=2).attention(x.float()).shape == (3, 6, 3)
+
+
+def test_as_released_logits_are_scaled_and_convolutions_start_small():
+    torch.manual_seed(0)
+    block = NonLocal(64, released=True)
+    assert block.scale == 32**-0.5 and abs(block.query.weight.std() - 0.01) < 0.001 and (block.key.bias == 0).all()
+    assert NonLocal(64, released=True, scaled=False).scale == NonLocal(64).scale == 1
+
+
+def test_without_a_norm_w_z_starts_at_zero():
+    block, x = NonLocal(8, norm=False, hidden=3).double(), features(3, 8, 5, 7)
+    assert torch.equal(block(x), x) and block.value.weight.shape == (3, 8, 1, 1)
+    block(x).square().sum().backward()
+    assert block.output.weight.grad.abs().max() > 0
 
 
 # Non-local means

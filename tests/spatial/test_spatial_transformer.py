@@ -181,6 +181,32 @@ def test_names_what_the_localisation_must_end_in(last):
         SpatialTransformer(nn.Sequential(nn.Flatten(), last))
 
 
+class Localiser(nn.Module):
+    """One that a user wrote: no nn.Sequential."""
+
+    def __init__(self, outputs=6):
+        super().__init__()
+        self.first, self.last, self.outputs = nn.Linear(2, 5), nn.Linear(5, 6), outputs
+
+    def forward(self, x):
+        return self.last(self.first(x.mean(dim=(2, 3))).relu())[:, : self.outputs]
+
+
+def test_any_module_may_localise():
+    x = features(3, 2, 5, 7)
+    assert_same(SpatialTransformer(Localiser().double())(x), x)
+    with pytest.raises(ValueError, match=r"localisation gave \(3, 4\); it must give b 6"):
+        SpatialTransformer(Localiser(outputs=4).double())(x)
+
+
+def test_a_lazy_layer_must_have_run():
+    net = nn.Sequential(nn.Flatten(), nn.LazyLinear(6))
+    with pytest.raises(ValueError, match="no weights yet; run it once"):
+        SpatialTransformer(net)
+    net.double()(IMAGES)
+    assert_same(SpatialTransformer(net)(IMAGES), IMAGES)
+
+
 def test_names_an_impossible_size():
     with pytest.raises(ValueError, match=r"size=\(0, 4\)"):
         transformer(size=(0, 4))

@@ -278,6 +278,41 @@ def test_a_stretched_model_takes_the_larger_image():
     assert large(features(3, 3, 16, 20)).shape == (3, 7)
 
 
+def test_rollout_takes_maps_averaged_or_stacked():
+    maps = [features(3, 2, 5, 5, seed=i).softmax(dim=-1) for i in range(4)]
+    assert_same(rollout([one.mean(dim=1) for one in maps]), rollout(maps))
+    assert_same(rollout(torch.stack(maps)), rollout(maps))
+
+
+@pytest.mark.parametrize("method", ["bicubic", "antialiased", "aligned"])
+def test_positions_are_stretched_in_half_precision(method):
+    positions = features(1, 1 + 9, 4)
+    half = interpolate_positions(positions.half(), (4, 5), method=method)
+    assert half.dtype == torch.float16
+    torch.testing.assert_close(
+        half.double(), interpolate_positions(positions, (4, 5), method=method), rtol=0, atol=5e-3
+    )
+
+
+def test_dinos_stretching_asks_for_a_little_more():
+    positions = features(1, 1 + 9, 4)
+    picture = positions[:, 1:].mT.unflatten(2, (3, 3))
+    scaled = F.interpolate(picture, scale_factor=(4.1 / 3, 5.1 / 3), mode="bicubic", align_corners=False)
+    stretched = interpolate_positions(positions, (4, 5), method="dino")
+    assert_same(stretched[:, 1:].mT.unflatten(2, (4, 5)), scaled)
+    assert not torch.allclose(stretched, interpolate_positions(positions, (4, 5)))
+
+
+def test_the_mean_of_the_patches_may_answer():
+    vit, x = tiny(pool="mean"), features(3, 3, 8, 12)
+    tokens = vit.tokens(x)
+    for block in vit.blocks:
+        tokens = block(tokens)
+    assert_same(vit(x), vit.head(vit.norm(tokens[:, 1:].mean(dim=1))))
+    with pytest.raises(ValueError, match="use 'token'"):
+        tiny(pool="max")
+
+
 # Errors
 
 
@@ -292,6 +327,8 @@ def test_a_stretched_model_takes_the_larger_image():
         (lambda: EncoderBlock(10, 2).attention(torch.zeros(1, 4, 9)), "length 10"),
         (lambda: EncoderBlock(10, 2)(torch.zeros(4, 10)), "give three axes"),
         (lambda: tiny()(features(1, 3, 12, 8)), "positions are those of 8×12; resize"),
+        (lambda: rollout(torch.zeros(3, 2, 5, 5)), "may be one map or many; stack"),
+        (lambda: rollout([torch.zeros(3, 4, 5)]), r"shape \(3, 4, 5\); give b s n n"),
         (lambda: interpolate_positions(torch.zeros(1, 7, 5), (4, 4)), r"give grid=\(rows, columns\)"),
         (lambda: interpolate_positions(torch.zeros(1, 5, 5), (4, 4), method="cubic"), "use one of bicubic"),
     ],
