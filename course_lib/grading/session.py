@@ -207,6 +207,8 @@ class Session:
             except (KeyboardInterrupt, SystemExit, MemoryError):
                 raise
             except BaseException:  # the test's own verdict, pytest.fail included
+                if student is None:
+                    raise  # the test had not begun: the grader failed, and nobody's answer
                 reason = "wrong"
             return Judged(reason, student._results if student else [])
         return Judged("lost", [])

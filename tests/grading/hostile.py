@@ -565,6 +565,27 @@ for number in range(20000):
     try: open(f"f{number}", "w").close()
     except OSError: break
 """), ALL),
+    Hostile("memory_of_no_process", "memory", answered(before="""
+import os
+for k in range(100):
+    handle = os.memfd_create(f"m{k}")
+    for _ in range(30): os.write(handle, bytes(1 << 20))
+""", after="""
+import ctypes, socket
+libc = ctypes.CDLL(None)
+for k in range(30): assert libc.shmget(0, ctypes.c_size_t(100 << 20), 0o1600) < 0
+pairs = [socket.socketpair() for _ in range(100)]
+"""), ALL),
+    Hostile("spinning_children", "processes", answered(before="""
+import os, time
+for _ in range(40):
+    try:
+        if os.fork() == 0:
+            start = time.time()
+            while time.time() - start < 5: pass
+            os._exit(0)
+    except OSError: break
+"""), ALL),
     Hostile("prints_without_end", "output",
             answered(before="import os\nfor _ in range(300):\n    print('x' * 10**6)\n    os.write(2, b'y' * 10**6)"), ALL),
     Hostile("returns_more_than_fits", "output", mean_as("return torch.zeros(20_000_000, dtype=x.dtype)"), without(2)),
