@@ -1,24 +1,23 @@
-"""A student's own run of the visible checks of one exercise, in a terminal."""
+"""A student's own run of the visible checks of an exercise, in a terminal; its cells run in a kernel of their own."""
 
+import json
 import os
-from contextlib import chdir
 from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.utils.capture import capture_output
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 from tqdm.auto import tqdm
-from traitlets.config import Config
 
-from course_lib.exercises import Exercise, NotYet, UsageError, in_words
+from course_lib.exercises import Exercise, UsageError
 
-
-class Shell(InteractiveShell):
-    """An IPython in this process: magics work, and no window opens."""
-
-    def enable_gui(self, gui=None):
-        """``%matplotlib inline`` asks for it; there is nothing to enable."""
+SECONDS = 60  # that one cell may take
+ENVIRONMENT = {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "TQDM_DISABLE": "1"}
+TELL_POINTS = "import json; print(json.dumps([exercise.slug, exercise.points, exercise.earned]))"
+TELL_ERROR = "import sys, course_lib.exercises; print(course_lib.exercises.in_words(sys.last_value))"
 
 
 class Outcome(NamedTuple):
@@ -32,67 +31,104 @@ class Outcome(NamedTuple):
         return self.exercise.earned == self.exercise.points
 
 
-def run_checks(path: Path) -> Outcome:
-    """Run the cells of a notebook in order, in a fresh IPython shell, from the notebook's folder.
+def run_checks(path: Path, *, seconds: float = SECONDS) -> Outcome:
+    """Run the cells of a notebook in order, in a fresh kernel, from the notebook's folder.
+
+    A cell that does not end, or ends the kernel, is left out, and the others run again without it.
 
     Raises:
         UsageError: if the file is missing, is no notebook, or makes no ``exercise``.
     """
-    cells = code_cells(path)
-    backend = os.environ.get("MPLBACKEND")
-    os.environ["MPLBACKEND"] = "Agg"  # no window may open and wait
-    shell = Shell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-    try:
-        with chdir(path.parent):
-            bar = tqdm(cells, desc=path.stem, unit="cell", leave=False, disable=None)
-            failures = [failure for number, source in bar if (failure := run_cell(shell, number, source))]
-        exercise = shell.user_ns.get("exercise")
-    finally:
-        shell.restore_sys_module_state()
-        Shell.clear_instance()
-        if backend is None:
-            del os.environ["MPLBACKEND"]
-        else:
-            os.environ["MPLBACKEND"] = backend
-    if not isinstance(exercise, Exercise):
+    notebook, lost = read(path), {}
+    while True:
+        try:
+            told, failures = run(notebook, path, seconds, lost)
+            break
+        except Lost as error:
+            lost[error.number] = str(error)
+    failures = [*lost.values(), *failures]
+    if told is None:
         first = f"; {failures[0]}" if failures else ""
         raise UsageError(
             f"{path} starts no exercise{first}: give an exercise of exercises/, with its first cells kept"
         )
+    slug, points, earned = told
+    exercise = Exercise(slug, points=points)
+    exercise.earned = earned
     return Outcome(exercise, failures)
 
 
-def code_cells(path: Path) -> list[tuple[int, str]]:
-    """The code cells of a notebook, each with its place, counted from 1 over all cells as a reader counts."""
+class Lost(RuntimeError):
+    """A cell that took the kernel with it; ``number`` counts from 1 over all cells, as a reader counts."""
+
+    def __init__(self, number: int, words: str):
+        super().__init__(f"cell {number}: {words}")
+        self.number = number
+
+
+def read(path: Path) -> NotebookNode:
     if not path.exists():
         raise UsageError(f"{path} does not exist; give 01, or the path of your notebook")
     try:
-        notebook = nbformat.read(path, as_version=4)
+        return nbformat.read(path, as_version=4)
     except (ValueError, nbformat.ValidationError) as error:
         raise UsageError(f"{path} is not a notebook; give a file that JupyterLab opens") from error
-    return [(i, cell.source) for i, cell in enumerate(notebook.cells, start=1) if cell.cell_type == "code"]
 
 
-def run_cell(shell: InteractiveShell, number: int, source: str) -> str | None:
-    """Run one cell without showing its outputs, and say in words what failed."""
-    with capture_output():
-        result = shell.run_cell(source)
-    error = result.error_before_exec or result.error_in_exec
-    if isinstance(error, KeyboardInterrupt):
-        raise error
-    if isinstance(error, NotYet):
-        return str(error).split("\n")[0]
-    if result.error_before_exec or isinstance(error, SystemExit):  # a mistake in syntax has no line that ran
-        return f"cell {number}: {type(error).__name__}: {error}"
-    return f"cell {number}: {in_words(error)}" if error else None
+def run(notebook: NotebookNode, path: Path, seconds: float, lost: dict[int, str]) -> tuple[list | None, list[str]]:
+    """Slug, points and earned points, as the kernel tells them at the end (or None), and the failures in words."""
+    numbered = enumerate(notebook.cells, start=1)
+    cells = [(number, cell) for number, cell in numbered if cell.cell_type == "code" and number not in lost]
+    place = {"metadata": {"path": str(path.parent)}}
+    client = NotebookClient(notebook, timeout=seconds, resources=place, extra_arguments=["--log-level=ERROR"])
+    with client.setup_kernel(env={**os.environ, **ENVIRONMENT}):
+        bar = tqdm(
+            [one for one in cells if one[0] not in lost], desc=path.stem, unit="cell", leave=False, disable=None
+        )
+        failures = [failure for number, cell in bar if (failure := run_cell(client, number, cell, seconds))]
+        told = ask(client, TELL_POINTS)
+        return json.loads(told.splitlines()[-1]) if told else None, failures
+
+
+def run_cell(client: NotebookClient, number: int, cell: NotebookNode, seconds: float) -> str | None:
+    """Run one cell, and say in words what failed.
+
+    Raises:
+        Lost: if it does not end, or ends the kernel.
+    """
+    try:
+        client.execute_cell(new_code_cell(cell.source), number - 1, store_history=False)
+    except CellTimeoutError:
+        raise Lost(number, f"it did not end within {seconds:g} seconds and was left out") from None
+    except DeadKernelError:
+        raise Lost(number, "it ended Python itself and was left out") from None
+    except CellExecutionError as error:
+        if error.ename == "NotYet":
+            return error.evalue.split("\n")[0]
+        if error.ename in ("SyntaxError", "IndentationError", "SystemExit"):  # no line of it ran, or none is at fault
+            return f"cell {number}: {error.ename}: {error.evalue}"
+        return f"cell {number}: {ask(client, TELL_ERROR) or error.ename}"
+    return None
+
+
+def ask(client: NotebookClient, question: str) -> str:
+    """What the kernel prints for a line of ours, or nothing where that fails."""
+    cell = new_code_cell(question)
+    try:
+        client.execute_cell(cell, -1, store_history=False)
+    except (CellExecutionError, CellTimeoutError, DeadKernelError):
+        return ""
+    return "".join(output.text for output in cell.outputs if output.get("name") == "stdout").strip()
 
 
 def report(outcome: Outcome) -> str:
-    """A line for each task, the first failure in words, and the progress line."""
+    """A line for each task, below it what its check said; then what failed elsewhere, and the progress line."""
     exercise, failures = outcome
-    lines = [
-        f"{'✓' if earned else '✗'} {exercise.task(k)} · {earned} of {worth} point{'s' * (worth > 1)}"
-        for k, (earned, worth) in enumerate(zip(exercise.earned, exercise.points, strict=True), start=1)
-    ]
-    lines += [f"First: {failures[0]}"] if failures else []
-    return "\n".join([*lines, exercise.progress])
+    lines, rest = [], list(failures)
+    for k, (earned, worth) in enumerate(zip(exercise.earned, exercise.points, strict=True), start=1):
+        name = exercise.task(k)
+        lines.append(f"{'✓' if earned else '✗'} {name} · {earned} of {worth} point{'s' * (worth > 1)}")
+        said = [failure for failure in failures if failure.startswith(f"{name}: ")]
+        lines += [f"    {failure.removeprefix(f'{name}: ')}" for failure in said]
+        rest = [failure for failure in rest if failure not in said]
+    return "\n".join([*lines, *rest, exercise.progress])

@@ -15,6 +15,7 @@ from course_lib.authoring.builder import KINDS, build, stale
 from course_lib.authoring.places import parts
 from course_lib.cli import main
 from course_lib.exercises import ROOT
+from course_lib.self_check import report, run_checks
 from tests.tiny_course import tiny_course
 
 SLUG = "01_averages"
@@ -209,23 +210,24 @@ def test_check_of_an_unsolved_exercise(course, capsys):
     assert main(["check", "01"], root=course) == 1
     output = capsys.readouterr().out
     assert output == (
-        "✗ task_01_1 · 0 of 2 points\n✗ task_01_2 · 0 of 1 point\n"
-        "First: task_01_1: mean is yours to write\nso far 0 of 3 ▱▱▱\n"
+        "✗ task_01_1 · 0 of 2 points\n    mean is yours to write\n"
+        "✗ task_01_2 · 0 of 1 point\n    count is yours to write\nso far 0 of 3 ▱▱▱\n"
     )
 
 
-def test_check_counts_points_and_says_the_first_failure_in_words(course, capsys, tmp_path):
+def test_check_counts_points_and_says_each_failure_below_its_task(course, capsys, tmp_path):
     path = parts(SLUG, course)["exercise"]
-    path = path.rename(tmp_path / "my copy.ipynb")  # a student may rename and move it
+    (tmp_path / "home").mkdir()
+    path = path.rename(tmp_path / "home/my copy.ipynb")  # a student may rename and move it
     solve(path, task_01_1="%matplotlib inline\n%time 1\ndef mean(numbers):\n    return sum(numbers) / len(numbers)")
     assert main(["check", str(path)], root=course) == 1
     output = capsys.readouterr().out
     assert "✓ task_01_1 · 2 of 2 points" in output and "so far 2 of 3 ▰▰▱" in output
-    assert "First: task_01_2: count is yours to write" in output
+    assert "✗ task_01_2 · 0 of 1 point\n    count is yours to write" in output
     solve(path, task_01_2="class Counter:\n    def count(self, numbers):\n        return len(numbers)")
     before = path.read_bytes()
     assert main(["check", str(path)], root=course) == 0
-    assert "First" not in capsys.readouterr().out and path.read_bytes() == before
+    assert "yours" not in capsys.readouterr().out and path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -246,13 +248,26 @@ def test_check_survives_any_answer(course, capsys, answer, words):
     assert words in output and "Traceback" not in output and "so far 0 of 3" in output
 
 
-def test_check_leaves_no_trace_in_this_process(course):
-    before, environment = dict(sys.modules)["__main__"], dict(os.environ)
-    main(["check", "01"], root=course)
-    from IPython.core.interactiveshell import InteractiveShell
+@pytest.mark.parametrize(
+    "answer, words",
+    [
+        ("import os; os._exit(0)", "cell 5: it ended Python itself and was left out"),
+        ("while True:\n    pass", "cell 5: it did not end within 2 seconds and was left out"),
+    ],
+)
+def test_a_cell_that_takes_the_kernel_with_it_costs_its_own_task(course, monkeypatch, answer, words):
+    path = parts(SLUG, course)["exercise"]
+    solve(path, task_01_1=answer)
+    solve(path, task_01_2="class Counter:\n    def count(self, numbers):\n        return len(numbers)")
+    outcome = run_checks(path, seconds=2)
+    assert outcome.exercise.earned == [0, 1] and words in report(outcome)
 
-    assert sys.modules["__main__"] is before and not InteractiveShell.initialized()
-    assert dict(os.environ) == environment
+
+def test_check_runs_nothing_of_the_student_in_this_process(course):
+    solve(parts(SLUG, course)["exercise"], task_01_1="import sys, os\nsys.canary = os.environ['CANARY'] = '1'")
+    before = dict(os.environ)
+    main(["check", "01"], root=course)
+    assert not hasattr(sys, "canary") and dict(os.environ) == before
 
 
 def test_check_of_what_is_no_exercise(course, capsys, tmp_path):
