@@ -94,12 +94,20 @@ def check_build(chosen: list[str], root: Path) -> int:
 
     reasons = {relative(slug, kind, root): stale(slug, kind, root) for slug in chosen for kind in kinds(slug, root)}
     reasons |= dict.fromkeys(generated(root), "does not match the lessons, the catalogue and pyproject.toml")
+    reasons |= dict.fromkeys(leftovers(root), "has no lesson source; delete it, or bring the source back")
     out_of_date = {name: reason for name, reason in reasons.items() if reason}
     for name, reason in out_of_date.items():
         print(f"{name} {reason}", file=sys.stderr)
     if out_of_date:
         print("run `course build` (`course build --force` overwrites what was edited by hand)", file=sys.stderr)
     return 1 if out_of_date else 0
+
+
+def leftovers(root: Path) -> list[str]:
+    """The files of a lesson that is no longer there."""
+    places = [path.relative_to(root).as_posix() for path in parts("[0-9][0-9]_*", root).values()]
+    kept = {path for slug in slugs(root) for path in parts(slug, root).values()}
+    return [path.relative_to(root).as_posix() for place in places for path in root.glob(place) if path not in kept]
 
 
 def generated(root: Path) -> dict[str, str]:

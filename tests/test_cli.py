@@ -203,6 +203,13 @@ def test_where_of_a_module_whose_lesson_is_not_written(course, capsys):
     assert "lesson 03 is not written yet" in output and "course_lib/channel/squeeze_excitation.py" in output
 
 
+def test_what_a_removed_lesson_left_behind_is_named(course, capsys):
+    left = course / "exercises/16_branch.ipynb"
+    left.write_text("{}")
+    assert main(["build", "--check"], root=course) == 1
+    assert "exercises/16_branch.ipynb has no lesson source; delete it" in capsys.readouterr().err
+
+
 # check
 
 

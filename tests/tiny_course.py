@@ -36,6 +36,9 @@ describe(figure, "four pixels, each lighter than the one before.")
 import ipywidgets
 
 ipywidgets.interactive(lambda n: print(n), n=(0, 3))
+
+# %% tags=["static"]
+[0, 1, 2, 3]
 """
 
 SOLUTION = '''\

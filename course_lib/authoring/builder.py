@@ -116,6 +116,7 @@ def check_tasks(cells: list[NotebookNode], number: str, count: int, source: Path
         if found != list(range(1, count + 1)):
             raise UsageError(
                 f"{source} has {kind} cells {found} but points for {count} tasks; "
+                f"give points=[…] a number for each task, and "
                 f'tag one code cell "{kind}_{number}_k" for each task k, in order'
             )
     for cell in cells:

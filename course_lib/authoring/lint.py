@@ -138,20 +138,23 @@ def minutes(source: Source) -> Found:
     """A lesson's minutes are counted (minutes.py) and compared with what its headings promise."""
     if not 1 <= source.header.minutes <= 90:
         yield 1, f"{source.header.minutes} minutes", 'write "*Minutes:* 40", from 1 to 90'
-    elif source.kind == "lesson" and any(source.outputs or []):
-        yield from promised_minutes(source)
+    elif source.kind == "lesson":
+        promised = {title: int(found) for title, found in DEEPER.findall("\n".join(c.source for c in source.cells))}
+        if sum(promised.values()) != source.header.deeper:
+            yield 1, f"deeper {source.header.deeper}", f'write "*Minutes:* …, deeper {sum(promised.values())}"'
+        if any(source.outputs or []):
+            yield from promised_minutes(source, promised)
 
 
-def promised_minutes(source: Source) -> Found:
+def promised_minutes(source: Source, promised: dict[str, int]) -> Found:
     walk, *deeper = sections(source.cells, source.outputs).items()
     if off(walk[1], source.header.minutes):
-        yield 1, f"the walk takes {walk[1]:.0f} minutes, not {source.header.minutes}", "shorten it, or say so"
-    promised = {title: int(found) for title, found in DEEPER.findall("\n".join(cell.source for cell in source.cells))}
+        shorter = ", or shorten the lesson" * (walk[1] > source.header.minutes)
+        words = f"the walk takes {walk[1]:.0f} minutes, not {source.header.minutes}"
+        yield 1, words, f'write "*Minutes:* {walk[1]:.0f}"{shorter}'
     for title, counted in deeper:
         if title not in promised or off(counted, promised[title]):
             yield 0, f"{title!r} takes {counted:.0f} minutes", f"head it ## Deeper · {title} ({counted:.0f} minutes)"
-    if sum(promised.values()) != source.header.deeper:
-        yield 1, f"deeper {source.header.deeper}", f'write "*Minutes:* …, deeper {sum(promised.values())}"'
 
 
 def off(counted: float, promised: int) -> bool:
@@ -213,6 +216,15 @@ def alt_text(source: Source) -> Found:
             words = re.findall(r'<img [^>]*alt="([^"]*)"', "".join(data.get("text/html", "")))
             if "image/png" in data or any(len(one) < 10 for one in words):
                 yield i, "a figure without alternative text", 'end the cell with describe(figure, "what it shows …")'
+
+
+def static_twins(source: Source) -> Found:
+    """A widget never carries content alone: a fixed picture of several settings follows it."""
+    tags = [set(cell.metadata.get("tags", [])) for cell in source.cells]
+    for i, own in enumerate(tags, start=1):
+        if "widget" in own and not any("static" in other for other in tags[i : i + 3]):
+            cure = 'follow it by a cell tagged "static" that ends in describe(side_by_side(…), "what it shows")'
+            yield i, "a widget without a fixed twin", cure
 
 
 # Code
@@ -382,4 +394,7 @@ BOTH = (
     title_and_question, minutes, needs, nothing_left_to_fill, citations, alt_text, colour_maps, seeds,
     up_to_date, stable_outputs,
 )  # fmt: skip
-RULES = {"lesson": (objectives, cell_length, *BOTH), "solution": (enough_tasks, ratings_and_hints, *BOTH)}
+RULES = {
+    "lesson": (objectives, cell_length, static_twins, *BOTH),
+    "solution": (enough_tasks, ratings_and_hints, *BOTH),
+}
