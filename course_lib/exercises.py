@@ -14,7 +14,7 @@ class UsageError(ValueError):
 
 
 def need_asserts() -> None:
-    """Checks and hidden tests are asserts, which ``python -O`` leaves out: then everything would hold.
+    """Checks are asserts, which ``python -O`` leaves out: then everything would hold.
 
     Raises:
         UsageError: if this Python runs without them.
