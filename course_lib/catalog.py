@@ -614,7 +614,7 @@ CATALOG = (
             "query.bias": "the norm after it subtracts the mean",
             "key.bias": "the norm after it subtracts the mean",
         },
-        cannot={"samples": IN_PLACE, "size": TAPS},
+        cannot={"samples": IN_PLACE},
     ),
     Mechanism(
         AugmentedConv2d,
