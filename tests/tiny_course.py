@@ -37,7 +37,7 @@ import ipywidgets
 
 ipywidgets.interactive(lambda n: print(n), n=(0, 3))
 
-# %% tags=["static"]
+# %% tags=["static", "folded"]
 [0, 1, 2, 3]
 """
 
