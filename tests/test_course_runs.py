@@ -28,8 +28,8 @@ from course_lib.exercises import ROOT
 from course_lib.self_check import run_checks
 
 OFFLINE = ROOT / "tests/offline"
-# CPU-seconds a notebook, with the start of its kernel. 60 is meant; but a second of a core that others use is a shorter
-# one: the same notebook took 40 on an idle machine and 66 on a busy one.
+# CPU-seconds a notebook, with the start of its kernel. 60 is meant; but a second of a core that others use is
+# a shorter one: the same notebook took 40 on an idle machine and 66 on a busy one.
 LIMIT = 100
 NOTEBOOKS = [parts(slug)[kind] for slug in slugs() for kind in kinds(slug, ROOT) if kind != "exercise"]
 EXERCISES = [slug for slug in slugs() if "exercise" in kinds(slug, ROOT)]
