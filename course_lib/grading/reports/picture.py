@@ -11,7 +11,7 @@ SIZES = ("font.size", "axes.titlesize", "axes.labelsize", "xtick.labelsize", "yt
 BLUE, ORANGE = "#0072b2", "#d55e00"  # told apart by everybody, and by lightness
 
 
-@rc_context({name: rcParamsDefault[name] for name in SIZES})  # lessons set their own, if they share the process
+@rc_context({name: rcParamsDefault[name] for name in SIZES})  # type: ignore[misc,index]
 def picture(marks: Marks) -> bytes:
     """A PNG: a histogram of the marks beside the share of submissions that miss each task."""
     figure = Figure(figsize=(9, 3.2), dpi=100, layout="constrained")
