@@ -16,7 +16,7 @@ from course_lib.authoring.places import parts
 from course_lib.authoring.sources import points, read_cells, tagged
 from course_lib.exercises import UsageError
 
-KINDS = ("lesson", "solution", "exercise")  # the three notebooks of a slug, by their names in exercises.parts
+KINDS = ("lesson", "solution", "exercise")  # the three notebooks of a slug, by their names in places.parts
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
