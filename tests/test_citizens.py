@@ -11,6 +11,7 @@ from torch.func import functional_call, grad, vmap
 from torch.nn.utils import prune
 
 from course_lib.catalog import CATALOG, CITIZEN, Mechanism
+from tests.parallel import problems
 from tests.properties import assert_same, features
 from tests.test_contract import built
 
@@ -105,15 +106,7 @@ def twice(row: Mechanism) -> None:
 
 
 def ddp(row: Mechanism) -> None:
-    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
-    try:
-        module, inputs = built(row)
-        if list(module.parameters()):
-            parallel = nn.parallel.DistributedDataParallel(module.train())
-            for _ in range(2):
-                parallel(*inputs).square().mean().backward()
-    finally:
-        torch.distributed.destroy_process_group()
+    assert problems()[row.name] is None, problems()[row.name]
 
 
 def samples(row: Mechanism) -> None:
