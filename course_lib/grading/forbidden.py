@@ -8,6 +8,7 @@ import ast
 import copy
 import hashlib
 import re
+import symtable
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -63,9 +64,26 @@ def reached(defined: dict[str, list[ast.stmt]], names: set[str]) -> Iterator[ast
     while waiting:
         for node in defined.get(waiting.pop(), []):
             yield node
-            more = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)} - seen
+            more = global_names(node) - seen
             seen |= more
             waiting += more
+
+
+def global_names(statement: ast.stmt) -> set[str]:
+    """The names that a statement looks for at the top of the notebook: not the parameters and variables of functions.
+
+    A visible check calls its tensors ``query`` and ``key``, too; an answer's own ``query`` has nothing to do with it.
+    """
+    try:
+        tables = [symtable.symtable(ast.unparse(statement), "<cell>", "exec")]
+    except Exception:  # too deep: rather too many names than too few
+        return {one.id for one in ast.walk(statement) if isinstance(one, ast.Name)}
+    found = {one.get_name() for one in tables[0].get_symbols()}
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        found |= {one.get_name() for one in table.get_symbols() if one.is_global()}
+    return found
 
 
 def statements(tree: ast.AST) -> Iterator[ast.stmt]:

@@ -19,6 +19,8 @@ USES = {
     "getattr": "def answer(x, w):\n    return getattr(F, 'conv1d')(x, w)",
     "exec": "def answer(x, w):\n    exec('y = F.conv1d(x, w)')",
     "an assignment": "answer = F.conv1d",
+    "a name from the top": "def answer(x):\n    global w\n    w = helper\n    return w(x)\nhelper = F.conv1d",
+    "a default": "f = F.conv1d\ndef answer(x, w, by=f):\n    return by(x, w)",
     "in an if": "if True:\n    def answer(x, w):\n        return F.conv1d(x, w)",
     "a method put in later": "class answer:\n    pass\nanswer.forward = lambda s, x, w: F.conv1d(x, w)",
     "after a magic": "%matplotlib inline\ndef answer(x, w):\n    return F.conv1d(x, w)",
@@ -26,6 +28,8 @@ USES = {
 FREE = {
     "a comparison beside it": "def answer(x):\n    return x\nprint(answer(torch.ones(1)) == F.conv1d(x, w))",
     "another answer": "def other(x, w):\n    return F.conv1d(x, w)\ndef answer(x):\n    return x",
+    "variables of a check that are called as its parameters": "def answer(x, w):\n    return x * w\n"
+    "with open('check'):\n    x, w = torch.ones(2)\n    assert F.conv1d(x, w) is not None",
     "in words": "def answer(x):\n    '''Like conv1d, but by hand.'''\n    return x  # not F.conv1d(x)",
     "a helper of its own called so": "def conv1d(x): return x\ndef answer(x, w):\n    return conv1d(x)",
 }
