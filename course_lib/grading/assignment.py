@@ -3,7 +3,9 @@
 import ast
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from course_lib.authoring.builder import stub
@@ -13,6 +15,7 @@ from course_lib.authoring.sources import points, read_cells, tagged
 from course_lib.exercises import ROOT
 from course_lib.grading.cells import Cell
 from course_lib.grading.hidden import Hidden, load
+from course_lib.grading.scripts import pieces
 
 TITLE = re.compile(r"^## (task_\d\d_\d+) · (.+)$", re.M)
 
@@ -47,10 +50,15 @@ class Assignment:
     def points(self) -> int:
         return sum(task.points for task in self.tasks)
 
-    @property
+    @cached_property
     def own_cells(self) -> set[str]:
-        """The cells that students receive, as they receive them, without spaces."""
-        return {tidy(one) for one in (*self.prelude, *self.stubs.values(), *(task.check for task in self.tasks))}
+        """The cells that students receive, as they receive them, without spaces; also as a script divides them."""
+        return with_pieces([*self.prelude, *self.stubs.values(), *(task.check for task in self.tasks)])
+
+    @cached_property
+    def untouched(self) -> set[str]:
+        """The cells of tasks that nobody worked on."""
+        return with_pieces(self.stubs.values())
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -83,6 +91,10 @@ def read_assignment(slug: str, root: Path = ROOT) -> Assignment:
 def tidy(source: str) -> str:
     """A cell's text without what editors change: spaces at line ends, empty lines."""
     return "\n".join(line.rstrip() for line in source.splitlines() if line.strip())
+
+
+def with_pieces(cells: Iterable[str]) -> set[str]:
+    return {tidy(one) for cell in cells for one in (cell, *pieces(cell))}
 
 
 def is_own(cell: Cell, assignment: Assignment) -> bool:

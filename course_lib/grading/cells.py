@@ -119,6 +119,8 @@ def is_script(text: str, filename: str) -> bool:
 
 
 def read_script(text: str) -> list[Cell]:
-    """The cells of a script; without marks it is one cell."""
-    pieces = split(printable(text))
+    """The cells of a script; where no marks divide it, its definitions and paragraphs do."""
+    if len(text) > MAX_CODE:
+        raise Unreadable(f"more than {MAX_CODE >> 20} MB of code; hand in the exercise only")
+    pieces = split(printable(text).replace("\r", "\n"))
     return [Cell(name[0] if (name := NAME.search(said)) else "", source) for said, source in pieces if source.strip()]

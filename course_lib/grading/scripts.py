@@ -5,7 +5,8 @@
     # In[3]:                     JupyterLab, and nbconvert
     (nothing)                    Colab: all of it, with its text in strings
 
-Nothing of a script is lost by reading it as too few cells, because a line that fails costs itself alone.
+Where no marks divide a script, its definitions and paragraphs do, so that a line which is no Python, or never ends,
+costs no more than it would in the notebook.
 """
 
 import ast
@@ -19,6 +20,11 @@ MARKER = re.compile(
 TEXT = re.compile(r"\[(?:markdown|md|raw)\]")
 MAGIC = re.compile(r"^# ?(?=%%\w)")  # jupytext writes %%writefile mine.py as a comment
 MAGIC_PARAGRAPH = re.compile(r"^(# ?%%\w.*(?:\n.+)*)$", re.MULTILINE)
+SHELL_LINE = re.compile(r"^([ \t]*)(?:(?:[\w, ]+=[ \t]*)?[!%?]|[\w.]+\?+[ \t]*$).*$", re.MULTILINE)
+START = re.compile(r"(?!(?:else|elif|except|finally)\b)[^\s#)\]}]")  # of a line that begins a statement
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+MAX_PARSED = 20 << 20  # characters of one script, however many mistakes it holds
+MAX_PIECES = 500
 
 
 def split(text: str) -> Iterator[tuple[str, str]]:
@@ -32,29 +38,94 @@ def split(text: str) -> Iterator[tuple[str, str]]:
         if mark and MAGIC.match(code):
             yield said, uncommented(code)
         elif not TEXT.search(said):
-            yield from ((said, uncommented(one)) for one in pieces(code, marked=bool(marks)))
+            code = without_text(code) if mark and not MAGIC_PARAGRAPH.search(code) else code
+            yield from ((said, one) for one in cells_in(code, marked=bool(marks)))
 
 
-def pieces(code: str, *, marked: bool) -> list[str]:
-    """The cells of code that no marker divides: a magic has its own; so has each paragraph of what is no Python."""
-    if not marked and not is_python(code):
-        return re.split(r"\n\s*\n(?=\S)", code)
-    return [one for one in MAGIC_PARAGRAPH.split(code) if one.strip()]
+def cells_in(code: str, *, marked: bool) -> Iterator[str]:
+    """The cells of code that no marker divides; a magic that was made a comment has one of its own."""
+    for one in MAGIC_PARAGRAPH.split(code):
+        if MAGIC.match(one):
+            yield uncommented(one)
+        elif marked and first_mistake(one) is None:
+            yield one
+        else:
+            yield from pieces(one)
 
 
-def is_python(text: str) -> bool:
+def without_text(code: str) -> str:
+    """Code without the comments below it: JupyterLab writes the text before the next cell there."""
+    lines = code.split("\n")
+    while lines and (not lines[-1].strip() or lines[-1].startswith("#")):
+        lines.pop()
+    return "\n".join(lines)
+
+
+def pieces(code: str) -> list[str]:
+    """The definitions and paragraphs of code; what is no Python stands alone, so that the rest runs."""
+    found = list(_apart(code.split("\n"), [MAX_PARSED]))
+    return [one for one in found if one.strip()] if len(found) <= MAX_PIECES else [code]
+
+
+def _apart(lines: list[str], left: list[int]) -> Iterator[str]:
+    """Set apart the statement with the first mistake, then the same with what stands before and after it."""
+    code = "\n".join(lines)
+    left[0] -= len(code)
+    if left[0] < 0:
+        yield from re.split(r"\n\s*\n(?=\S)", code)
+        return
+    mistake = first_mistake(code)
+    if mistake is None:
+        yield from _paragraphs(lines)
+        return
+    place = min(mistake, len(lines)) - 1
+    begins = [number for number, line in enumerate(lines) if START.match(line)]
+    start = max((number for number in begins if number <= place), default=0)
+    end = min((number for number in begins if number > place), default=len(lines))
+    if start == 0 and end == len(lines):
+        yield code
+        return
+    yield from _apart(lines[:start], left)
+    yield "\n".join(lines[start:end])
+    yield from _apart(lines[end:], left)
+
+
+def _paragraphs(lines: list[str]) -> Iterator[str]:
+    """Cut code that is Python at its definitions, and at empty lines between its statements."""
+    body = ast.parse(as_python("\n".join(lines))).body if any(lines) else []
+    start = end = 0
+    for before, statement in zip([None, *body], body, strict=False):
+        first = min([statement.lineno, *(one.lineno for one in getattr(statement, "decorator_list", []))]) - 1
+        between = lines[end:first]
+        parted = isinstance(statement, DEFINITIONS) or isinstance(before, DEFINITIONS)
+        if before and first >= end and (parted or any(not line.strip() for line in between)):
+            yield "\n".join(lines[start:end])
+            start = end
+        end = max(end, statement.end_lineno or first + 1)
+        while end < len(lines) and re.match(r"[ \t]+#", lines[end]):  # the last words of a function
+            end += 1
+    yield "\n".join(lines[start:])
+
+
+def first_mistake(code: str) -> int | None:
+    """The line at which code stops being Python; None where it is Python all along."""
     try:
         with warnings.catch_warnings(action="ignore"):
-            ast.parse(text)
-    except Exception:
-        return False
-    return True
+            ast.parse(as_python(code))
+    except SyntaxError as error:
+        return max(error.lineno or 1, 1)
+    except Exception:  # brackets far too deep
+        return 1
+    return None
+
+
+def as_python(code: str) -> str:
+    """Code with ``pass`` for each line that only a notebook understands: ``!pip``, ``%cd``, ``torch?``."""
+    return SHELL_LINE.sub(r"\1pass", code)
 
 
 def uncommented(code: str) -> str:
     """A cell with a magic on top, without the comment sign in front of the magic, or of all its lines."""
-    if not MAGIC.match(code):
-        return code
     first, *rest = code.splitlines()
     if all(not line.strip() or line.startswith("#") for line in rest):
         rest = [re.sub(r"^# ?", "", line) for line in rest]

@@ -22,6 +22,7 @@ REASONS = {
 }
 MAX_WORKERS = 60
 MAX_NOTES, MAX_WORDS = 20, 1000
+PROGRESS = "\n  so far "  # what a visible check adds to its sentence
 
 
 # What a student reads of a failed hidden test. Fixed words: an exit status, a number in a bad frame or the name of an
@@ -106,8 +107,9 @@ class Session:
                 self.failed[guilty] = why_it_ended(gone)
             raise
         self.last = number
-        if "raised" in reply and not (cell.name.startswith("check") and reply["raised"] == "AssertionError"):
-            self.failed[number] = shown(reply.get("words", ""))
+        words = shown(reply.get("words", ""))
+        if "raised" in reply and not (reply["raised"] == "AssertionError" and is_check(cell, words)):
+            self.failed[number] = words
         else:
             self.failed.pop(number, None)
         return reply.get("again") is not True
@@ -228,8 +230,7 @@ def in_order(cells: list[Cell], assignment: Assignment) -> list[Cell]:
 
     An untouched task comes first so that a second, solved copy of it wins wherever it stands.
     """
-    stubs = {tidy(one) for one in assignment.stubs.values()}
-    untouched = [cell for cell in cells if tidy(cell.source) in stubs]
+    untouched = [cell for cell in cells if tidy(cell.source) in assignment.untouched]
     return untouched + [cell for cell in cells if not is_own(cell, assignment)]
 
 
@@ -249,9 +250,14 @@ def shown(words: object) -> str:
     return "".join(one if one.isprintable() or one == "\n" else "�" for one in str(words)[:MAX_WORDS])
 
 
+def is_check(cell: Cell, words: str) -> bool:
+    """Whether a cell that failed is a visible check: by its name, or where a script has lost it, by what it said."""
+    return cell.name.startswith("check") or PROGRESS in words
+
+
 def without_progress(words: str, task: str) -> str:
     """A visible check's sentence, without the task's name and the progress line around it."""
-    return words.split("\n  so far ")[0].removeprefix(f"{task}: ")
+    return words.split(PROGRESS)[0].removeprefix(f"{task}: ")
 
 
 def seed_of(seed: str, test: str) -> int:

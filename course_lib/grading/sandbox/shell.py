@@ -81,24 +81,21 @@ class Shell(Anything):
             return [error]
         for statement in statements:
             try:
-                self.execute(statement)
+                code = compile(ast.Module([statement], []), name, "exec", self.flags, dont_inherit=True)
+                self.execute(code)  # a ``return`` at the top is refused by the compiler, and costs its line
             except BaseException as error:
                 raised.append(error)
         return raised
 
-    def statements(self, python: str, name: str) -> list[types.CodeType]:
-        """The compiled statements; ``from __future__ import`` is heard wherever it stands, and by later cells."""
+    def statements(self, python: str, name: str) -> list[ast.stmt]:
+        """The statements; ``from __future__ import`` is heard wherever it stands, and by later cells."""
         with warnings.catch_warnings(action="ignore"):
             body = compile(python, name, "exec", self.flags | ast.PyCF_ONLY_AST, dont_inherit=True).body
-            future = [one for one in body if isinstance(one, ast.ImportFrom) and one.module == "__future__"]
-            for alias in [alias for one in future for alias in one.names]:
-                feature = getattr(__future__, alias.name, None)
-                self.flags |= feature.compiler_flag if feature else 0
-            return [
-                compile(ast.Module([one], []), name, "exec", self.flags, dont_inherit=True)
-                for one in body
-                if one not in future
-            ]
+        future = [one for one in body if isinstance(one, ast.ImportFrom) and one.module == "__future__"]
+        for alias in [alias for one in future for alias in one.names]:
+            feature = getattr(__future__, alias.name, None)
+            self.flags |= feature.compiler_flag if feature else 0
+        return [one for one in body if one not in future]
 
     def execute(self, statement: types.CodeType) -> None:
         awaited = eval(statement, self.user_ns)

@@ -45,6 +45,7 @@ KEPT = {
     "from the future, late": "a = 1\nfrom __future__ import annotations\ndef f(x: Undefined): pass\nb = 2",
     "a package that is not here": "import no_such_package as nope\na, b = 1, 2",
     "a wrong line in the middle": "a = 1\n1 / 0\nb = 2",
+    "a line that only a function may have": "a = 1\nreturn 3\nbreak\nb = 2",
     "leaving": "a = 1\nimport sys\nsys.exit()\nb = 2",
     "input": "name = input('Your name? ')\na, b = 1, 2",
     "Colab": "from google.colab import drive, files\ndrive.mount('/content/drive')\n"
@@ -56,6 +57,7 @@ KEPT = {
 COSTS_A_LINE = {
     "a package that is not here": ["ModuleNotFoundError"],
     "a wrong line in the middle": ["ZeroDivisionError"],
+    "a line that only a function may have": ["SyntaxError", "SyntaxError"],
     "leaving": ["SystemExit"],
 }
 
