@@ -82,7 +82,9 @@ def global_names(statement: ast.stmt) -> set[str]:
     while tables:
         table = tables.pop()
         tables += table.get_children()
-        found |= {one.get_name() for one in table.get_symbols() if one.is_global()}
+        in_class = isinstance(table, symtable.Class)  # where ``f = f`` reads the f of the top
+        symbols = table.get_symbols()
+        found |= {one.get_name() for one in symbols if one.is_global() or (in_class and one.is_referenced())}
     return found
 
 

@@ -21,6 +21,8 @@ USES = {
     "an assignment": "answer = F.conv1d",
     "a name from the top": "def answer(x):\n    global w\n    w = helper\n    return w(x)\nhelper = F.conv1d",
     "a default": "f = F.conv1d\ndef answer(x, w, by=f):\n    return by(x, w)",
+    "a name that a class takes over": "helper = F.conv1d\nclass answer:\n    helper = helper\n"
+    "    def forward(self, x, w):\n        return self.helper(x, w)",
     "in an if": "if True:\n    def answer(x, w):\n        return F.conv1d(x, w)",
     "a method put in later": "class answer:\n    pass\nanswer.forward = lambda s, x, w: F.conv1d(x, w)",
     "after a magic": "%matplotlib inline\ndef answer(x, w):\n    return F.conv1d(x, w)",
