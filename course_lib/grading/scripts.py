@@ -47,7 +47,7 @@ def cells_in(code: str, *, marked: bool) -> Iterator[str]:
     for one in MAGIC_PARAGRAPH.split(code):
         if MAGIC.match(one):
             yield uncommented(one)
-        elif marked and first_mistake(one) is None:
+        elif marked and isinstance(parsed(one), list):
             yield one
         else:
             yield from pieces(one)
@@ -63,36 +63,39 @@ def without_text(code: str) -> str:
 
 def pieces(code: str) -> list[str]:
     """The definitions and paragraphs of code; what is no Python stands alone, so that the rest runs."""
-    found = list(_apart(code.split("\n"), [MAX_PARSED]))
-    return [one for one in found if one.strip()] if len(found) <= MAX_PIECES else [code]
+    found: list[str] = []
+    waiting: list[str | list[str]] = [code.split("\n")]  # lines to divide, or a piece, what comes first at the end
+    left = MAX_PARSED
+    while waiting and len(found) <= MAX_PIECES:
+        part = waiting.pop()
+        if isinstance(part, str):
+            found += [part] if part.strip() else []
+        else:
+            left -= sum(map(len, part)) + len(part)
+            waiting += reversed(_divided(part, parse=left >= 0))
+    return found if len(found) <= MAX_PIECES else [code]
 
 
-def _apart(lines: list[str], left: list[int]) -> Iterator[str]:
-    """Set apart the statement with the first mistake, then the same with what stands before and after it."""
+def _divided(lines: list[str], *, parse: bool) -> list[str | list[str]]:
+    """Lines in pieces, and in lines that are to be divided further; unparsed, they are cut at empty lines."""
     code = "\n".join(lines)
-    left[0] -= len(code)
-    if left[0] < 0:
-        yield from re.split(r"\n\s*\n(?=\S)", code)
-        return
-    mistake = first_mistake(code)
-    if mistake is None:
-        yield from _paragraphs(lines)
-        return
+    if not parse:
+        return [*re.split(r"\n\s*\n(?=\S)", code)]
+    read = parsed(code)
+    return [*_paragraphs(lines, read)] if isinstance(read, list) else _apart(lines, read)
+
+
+def _apart(lines: list[str], mistake: int) -> list[str | list[str]]:
+    """The statement that holds the mistake, between the lines before and after it, which are to be divided."""
     place = min(mistake, len(lines)) - 1
     begins = [number for number, line in enumerate(lines) if START.match(line)]
     start = max((number for number in begins if number <= place), default=0)
     end = min((number for number in begins if number > place), default=len(lines))
-    if start == 0 and end == len(lines):
-        yield code
-        return
-    yield from _apart(lines[:start], left)
-    yield "\n".join(lines[start:end])
-    yield from _apart(lines[end:], left)
+    return [lines[:start], "\n".join(lines[start:end]), lines[end:]]
 
 
-def _paragraphs(lines: list[str]) -> Iterator[str]:
+def _paragraphs(lines: list[str], body: list[ast.stmt]) -> Iterator[str]:
     """Cut code that is Python at its definitions, and at empty lines between its statements."""
-    body = ast.parse(as_python("\n".join(lines))).body if any(lines) else []
     start = end = 0
     for before, statement in zip([None, *body], body, strict=False):
         first = min([statement.lineno, *(one.lineno for one in getattr(statement, "decorator_list", []))]) - 1
@@ -107,20 +110,22 @@ def _paragraphs(lines: list[str]) -> Iterator[str]:
     yield "\n".join(lines[start:])
 
 
-def first_mistake(code: str) -> int | None:
-    """The line at which code stops being Python; None where it is Python all along."""
+def parsed(code: str) -> list[ast.stmt] | int:
+    """The statements of code; where it is no Python all along, the line at which it stops being so."""
     try:
         with warnings.catch_warnings(action="ignore"):
-            ast.parse(as_python(code))
+            return ast.parse(as_python(code)).body
     except SyntaxError as error:
         return max(error.lineno or 1, 1)
     except Exception:  # brackets far too deep
         return 1
-    return None
 
 
 def as_python(code: str) -> str:
-    """Code with ``pass`` for each line that only a notebook understands: ``!pip``, ``%cd``, ``torch?``."""
+    """Code with ``pass`` for each line that only a notebook understands: ``!pip``, ``%cd``, ``torch?``.
+
+    Line stands for line, which IPython's own translation does not promise; the pieces are cut from the original.
+    """
     return SHELL_LINE.sub(r"\1pass", code)
 
 

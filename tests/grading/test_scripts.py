@@ -79,6 +79,13 @@ def test_a_thousand_mistakes_take_no_time():
     assert time.thread_time() - start < 5
 
 
+@pytest.mark.parametrize("many", ["say it\n", "say it\n\n", "def f(x)\n    return x\n"])
+def test_a_script_may_hold_more_mistakes_than_python_may_nest_calls(many):
+    script = many * 1500 + RIGHT[2]
+    cells = cells_of(script.encode(), "mine.py")
+    assert "".join("".join(cell.source.split()) for cell in cells) == "".join(script.split())
+
+
 def test_a_line_of_the_shell_is_no_mistake():
     script = "!pip install einops\nfiles = !ls\n%cd x\n" + RIGHT[1] + "torch.nn?\n" + RIGHT[2]
     assert {RIGHT[1].strip(), RIGHT[2].strip()} <= {cell.source.strip() for cell in cells_of(script.encode(), "a.py")}
