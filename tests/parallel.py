@@ -9,15 +9,13 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from course_lib.catalog import CATALOG, Mechanism
+from course_lib.exercises import ROOT
 from tests.test_contract import built
-
-PROJECT = Path(__file__).parents[1]
 
 
 def train(row: Mechanism) -> None:
@@ -40,7 +38,7 @@ def problem(row: Mechanism) -> str | None:
 def problems() -> dict[str, str | None]:
     """What each row fails with, or None; measured once in a fresh process."""
     command = [sys.executable, "-m", "tests.parallel"]
-    run = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=600)
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])
 
