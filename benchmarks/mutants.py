@@ -102,7 +102,7 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("1 + torch.tanh(", "torch.tanh("),
         ("vector_norm(x, 1, dim", "vector_norm(x, 2, dim"),
         ("epsilon / channels", "epsilon * channels"),
-        ('if epsilon_in == "mean" else', 'if epsilon_in == "sum" else'),
+        ("epsilon if released else", "epsilon if not released else"),
         ("self.gamma * self.normalised(s) + self.beta", "self.gamma * (self.normalised(s) + self.beta)"),
         ("self.gamma * self.normalised(s)", "self.gamma * s"),
         ("self.alpha = nn.Parameter(torch.ones", "self.alpha = nn.Parameter(torch.zeros"),
@@ -128,8 +128,8 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("/ v.shape[2]", "/ (v.shape[2] - 1)"),
         ("self.norm(self.covariance(x))", "self.covariance(x)"),
         ("groups=hidden", "groups=1"),
-        ("leaky_relu(rows, self.negative_slope)", "rows"),
-        ("leaky_relu(rows, self.negative_slope)", "rows.relu()"),
+        ("rows if self.released else leaky_relu(rows, 0.1)", "rows"),
+        ("leaky_relu(rows, 0.1)", "rows.relu()"),
         ('mode="fan_out"', 'mode="fan_in"'),
         ("nn.BatchNorm2d(hidden), nn.ReLU()", "nn.BatchNorm2d(hidden)"),
     ],
@@ -138,7 +138,7 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         (".relu()).sigmoid()", ").sigmoid().relu()"),
     ],
     "channel/style_recalibration": [
-        ("correction=self.correction", "correction=1-self.correction"),
+        ("int(self.released)", "1 - int(self.released)"),
         ("(variance + self.epsilon).sqrt()", "variance + self.epsilon"),
         ("(variance + self.epsilon).sqrt()", "(variance).sqrt() + self.epsilon"),
         ("self.norm(z).sigmoid()", "z.sigmoid()"),
@@ -147,7 +147,7 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
             "[(variance + self.epsilon).sqrt(), x.mean(dim=(2, 3))]",
         ),
         ("torch.zeros(channels, 2)", "torch.randn(channels, 2)"),
-        ("x.shape[2] * x.shape[3] <= self.correction", "False"),
+        ("self.released and x.shape[2] * x.shape[3] == 1", "False"),
     ],
     "spatial/asymmetric_non_local": [
         (".softmax(dim=1).mT", ".softmax(dim=2).mT"),
@@ -330,7 +330,7 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
     "spatial/global_reasoning": [
         ("nodes + self.adjacency(nodes)", "self.adjacency(nodes)"),
         ("nodes + self.adjacency(nodes)", "nodes - self.adjacency(nodes)"),
-        ("nodes.relu() if self.relu", "nodes if self.relu"),
+        ("nodes.relu() if self.released", "nodes if self.released"),
         ("nodes / assignment.shape[2]", "nodes / assignment.shape[1]"),
         ("self.assignment(x.flatten(2))", "self.assignment(x.flatten(2)).softmax(2)"),
         ("nn.init.zeros_(self.norm.weight)", "pass"),
@@ -525,7 +525,7 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         (".mT.reshape(x.shape) + x", ".reshape(x.shape) + x"),
     ],
     "channel_spatial/sca": [
-        ("(x.shape[1] if self.rescale else 1)", "1"),
+        ("(x.shape[1] if self.released else 1)", "1"),
         (
             "self.score_channel(b.tanh())[:, :, 0].softmax(dim=1)",
             "self.score_channel(b.tanh())[:, :, 0].softmax(dim=0)",

@@ -677,9 +677,8 @@ CATALOG = (
         lesson=15,
         map=Gate(0, 1),
         map_shape="b c h w",
-        parameters=lambda m: (2 * m.channels + 1) * m.squeeze.out_features + m.channels + m.locate.weight.numel() + 2,
+        parameters=lambda m: 2 * m.channels * m.squeeze.out_features + m.locate.weight.numel(),
         small={"reduction": 2},
-        no_gradient={"locate.weight": "the BatchNorm behind it starts with weight 0"},
     ),
     Mechanism(
         BAM,
@@ -689,12 +688,12 @@ CATALOG = (
         map=Gate(1, 2),
         map_shape="b c h w",
         parameters=lambda m: (
-            m.channels + 1 + (3 * m.channels + 13) * m.what[0].out_features + 18 * m.what[0].out_features ** 2
+            3 * m.channels + 3 + (3 * m.channels + 13) * m.what[0].out_features + 18 * m.what[0].out_features ** 2
         ),
         small={"reduction": 2, "dilation": 2},
         no_gradient={
             f"{layer}.bias": "the BatchNorm behind it removes the mean"
-            for layer in ("what.0", "where.0", "where.3", "where.6")
+            for layer in ("what.0", "what.3", "where.0", "where.3", "where.6", "where.9")
         },
     ),
     Mechanism(

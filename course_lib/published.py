@@ -118,9 +118,9 @@ TABLES = {
             r"conv\.": "this port's convolution has a bias, which the batch norm does not take away in eval mode",
         },
     ),
-    StyleRecalibration: Table({"the authors": Format({"cfc": "weight", "bn": "norm"}, needs={"correction": 1})}),
+    StyleRecalibration: Table({"the authors": Format({"cfc": "weight", "bn": "norm"}, needs={"released": True})}),
     GatedChannelTransform: Table(
-        {"the authors": Format({name: name for name in ("alpha", "beta", "gamma")}, needs={"epsilon_in": "mean"})}
+        {"the authors": Format({name: name for name in ("alpha", "beta", "gamma")}, needs={"released": True})}
     ),
     FrequencyChannel: Table(
         {"the authors": Format({"fc.0": "squeeze", "fc.2": "excite", "dct_layer.weight": "filters"})}, cures=HIDDEN
@@ -137,7 +137,7 @@ TABLES = {
                     "fc.0": "excite",
                 },
                 change={"smoothing": torch.neg},  # they multiply the distances by it, without a sign
-                needs={"pool": "mean", "fusion": "residual"},
+                needs={"released": True},
                 around=("selayer.",),  # the SE-loss's classifier
             ),
         }
@@ -152,7 +152,7 @@ TABLES = {
                     "row_conv_group": "rows",
                     "fc_adapt_channels": "excite",
                 },
-                needs={"negative_slope": 1.0},
+                needs={"released": True},
             ),
         },
         cures={"reduce.0.weight": "build the module with hidden={}"},
@@ -224,7 +224,7 @@ TABLES = {
                     "conv_extend": "extend",
                     "blocker": "norm",
                 },
-                needs={"relu": True},
+                needs={"released": True},
             ),
         },
         cures={"assignment.weight": "build the module with nodes={}"},
@@ -348,7 +348,8 @@ TABLES = {
                     "ChannelGate.mlp.3": "excite",
                     "SpatialGate.spatial.conv": "locate",
                     "SpatialGate.spatial.bn": "norm",
-                }
+                },
+                needs={"released": True},
             ),
             "timm": Format(
                 {
@@ -359,6 +360,7 @@ TABLES = {
                 },
                 change={"locate.weight": lambda weight: weight.flip(1)},  # mean, max -> max, mean
                 absent=("squeeze.bias", "excite.bias"),
+                needs={"released": True},
             ),
         },
         cures={"squeeze.weight": "build the module with hidden={}"},

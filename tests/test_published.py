@@ -151,18 +151,18 @@ def timm_cbam(block):
 
 @pytest.mark.parametrize("made", [released_cbam, timm_cbam])
 def test_cbam(made):
-    block, x = randomise(CBAM(13, reduction=3, kernel_size=5)), features(3, 13, 5, 7)
+    block, x = randomise(CBAM(13, reduction=3, kernel_size=5, released=True)), features(3, 13, 5, 7)
     file = {f"layer1.0.cbam.{key}": value for key, value in made(block).items()} | {"fc.weight": torch.zeros(3)}
-    loaded = CBAM(13, reduction=3, kernel_size=5).double().eval()
+    loaded = CBAM(13, reduction=3, kernel_size=5, released=True).double().eval()
     load(loaded, file, "layer1.0.cbam.")
     assert_same(loaded(x), block(x))
 
 
 def test_a_timm_cbam_without_biases_has_biases_of_zero():
-    block, x = randomise(CBAM(13, reduction=3)), features(3, 13, 5, 7)
+    block, x = randomise(CBAM(13, reduction=3, released=True)), features(3, 13, 5, 7)
     for layer in (block.squeeze, block.excite):
         nn.init.zeros_(layer.bias)
-    loaded = randomise(CBAM(13, reduction=3), seed=4)
+    loaded = randomise(CBAM(13, reduction=3, released=True), seed=4)
     load(loaded, {key: value for key, value in timm_cbam(block).items() if "fc" not in key or "weight" in key})
     assert_same(loaded(x), block(x))
 
@@ -219,15 +219,15 @@ X, LOW, REGIONS, WORDS = features(3, 13, 5, 7), features(3, 4, 9, 8, seed=2), fe
 def files() -> dict[str, tuple]:
     """Our module, theirs, and inputs for both."""
     return {
-        "SRM": (StyleRecalibration(13), originals.SRM(13), (X,)),
-        "GCT": (GatedChannelTransform(13), originals.GCT(13), (X,)),
+        "SRM": (StyleRecalibration(13, released=True), originals.SRM(13), (X,)),
+        "GCT": (GatedChannelTransform(13, released=True), originals.GCT(13), (X,)),
         "FcaNet": (
             FrequencyChannel(6, 5, 7, hidden=4, frequencies=((0, 0), (0, 1), (2, 1))),
             originals.FCA(waves((5, 7)), 4),
             (X[:, :6],),
         ),
-        "EncNet": (ContextEncoding(13, codewords=5), originals.Enc(13, 5), (X,)),
-        "GSoP": (SecondOrderPooling(13, hidden=4, stride=2), originals.GSoP(13, 4, 2), (X,)),
+        "EncNet": (ContextEncoding(13, codewords=5, released=True), originals.Enc(13, 5), (X,)),
+        "GSoP": (SecondOrderPooling(13, hidden=4, stride=2, released=True), originals.GSoP(13, 4, 2), (X,)),
         "BAM": (BAM(13, hidden=3, released=True), originals.ReleasedBAM(13, 3), (X,)),
         "CAM": (ChannelAttention(released=True), originals.CAM(), (0.1 * X,)),
         "PAM": (PositionAttention(13, hidden=2), originals.PAM(13, 2), (X,)),
@@ -286,9 +286,9 @@ def test_a_file_gives_what_its_own_code_computes(name, tmp_path):
     [
         (BAM(13, hidden=3), "BAM", "belong to combine='product', the module has combine='sum'"),
         (ChannelAttention(), "CAM", "belong to released=True"),
-        (GlobalReasoning(13, nodes=3), "GloRe", "belong to relu=True"),
+        (GlobalReasoning(13, nodes=3), "GloRe", "belong to released=True"),
         (FactorisedAttention(12, num_heads=3), "four factors", "or with released=True"),
-        (ContextEncoding(13, codewords=5, pool="sum"), "EncNet", "belong to pool='mean'"),
+        (ContextEncoding(13, codewords=5), "EncNet", "belong to released=True"),
         (ExternalAttention(13, slots=5, normalise="slots"), "EANet", "belong to normalise='double'"),
         (SelectiveKernel(12, groups=2, hidden=5), "SK, timm", "split_input"),
         (NonLocal(13, norm=False, hidden=4), "NonLocal, dot_product, whole", "only the file has"),

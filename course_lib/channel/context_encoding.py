@@ -14,23 +14,21 @@ from course_lib.checks import check_features
 class ContextEncoding(nn.Module):
     """Sort every pixel softly into a few learned codewords, and gate the channels by how the pixels differ from them.
 
-        a_ik = softmax_k(−s_k ‖f_i − d_k‖²)    e_k = Σ_i a_ik (f_i − d_k)    e = mean_k ReLU(BN(e_k))
-        γ = σ(W e + b)    y = ReLU(x + γ · x)
+        a_ik = softmax_k(−s_k ‖f_i − d_k‖²)    e_k = Σ_i a_ik (f_i − d_k)    e = Σ_k ReLU(BN(e_k))
+        γ = σ(W e + b)    y = γ · x
 
     f = ReLU(BN(conv 1×1(x))) has n = h·w rows f_i, d_k are the m codewords, s_k > 0 says how hard codeword k sorts.
     ``assignment`` is a and ``descriptor`` is e. The paper's SE-loss is not in here: it is the binary cross-entropy of
     a linear layer on ``descriptor(x)`` that predicts which classes are in the image.
 
-    The paper adds the e_k and returns γ · x; the released code takes their mean and returns ReLU(x + γ · x). Here
-    ``pool="sum"`` and ``fusion="product"`` give the paper, the defaults the code. The code also stores −s_k (which
-    starts in (−1, 0)) and multiplies without a sign; ours is the paper's s_k. Nothing keeps it positive, and where
-    it turns negative, pixels are sorted to the *farthest* codeword.
+    The released code takes the mean over k, and returns ReLU(x + γ · x): ``released=True``. It also stores −s_k
+    (which starts in (−1, 0)) and multiplies without a sign; ours is the paper's s_k. Nothing keeps it positive, and
+    where it turns negative, pixels are sorted to the *farthest* codeword.
 
     Args:
         channels: number of channels c.
         codewords: number of codewords m.
-        pool: how the m residuals become one descriptor, ``"mean"`` or ``"sum"``.
-        fusion: ``"residual"`` or ``"product"``.
+        released: the released code: the mean over the codewords, and ReLU(x + γ · x).
 
     Shape:
         x: b c h w -> b c h w, for any h and w; the gates ``attention(x)``: b c 1 1, in (0, 1).
@@ -40,7 +38,7 @@ class ContextEncoding(nn.Module):
     codewords (m each), W and b: 2c² + mc + 3m + 3c in all. The block does not start as the identity.
 
     Raises:
-        ValueError: if an argument is none of its choices, or the input does not fit.
+        ValueError: if there is no codeword, or the input does not fit.
 
     >>> import torch
     >>> block = ContextEncoding(4, codewords=3)
@@ -48,15 +46,11 @@ class ContextEncoding(nn.Module):
     True
     """
 
-    def __init__(self, channels: int, *, codewords: int = 32, pool: str = "mean", fusion: str = "residual"):
+    def __init__(self, channels: int, *, codewords: int = 32, released: bool = False):
         super().__init__()
         if codewords < 1:
             raise ValueError(f"codewords={codewords} leaves nothing to compare with; use codewords >= 1")
-        if pool not in ("mean", "sum"):
-            raise ValueError(f"pool={pool!r} is unknown; use 'mean' (released code) or 'sum' (paper)")
-        if fusion not in ("residual", "product"):
-            raise ValueError(f"fusion={fusion!r} is unknown; use 'residual' (released code) or 'product' (paper)")
-        self.channels, self.pool, self.fusion = channels, pool, fusion
+        self.channels, self.released = channels, released
         conv = nn.Conv2d(channels, channels, 1, bias=False)
         self.project = nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU())
         bound = (codewords * channels) ** -0.5
@@ -89,11 +83,11 @@ class ContextEncoding(nn.Module):
         # Σ_i a_ik (f_i − d_k) = Σ_i a_ik f_i − (Σ_i a_ik) d_k
         residuals = a.mT @ f - a.sum(dim=1)[:, :, None] * self.codewords  # b m n, b n c -> b m c
         e = self.norm(residuals).relu()
-        return e.mean(dim=1) if self.pool == "mean" else e.sum(dim=1)  # b m c -> b c
+        return e.mean(dim=1) if self.released else e.sum(dim=1)  # b m c -> b c
 
     def attention(self, x: Tensor) -> Tensor:
         return self.excite(self.descriptor(x)).sigmoid()[:, :, None, None]  # b c -> b c 1 1
 
     def forward(self, x: Tensor) -> Tensor:
         gated = x * self.attention(x)
-        return gated if self.fusion == "product" else (x + gated).relu()
+        return (x + gated).relu() if self.released else gated

@@ -15,15 +15,15 @@ class GatedChannelTransform(nn.Module):
     """Measure how large each channel is, compare it with the other channels, and amplify or damp it accordingly.
 
         embedding       s_c = α_c (Σ_hw x_c² + ε)^½
-        normalisation   ŝ_c = s_c / (mean_k s_k² + ε)^½
+        normalisation   ŝ_c = √c s_c / (Σ_k s_k² + ε)^½
         gate            y_c = x_c (1 + tanh(γ_c ŝ_c + β_c))
 
     These are the lines of ``embedding``, ``normalised`` and ``attention``. γ_c > 0 lets large channels grow at the
     cost of the others (competition), γ_c < 0 damps them (cooperation), γ_c = 0 ignores their size.
 
-    The equations above are the released code's. The paper divides by the root of the *sum* and multiplies by √c:
-    ŝ_c = √c s_c / (Σ_k s_k² + ε)^½, which is the same but for an ε that is c times smaller; ``epsilon_in="sum"``
-    gives it. With ``norm="l1"`` (released code), ``s_c = α_c Σ_hw |x_c|`` and ``ŝ_c = s_c / (mean_k |s_k| + ε)``.
+    The released code divides by the root of the *mean*, ŝ_c = s_c / (mean_k s_k² + ε)^½, which is the same but for an
+    ε that is c times larger: ``released=True``. With ``norm="l1"``, ``s_c = α_c Σ_hw |x_c|`` and
+    ``ŝ_c = c s_c / (Σ_k |s_k| + ε)``, in the code ``s_c / (mean_k |s_k| + ε)``.
     The code's ``after_relu`` leaves out the absolute value there, for features that have no sign.
 
     Args:
@@ -31,7 +31,7 @@ class GatedChannelTransform(nn.Module):
         norm: ``"l2"`` or ``"l1"``, the size of a channel and of all channels together.
         epsilon: the paper's ε, which keeps the roots and quotients finite.
         after_relu: leave out the absolute value, as the released code does behind a ReLU (``norm="l1"`` alone).
-        epsilon_in: ``"mean"`` adds ε to the mean over the channels (released code), ``"sum"`` to their sum (paper).
+        released: the released code, which adds ε to the mean over the channels, and not to their sum.
 
     Shape:
         x: b c h w -> b c h w, for any h and w; the gates ``attention(x)``: b c 1 1, in (0, 2).
@@ -60,22 +60,20 @@ class GatedChannelTransform(nn.Module):
         *,
         norm: str = "l2",
         epsilon: float = 1e-5,
-        epsilon_in: str = "mean",
         after_relu: bool = False,
+        released: bool = False,
     ):
         super().__init__()
         if channels < 1:
             raise ValueError(f"channels={channels} leaves nothing to gate; use channels >= 1")
         if norm not in ("l1", "l2"):
             raise ValueError(f"norm={norm!r} is neither of the paper's two; use 'l2' or 'l1'")
-        if epsilon_in not in ("mean", "sum"):
-            raise ValueError(f"epsilon_in={epsilon_in!r} is unknown; use 'mean' (released code) or 'sum' (paper)")
         if epsilon <= 0:
             raise ValueError(f"epsilon={epsilon} lets a channel of zeros divide by zero; use epsilon > 0")
-        self.channels, self.norm, self.epsilon_in, self.after_relu = channels, norm, epsilon_in, after_relu
+        self.channels, self.norm, self.after_relu, self.released = channels, norm, after_relu, released
         self.epsilon = epsilon
-        # (c·mean + ε) / c = mean + ε/c: dividing the sum by c turns the paper's form into the code's
-        self.channel_epsilon = epsilon if epsilon_in == "mean" else epsilon / channels
+        # (Σ + ε) / c = mean + ε/c: both forms divide by the mean, with an ε of their own
+        self.channel_epsilon = epsilon if released else epsilon / channels
         self.alpha = nn.Parameter(torch.ones(channels))
         self.gamma = nn.Parameter(torch.zeros(channels))
         self.beta = nn.Parameter(torch.zeros(channels))

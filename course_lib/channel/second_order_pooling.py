@@ -13,21 +13,20 @@ from course_lib.checks import check_features
 class SecondOrderPooling(nn.Module):
     """Describe the image by which channels occur together, their covariance, and gate each channel by that.
 
-        V = ReLU(BN(W₀ ReLU(x)))    Σ = (V − V̄)(V − V̄)ᵀ / n    s = σ(W · RC(BN(Σ)))    y_c = s_c · x_c
+        V = ReLU(BN(W₀ ReLU(x)))    Σ = (V − V̄)(V − V̄)ᵀ / n    s = σ(W · δ(RC(BN(Σ))))    y_c = s_c · x_c
 
     W₀ reduces c channels to d, V̄ is the mean over the n = h·w positions, and RC is the row-wise convolution: row i of
-    Σ says how channel i goes with every other, and is read by four filters of its own. ``covariance`` is Σ, with 1/n
-    (not 1/(n − 1)), as in the released code. BN before RC normalises each row.
+    Σ says how channel i goes with every other, and is read by four filters of its own; δ is a leaky ReLU of slope
+    0.1. ``covariance`` is Σ, with 1/n (not 1/(n − 1)), as in the released code. BN before RC normalises each row.
 
-    The paper describes a leaky ReLU between RC and W, the released code has none there: ``negative_slope=1`` (no
-    non-linearity) is the code, 0.1 the paper. The code's first stage has a stride of 2 in W₀. Left out: its twin over
+    The released code has no δ: ``released=True``. Its first stage has a stride of 2 in W₀. Left out: its twin over
     positions, and the matrix square root at the end of GSoP-Net2.
 
     Args:
         channels: number of channels c.
         hidden: number of channels d of the covariance.
         stride: of W₀, 2 in the first stage of the released network.
-        negative_slope: of the leaky ReLU between RC and W.
+        released: the released code, which has no δ.
 
     Shape:
         x: b c h w -> b c h w, for any h and w; the gates ``attention(x)``: b c 1 1, in (0, 1).
@@ -44,11 +43,11 @@ class SecondOrderPooling(nn.Module):
     torch.Size([2, 3, 3])
     """
 
-    def __init__(self, channels: int, *, hidden: int = 128, stride: int = 1, negative_slope: float = 1.0):
+    def __init__(self, channels: int, *, hidden: int = 128, stride: int = 1, released: bool = False):
         super().__init__()
         if hidden < 1:
             raise ValueError(f"hidden={hidden} leaves no channel for the covariance; use hidden >= 1")
-        self.channels, self.negative_slope = channels, negative_slope
+        self.channels, self.released = channels, released
         self.reduce = nn.Sequential(nn.Conv2d(channels, hidden, 1, stride), nn.BatchNorm2d(hidden), nn.ReLU())
         self.norm = nn.BatchNorm1d(hidden)
         self.rows = nn.Conv1d(hidden, 4 * hidden, kernel_size=hidden, groups=hidden)
@@ -64,7 +63,7 @@ class SecondOrderPooling(nn.Module):
 
     def attention(self, x: Tensor) -> Tensor:
         rows = self.rows(self.norm(self.covariance(x)))  # b d d -> b 4d 1
-        gates = self.excite(leaky_relu(rows, self.negative_slope)).sigmoid()  # b 4d 1 -> b c 1
+        gates = self.excite(rows if self.released else leaky_relu(rows, 0.1)).sigmoid()  # b 4d 1 -> b c 1
         return gates[..., None]  # b c 1 -> b c 1 1
 
     def forward(self, x: Tensor) -> Tensor:

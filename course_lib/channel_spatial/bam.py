@@ -13,14 +13,14 @@ class BAM(nn.Module):
     """Ask "which channel?" and "which place?" side by side, join the two answers, and amplify what both favour.
 
         M = σ(M_c + M_s)    y = x + x · M
-        M_c = W₁ δ(BN(W₀ mean_hw x))    M_s = f₃¹ˣ¹(f₂³ˣ³(f₁³ˣ³(f₀¹ˣ¹(x))))    each f₀ f₁ f₂ followed by BN and δ
+        M_c = BN(W₁ δ(BN(W₀ mean_hw x)))    M_s = BN(f₃¹ˣ¹(f₂³ˣ³(f₁³ˣ³(f₀¹ˣ¹(x)))))    f₀ f₁ f₂ followed by BN and δ
 
     ``M_c`` is ``what``, ``M_s`` is ``where``; δ is ReLU, and the two 3×3 convolutions are dilated, so that a place
     is judged by the 17×17 places around it. The gate 1 + M lies in (1, 2): BAM amplifies, it never suppresses.
-    The paper adds the logits, the released code (and so the released weights) multiplies them:
-    ``combine="product"``. The product of two numbers near zero has almost no gradient and a free sign. The
-    paper ends both branches with a BatchNorm, the code does not: ``final_norm=True`` puts them in. The code pools
-    with the height for both sides: of a map that is not square it sees a part, or fails; ours sees all of it.
+    The released code (and so the released weights) multiplies the logits, ``combine="product"``, and ends the
+    branches without a BatchNorm: ``released=True`` does both. The product of two numbers near zero has almost no
+    gradient and a free sign. The code also pools with the height for both sides: of a map that is not square it sees
+    a part, or fails; ours sees all of it.
 
     Args:
         channels: number of channels c.
@@ -28,15 +28,14 @@ class BAM(nn.Module):
         hidden: number of hidden units, where it is no quotient of the channels; reduction then has no say.
         dilation: dilation of the two 3×3 convolutions (the paper's d).
         combine: "sum" as in the paper, or "product" as in the released code; None follows ``released``.
-        final_norm: a BatchNorm at the end of each branch, as in the paper.
-        released: the released code: the product, and no final norm.
+        released: the released code: the product, and no BatchNorm at the end of the branches.
 
     Shape:
         x: b c h w -> b c h w, for any h and w; the logits ``channel(x)``: b c 1 1 and ``spatial(x)``: b 1 h w;
         the gate ``attention(x)`` = 1 + M: b c h w, in (1, 2).
 
     Learned: both branches, all layers with biases as in the released code (those in front of a BatchNorm do
-    nothing in training: their mean is removed), torch's default start, so that the gate starts near 1.5. In
+    nothing in training: their mean is removed), torch's default start; the released gate starts near 1.5. In
     training mode the BatchNorm of ``what`` needs at least two samples.
 
     Raises:
@@ -55,7 +54,6 @@ class BAM(nn.Module):
         hidden: int | None = None,
         dilation: int = 4,
         combine: str | None = None,
-        final_norm: bool = False,
         released: bool = False,
     ):
         super().__init__()
@@ -74,7 +72,7 @@ class BAM(nn.Module):
             dilated = nn.Conv2d(hidden, hidden, 3, padding=dilation, dilation=dilation)
             layers += [dilated, nn.BatchNorm2d(hidden), nn.ReLU()]
         self.where = nn.Sequential(*layers, nn.Conv2d(hidden, 1, 1))
-        if final_norm:
+        if not released:
             self.what.append(nn.BatchNorm1d(channels))
             self.where.append(nn.BatchNorm2d(1))
 

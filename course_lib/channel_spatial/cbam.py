@@ -19,28 +19,28 @@ class CBAM(nn.Module):
     ``W₀`` is ``squeeze``, ``W₁`` is ``excite`` and ``f`` is ``locate``, one 7×7 convolution; δ is ReLU. One MLP
     serves both statistics, and their logits are added before the sigmoid. The gate on x is M_c · M_s, a rank-one
     table of channels × positions. The released code adds biases to the MLP and a BatchNorm after ``f``, which the
-    paper's formulas do not have: ``released=False`` leaves them out. The paper writes [mean; max]; the order here
-    is that of the released weights, max first (``course_lib.published`` knows who stores it the other way round).
+    paper's formulas do not have: ``released=True``. The paper writes [mean; max]; the order here is that of the
+    released weights, max first (``course_lib.published`` knows who stores it the other way round).
 
     Args:
         channels: number of channels c.
         reduction: how many times fewer hidden units than channels (the paper's r).
         hidden: number of hidden units, where it is no quotient of the channels; reduction then has no say.
         kernel_size: side of ``f``, odd.
-        released: biases and BatchNorm as in the released code; False gives the formulas of the paper.
+        released: the released code, with biases and a BatchNorm.
 
     Shape:
         x: b c h w -> b c h w, for any h and w; ``channel(x)``: b c 1 1; ``spatial(x)``: b 1 h w, to be given the
         gated features; their product ``attention(x)``: b c h w, all in (0, 1).
 
-    Learned: ``W₀``, ``W₁``, ``f`` and the BatchNorm. As in the released code the BatchNorm starts with weight 0: the
-    spatial gate is one half everywhere and the convolution gets its first gradient only after the first step. With
-    channel gates near one half the block starts near x/4, not at the identity.
+    Learned: ``W₀``, ``W₁``, ``f``. With both gates near one half the block starts near x/4, not at the identity. The
+    released BatchNorm starts with weight 0: the spatial gate is one half everywhere, and ``f`` gets its first
+    gradient only after the first step.
 
     Raises:
         ValueError: if no hidden unit would be left, the kernel is even, or the input does not fit.
 
-    >>> CBAM(8, reduction=2).attention(torch.zeros(1, 8, 3, 2)).unique().tolist()
+    >>> CBAM(8, reduction=2, released=True).attention(torch.zeros(1, 8, 3, 2)).unique().tolist()
     [0.25]
     """
 
@@ -51,12 +51,13 @@ class CBAM(nn.Module):
         reduction: int = 16,
         hidden: int | None = None,
         kernel_size: int = 7,
-        released: bool = True,
+        released: bool = False,
     ):
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size={kernel_size} has no middle; use {kernel_size - 1} or {kernel_size + 1}")
-        self.channels, hidden = channels, hidden_width(channels, reduction, hidden)
+        self.channels, self.released = channels, released
+        hidden = hidden_width(channels, reduction, hidden)
         self.squeeze = nn.Linear(channels, hidden, bias=released)
         self.excite = nn.Linear(hidden, channels, bias=released)
         self.locate = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)

@@ -15,28 +15,28 @@ class SCA(nn.Module):
 
         channel:  b = tanh(v ⊗ W_c + b_c + W_hc h)    β = softmax_c(b u_c)      v = mean_n V
         spatial:  a = tanh(Vᵀ W_s + b_s + W_hs h)     α = softmax_n(a u_s)
-        C-S:  V' = C β · V,   y = N α(V') · V'        S-C: the same in the other order
+        C-S:  V' = β · V,   y = α(V') · V'        S-C: the same in the other order
 
     V is x with its N = h·w positions in one axis, h the state of the caption decoder. ``W_c`` lifts every channel's
     mean by the same vector (``lift_channel``), ``W_s`` is ``lift_position``, ``W_hc`` and ``W_hs`` are
-    ``ask_channel`` and ``ask_position``, the u are ``score_channel`` and ``score_position``. The factors C and N
-    stand in the released code and not in the paper: weights that sum to 1 over hundreds of channels shrink the
-    features by as much, and
-    the second gate is computed from what the first one left. ``rescale=False`` is the paper's formula. Left out:
-    the scalar bias after u, which softmax ignores.
+    ``ask_channel`` and ``ask_position``, the u are ``score_channel`` and ``score_position``. Weights that sum to 1
+    over hundreds of channels shrink the features by as much, and the second gate is computed from what the first one
+    left. So the released code multiplies β by C and α by N, which the paper does not say: ``released=True``. Left
+    out: the scalar bias after u, which softmax ignores (the code's second layer adds it to u, a slip).
 
     Args:
         channels: number of channels c.
         hidden_dim: length d of the decoder's state h.
         attention_dim: length k of the space in which image and sentence meet.
         order: "channel_first" (C-S, the better one in the paper) or "spatial_first" (S-C).
-        rescale: multiply β by C and α by N, as in the released code.
+        released: the released code, which multiplies β by C and α by N.
 
     Shape:
         x: b c h w and hidden: b d -> b c h w; ``attention(x, hidden)``: β: b c, sums to 1 over c, and α: b n, sums
         to 1 over n.
 
-    Learned: the six layers, torch's default start; zero scores give equal weights, and then the output is the input.
+    Learned: the six layers, torch's default start; zero scores give equal weights, and with ``released`` the
+    output is then the input.
 
     Raises:
         ValueError: if ``order`` is unknown or an input does not fit.
@@ -54,12 +54,12 @@ class SCA(nn.Module):
         *,
         attention_dim: int = 512,
         order: str = "channel_first",
-        rescale: bool = True,
+        released: bool = False,
     ):
         super().__init__()
         if order not in ("channel_first", "spatial_first"):
             raise ValueError(f"order={order!r} is unknown; use 'channel_first' or 'spatial_first'")
-        self.channels, self.hidden_dim, self.order, self.rescale = channels, hidden_dim, order, rescale
+        self.channels, self.hidden_dim, self.order, self.released = channels, hidden_dim, order, released
         self.lift_channel = nn.Linear(1, attention_dim)
         self.ask_channel = nn.Linear(hidden_dim, attention_dim, bias=False)
         self.score_channel = nn.Linear(attention_dim, 1, bias=False)
@@ -90,10 +90,10 @@ class SCA(nn.Module):
         return self._by_position(self._by_channel(x, channel), spatial)
 
     def _by_channel(self, x: Tensor, channel: Tensor) -> Tensor:
-        return x * channel[:, :, None, None] * (x.shape[1] if self.rescale else 1)
+        return x * channel[:, :, None, None] * (x.shape[1] if self.released else 1)
 
     def _by_position(self, x: Tensor, spatial: Tensor) -> Tensor:
-        return x * spatial.view(-1, 1, *x.shape[2:]) * (spatial.shape[1] if self.rescale else 1)  # b n -> b 1 h w
+        return x * spatial.view(-1, 1, *x.shape[2:]) * (spatial.shape[1] if self.released else 1)  # b n -> b 1 h w
 
     def _check(self, x: Tensor, hidden: Tensor) -> None:
         check_features(x, self.channels)

@@ -18,7 +18,7 @@ class GlobalReasoning(nn.Module):
     B = θ(X) is ``assignment``, φ is ``state``, A_g is ``adjacency``, W_g is ``update``, W_o is ``extend``. B is a
     soft assignment without a softmax, of any sign. A_g is learned and the same for all images, so that its sign is
     a matter of taste: the released code has I + A_g and a bias, and so have we. It also has a ReLU before W_g, which
-    the paper does not: ``relu=True``. The sums V grow with the image; the code can divide them by the number of
+    the paper does not: ``released=True``. The sums V grow with the image; the code can divide them by the number of
     positions: ``normalise=True``.
 
     ``forward`` moves W_o past Bᵀ: without a bias it may as well act on the m nodes as on the n positions.
@@ -27,9 +27,8 @@ class GlobalReasoning(nn.Module):
         channels: number of channels c.
         nodes: number m of nodes.
         states: width of a node's state; 2·nodes by default, as released.
-        relu: whether a ReLU stands between A_g and W_g; None follows ``released``.
         normalise: whether V is divided by the number of positions.
-        released: the released code, which has the ReLU.
+        released: the released code, which has a ReLU between A_g and W_g.
 
     Shape:
         x: b c h w -> b c h w; ``attention(x)``: B, b m n, for n = h·w positions.
@@ -54,7 +53,6 @@ class GlobalReasoning(nn.Module):
         *,
         nodes: int = 64,
         states: int | None = None,
-        relu: bool | None = None,
         normalise: bool = False,
         released: bool = False,
     ):
@@ -62,8 +60,7 @@ class GlobalReasoning(nn.Module):
         states = 2 * nodes if states is None else states
         if nodes < 1 or states < 1:
             raise ValueError(f"nodes={nodes}, states={states}; use at least 1 of each")
-        self.channels, self.normalise = channels, normalise
-        self.relu = released if relu is None else relu
+        self.channels, self.normalise, self.released = channels, normalise, released
         self.assignment = nn.Conv1d(channels, nodes, 1)
         self.state = nn.Conv1d(channels, states, 1)
         self.adjacency = nn.Linear(nodes, nodes)
@@ -79,7 +76,7 @@ class GlobalReasoning(nn.Module):
     def reason(self, nodes: Tensor) -> Tensor:
         """((I + A_g) V) W_g, with the nodes in columns. b states m -> b states m."""
         nodes = nodes + self.adjacency(nodes)
-        return self.update(nodes.relu() if self.relu else nodes)
+        return self.update(nodes.relu() if self.released else nodes)
 
     def forward(self, x: Tensor) -> Tensor:
         assignment = self.attention(x)

@@ -95,8 +95,8 @@ diagram(GatedChannelTransform)
 # The three vectors of the title are α, γ and β. In the course's formula $\mathrm{Attention}(x) = f(g(x), x)$, the gate is $g$ and the
 # multiplication is $f$. Channels meet only in the mean under the second root.
 #
-# (These are the equations of the released code. The paper divides by the root of the *sum* and multiplies by $\sqrt c$: the same, but for an
-# ε that is c times smaller.)
+# (These are the equations of the released code, `released=True`. The paper divides by the root of the *sum* and multiplies by $\sqrt c$: the
+# same, but for an ε that is c times smaller.)
 #
 # ## As loops, as tensors, from the library
 #
@@ -128,7 +128,7 @@ def by_tensors(x, alpha, gamma, beta, epsilon=1e-5):
 generator = torch.Generator().manual_seed(0)
 x = torch.randn(2, 5, 3, 4, generator=generator, dtype=torch.float64)
 alpha, gamma, beta = torch.randn(3, 5, generator=generator, dtype=torch.float64)
-block = GatedChannelTransform(5).double()
+block = GatedChannelTransform(5, released=True).double()
 block.load_state_dict({"alpha": alpha, "gamma": gamma, "beta": beta})
 print("s", list(block.embedding(x).shape), " root [2, 1]  gates", list(block.attention(x).shape))
 

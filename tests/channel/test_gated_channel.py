@@ -7,41 +7,41 @@ from course_lib.channel.gated_channel import GatedChannelTransform
 from tests.properties import assert_same, features, randomise
 
 NORMS = pytest.mark.parametrize("norm", ["l1", "l2"])
-EPSILON_IN = pytest.mark.parametrize("epsilon_in", ["mean", "sum"])
+RELEASED = pytest.mark.parametrize("released", [False, True])
 
 
 @NORMS
-@EPSILON_IN
-def test_equals_the_double_loop(norm, epsilon_in):
+@RELEASED
+def test_equals_the_double_loop(norm, released):
     eps = 0.3  # large, so that its place is seen
-    block = randomise(GatedChannelTransform(13, norm=norm, epsilon=eps, epsilon_in=epsilon_in))
+    block = randomise(GatedChannelTransform(13, norm=norm, epsilon=eps, released=released))
     x, expected = features(3, 13, 5, 7), torch.empty(3, 13, 5, 7, dtype=torch.float64)
     for b in range(3):
         if norm == "l2":
             s = [block.alpha[c] * math.sqrt(sum(v * v for v in x[b, c].flatten().tolist()) + eps) for c in range(13)]
             total = sum(v * v for v in s)
-            size = torch.sqrt(total / 13 + eps) if epsilon_in == "mean" else torch.sqrt(total + eps) / math.sqrt(13)
+            size = torch.sqrt(total / 13 + eps) if released else torch.sqrt(total + eps) / math.sqrt(13)
         else:
             s = [block.alpha[c] * sum(abs(v) for v in x[b, c].flatten().tolist()) for c in range(13)]
             total = sum(abs(v) for v in s)
-            size = total / 13 + eps if epsilon_in == "mean" else (total + eps) / 13
+            size = total / 13 + eps if released else (total + eps) / 13
         for c in range(13):
             expected[b, c] = x[b, c] * (1 + torch.tanh(block.gamma[c] * s[c] / size + block.beta[c]))
     assert_same(block(x), expected)
 
 
 @NORMS
-@EPSILON_IN
-def test_autograd_gives_the_closed_form_gradients(norm, epsilon_in):
+@RELEASED
+def test_autograd_gives_the_closed_form_gradients(norm, released):
     """The letters are those of lesson 05; g is the gradient that arrives at y."""
     eps = 0.3
-    block = randomise(GatedChannelTransform(13, norm=norm, epsilon=eps, epsilon_in=epsilon_in))
+    block = randomise(GatedChannelTransform(13, norm=norm, epsilon=eps, released=released))
     x, g = features(3, 13, 5, 7).requires_grad_(), features(3, 13, 5, 7, seed=2)
     block(x).backward(g)
 
     alpha, beta, gamma = (p.detach() for p in (block.alpha, block.beta, block.gamma))
     x, dx = x.detach(), x.grad
-    eps_mean = eps / 13 if epsilon_in == "sum" else eps
+    eps_mean = eps if released else eps / 13
     if norm == "l2":
         E = (x.square().sum((2, 3)) + eps).sqrt()  # b c
         s = alpha * E
@@ -172,7 +172,6 @@ def test_adds_67593_parameters_to_resnet_50():
     ("arguments", "cure"),
     [
         ({"norm": "l3"}, "use 'l2' or 'l1'"),
-        ({"epsilon_in": "root"}, "use 'mean' .* or 'sum'"),
         ({"epsilon": 0.0}, "use epsilon > 0"),
         ({"channels": 0}, "use channels >= 1"),
     ],

@@ -4,17 +4,17 @@ import torch
 from course_lib.channel.style_recalibration import StyleRecalibration
 from tests.properties import assert_same, features, randomise
 
-CORRECTION = pytest.mark.parametrize("correction", [0, 1])
+RELEASED = pytest.mark.parametrize("released", [False, True])
 
 
-@CORRECTION
-def test_equals_the_double_loop(correction):
-    block = randomise(StyleRecalibration(13, correction=correction))
+@RELEASED
+def test_equals_the_double_loop(released):
+    block = randomise(StyleRecalibration(13, released=released))
     x, expected = features(3, 13, 5, 7), torch.empty(3, 13, 5, 7, dtype=torch.float64)
     for b in range(3):
         for c in range(13):
             mean = x[b, c].sum() / 35
-            deviation = (sum((v - mean) ** 2 for v in x[b, c].flatten()) / (35 - correction) + 1e-5).sqrt()
+            deviation = (sum((v - mean) ** 2 for v in x[b, c].flatten()) / (35 - released) + 1e-5).sqrt()
             z = block.weight[c, 0] * mean + block.weight[c, 1] * deviation
             z = (z - block.norm.running_mean[c]) / (block.norm.running_var[c] + block.norm.eps).sqrt()
             expected[b, c] = x[b, c] / (1 + torch.exp(-(block.norm.weight[c] * z + block.norm.bias[c])))
@@ -53,9 +53,9 @@ def test_a_channel_does_not_see_the_others():
     assert moved.nonzero().flatten().tolist() == [4]
 
 
-@CORRECTION
-def test_style_scales_with_the_input_and_only_its_mean_shifts(correction):
-    block, x = StyleRecalibration(13, correction=correction, epsilon=1e-13), features(3, 13, 5, 7)
+@RELEASED
+def test_style_scales_with_the_input_and_only_its_mean_shifts(released):
+    block, x = StyleRecalibration(13, released=released, epsilon=1e-13), features(3, 13, 5, 7)
     assert_same(block.style(4 * x), 4 * block.style(x))
     assert_same(block.style(x + 2) - block.style(x), torch.tensor([2.0, 0.0], dtype=x.dtype).expand(3, 13, 2))
 
@@ -84,14 +84,11 @@ def test_constant_maps_have_finite_gradients():
 
 
 def test_one_pixel_needs_the_papers_deviation():
-    with pytest.raises(ValueError, match="use correction=0"):
-        StyleRecalibration(13)(torch.ones(3, 13, 1, 1))
-    assert StyleRecalibration(13, correction=0)(torch.ones(3, 13, 1, 1)).isfinite().all()
+    with pytest.raises(ValueError, match=r"1 pixel .* use released=False"):
+        StyleRecalibration(13, released=True)(torch.ones(3, 13, 1, 1))
+    assert StyleRecalibration(13)(torch.ones(3, 13, 1, 1)).isfinite().all()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "cure"), [({"correction": 2}, r"use 0 \(paper\) or 1"), ({"channels": 0}, "use channels >= 1")]
-)
-def test_names_the_argument_that_fits(arguments, cure):
-    with pytest.raises(ValueError, match=cure):
-        StyleRecalibration(**{"channels": 8, **arguments})
+def test_names_the_channels_that_fit():
+    with pytest.raises(ValueError, match="use channels >= 1"):
+        StyleRecalibration(0)

@@ -25,10 +25,11 @@ def dilated(maps, conv, dilation):
     return out
 
 
-@pytest.mark.parametrize("final_norm", [False, True])
-@pytest.mark.parametrize("combine", ["sum", "product"])
-def test_equals_the_loop(combine, final_norm):
-    block = randomise(BAM(13, reduction=3, dilation=2, combine=combine, final_norm=final_norm))
+@pytest.mark.parametrize("released", [False, True])
+@pytest.mark.parametrize("combine", ["sum", "product", None])
+def test_equals_the_loop(combine, released):
+    block = randomise(BAM(13, reduction=3, dilation=2, combine=combine, released=released))
+    combine = combine or ("product" if released else "sum")
     x = features(3, 13, 5, 7)
     expected = torch.empty_like(x)
     for b, image in enumerate(x):
@@ -41,7 +42,7 @@ def test_equals_the_loop(combine, final_norm):
         for layer in (3, 6):
             maps = normalise(dilated(maps, block.where[layer], 2), block.where[layer + 1]).clamp(min=0)
         spatial = torch.einsum("c,chw->hw", block.where[9].weight[0, :, 0, 0], maps)[None] + block.where[9].bias
-        if final_norm:
+        if not released:
             channel, spatial = normalise(channel, block.what[4]), normalise(spatial, block.where[10])
         channel = channel[:, None, None]
         gate = torch.sigmoid(channel + spatial if combine == "sum" else channel * spatial)
@@ -56,7 +57,7 @@ def test_forward_applies_attention():
 
 @pytest.mark.parametrize("combine", ["sum", "product"])
 def test_zero_last_layers_amplify_by_one_and_a_half(combine):
-    block, x = BAM(13, reduction=3, combine=combine).double().eval(), features(3, 13, 5, 7)
+    block, x = BAM(13, reduction=3, combine=combine, released=True).double().eval(), features(3, 13, 5, 7)
     for layer in (block.what[-1], block.where[-1]):
         torch.nn.init.zeros_(layer.weight)
         torch.nn.init.zeros_(layer.bias)
@@ -76,17 +77,17 @@ def tame(block):
 
 def test_the_sum_has_no_interaction_and_the_product_is_of_rank_one():
     x = features(3, 13, 5, 7)
-    added = logits(tame(randomise(BAM(13, reduction=3, combine="sum"))), x).flatten(2)
+    added = logits(tame(randomise(BAM(13, reduction=3, combine="sum", released=True))), x).flatten(2)
     interaction = added[:, 1:, 1:] - added[:, :1, 1:] - added[:, 1:, :1] + added[:, :1, :1]
     torch.testing.assert_close(interaction, torch.zeros_like(interaction), rtol=0, atol=1e-6)
-    multiplied = logits(tame(randomise(BAM(13, reduction=3, combine="product"))), x).flatten(2)
+    multiplied = logits(tame(randomise(BAM(13, reduction=3, released=True))), x).flatten(2)
     assert (torch.linalg.matrix_rank(multiplied, rtol=1e-6) == 1).all()
 
 
 def test_at_zero_logits_only_the_sum_can_start():
     for combine, moves in (("sum", True), ("product", False)):
         torch.manual_seed(0)
-        block = BAM(13, reduction=3, combine=combine).double().eval()
+        block = BAM(13, reduction=3, combine=combine, released=True).double().eval()
         for layer in (block.what[-1], block.where[-1]):
             torch.nn.init.zeros_(layer.weight)
             torch.nn.init.zeros_(layer.bias)
@@ -105,7 +106,7 @@ def test_a_place_is_judged_by_the_17_by_17_places_around_it():
 
 @pytest.mark.parametrize("channels, count", [(256, 17_361), (512, 68_513), (1024, 272_193)])
 def test_published_parameter_counts(channels, count):
-    assert sum(p.numel() for p in BAM(channels).parameters()) == count
+    assert sum(p.numel() for p in BAM(channels, released=True).parameters()) == count
 
 
 @pytest.mark.parametrize("shape", [(2, 13, 1, 1), (3, 13, 1, 6), (3, 13, 9, 1)])

@@ -77,8 +77,8 @@ def test_places_are_judged_on_the_gated_features(released):
     assert not torch.allclose(block.attention(x), block.channel(x) * block.spatial(x))
 
 
-def test_starts_with_a_spatial_gate_of_one_half():
-    block, x = CBAM(13, reduction=3).double(), features(3, 13, 5, 7)
+def test_as_released_starts_with_a_spatial_gate_of_one_half():
+    block, x = CBAM(13, reduction=3, released=True).double(), features(3, 13, 5, 7)
     assert_same(block.spatial(x), torch.full((3, 1, 5, 7), 0.5, dtype=torch.float64))
 
 
@@ -86,9 +86,10 @@ def test_published_parameter_counts():
     def count(*arguments, **kw):
         return sum(p.numel() for p in CBAM(*arguments, **kw).parameters())
 
-    assert count(64) == 680  # with biases and BatchNorm, as released
-    assert count(64, released=False) == 2 * 64 * 4 + 98
-    assert 3 * count(256) + 4 * count(512) + 6 * count(1024) + 3 * count(2048) == 2_532_592  # ResNet-50
+    assert count(64) == 2 * 64 * 4 + 98
+    assert count(64, released=True) == 680  # with biases and BatchNorm
+    blocks = {256: 3, 512: 4, 1024: 6, 2048: 3}  # of ResNet-50
+    assert sum(n * count(c, released=True) for c, n in blocks.items()) == 2_532_592
 
 
 @pytest.mark.parametrize("shape", [(1, 13, 1, 1), (2, 13, 1, 6), (2, 13, 9, 1)])

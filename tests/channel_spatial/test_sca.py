@@ -32,47 +32,47 @@ def spatial_weights(block, image, h):
     return torch.tensor(softmax(scores), dtype=torch.float64).view(image.shape[1:])
 
 
-@pytest.mark.parametrize("rescale", [True, False])
+@pytest.mark.parametrize("released", [True, False])
 @pytest.mark.parametrize("order", ["channel_first", "spatial_first"])
-def test_equals_the_loop(order, rescale):
-    block = randomise(SCA(13, 5, attention_dim=3, order=order, rescale=rescale))
+def test_equals_the_loop(order, released):
+    block = randomise(SCA(13, 5, attention_dim=3, order=order, released=released))
     x, hidden = features(3, 13, 5, 7), features(3, 5, seed=2)
     expected = x.clone()
     for b in range(3):
         for step in order, {"channel_first": "spatial_first", "spatial_first": "channel_first"}[order]:
             if step == "channel_first":
-                weights = channel_weights(block, expected[b], hidden[b])[:, None, None] * (13 if rescale else 1)
+                weights = channel_weights(block, expected[b], hidden[b])[:, None, None] * (13 if released else 1)
             else:
-                weights = spatial_weights(block, expected[b], hidden[b])[None] * (35 if rescale else 1)
+                weights = spatial_weights(block, expected[b], hidden[b])[None] * (35 if released else 1)
             expected[b] = expected[b] * weights
     assert_same(block(x, hidden), expected)
 
 
 @pytest.mark.parametrize("order", ["channel_first", "spatial_first"])
 def test_forward_applies_attention(order):
-    block = randomise(SCA(13, 5, attention_dim=3, order=order))
+    block = randomise(SCA(13, 5, attention_dim=3, order=order, released=True))
     x, hidden = features(3, 13, 5, 7), features(3, 5, seed=2)
     channel, spatial = block.attention(x, hidden)
     assert_same(block(x, hidden), x * (13 * channel[:, :, None, None]) * (35 * spatial.view(3, 1, 5, 7)))
 
 
 def test_the_second_gate_sees_what_the_first_one_left():
-    block = randomise(SCA(13, 5, attention_dim=3))
+    block = randomise(SCA(13, 5, attention_dim=3, released=True))
     x, hidden = features(3, 13, 5, 7), features(3, 5, seed=2)
     channel, spatial = block.attention(x, hidden)
     assert_same(spatial, block.spatial(13 * channel[:, :, None, None] * x, hidden))
     assert not torch.allclose(spatial, block.spatial(x, hidden))
 
 
-def test_equal_scores_return_the_input():
-    block, x = randomise(SCA(13, 5, attention_dim=3)), features(3, 13, 5, 7)
+def test_as_released_equal_scores_return_the_input():
+    block, x = randomise(SCA(13, 5, attention_dim=3, released=True)), features(3, 13, 5, 7)
     for layer in (block.score_channel, block.score_position):
         torch.nn.init.zeros_(layer.weight)
     assert_same(block(x, features(3, 5)), x)
 
 
 def test_without_the_factors_the_features_fade():
-    block, x = SCA(512, 5, attention_dim=3, rescale=False).double(), features(2, 512, 7, 7)
+    block, x = SCA(512, 5, attention_dim=3).double(), features(2, 512, 7, 7)
     assert block(x, features(2, 5)).abs().mean() < 1e-4 * x.abs().mean()
 
 

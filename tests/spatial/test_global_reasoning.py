@@ -6,10 +6,11 @@ from course_lib.spatial.global_reasoning import GlobalReasoning
 from tests.properties import assert_same, features, randomise
 
 
-@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("released", [False, True])
 @pytest.mark.parametrize("normalise", [False, True])
-def test_equals_the_double_loop(relu, normalise):
-    block, x = randomise(GlobalReasoning(7, nodes=3, states=4, relu=relu, normalise=normalise)), features(3, 7, 2, 5)
+def test_equals_the_double_loop(released, normalise):
+    block = randomise(GlobalReasoning(7, nodes=3, states=4, released=released, normalise=normalise))
+    x = features(3, 7, 2, 5)
     y = torch.zeros_like(x)
     for b in range(3):
         pixels = [x[b, :, i, j] for i in range(2) for j in range(5)]
@@ -18,7 +19,7 @@ def test_equals_the_double_loop(relu, normalise):
         v = [sum(w[m] * s for w, s in zip(weight, state, strict=True)) / (10 if normalise else 1) for m in range(3)]
         a = block.adjacency
         talked = [v[m] + sum(a.weight[m, k] * v[k] for k in range(3)) + a.bias[m] for m in range(3)]
-        z = [block.update.weight[:, :, 0] @ (t.clamp(min=0) if relu else t) for t in talked]
+        z = [block.update.weight[:, :, 0] @ (t.clamp(min=0) if released else t) for t in talked]
         for n in range(10):
             y[b, :, n // 5, n % 5] = block.extend.weight[:, :, 0] @ sum(weight[n][m] * z[m] for m in range(3))
     mean, var, scale, shift = (
