@@ -11,7 +11,7 @@ from course_lib.grading.archives import Found
 from course_lib.grading.cells import Cell, Unreadable, cells_of
 
 QUOTED = re.compile(rb'(?<!\\)"(?:task|check)_(\d\d)_\d+"')  # in metadata; in a cell's text the quotes are escaped
-TASK = re.compile(rb'(?<!\\)"(task_\d\d_\d+)"')
+STUB = re.compile(rb"""(?<!#)(?<!# )raise NotImplementedError\(\\?["']task_\d\d_\d+ is yours to write""")
 NAMED = re.compile(rb"""Exercise\(\s*\\?["'](\d\d_\w+)""")
 BLOCK = re.compile(r"^(?:async\s+)?(?:def|class)\s+(\w+).*?(?=^\S|\Z)", re.M | re.S)
 DEFINED = re.compile(rb"(?:^|\\n|\")(?:def|class) (\w+)", re.M)
@@ -59,9 +59,16 @@ def lessons_of(found: Found, data: bytes, known: list[str], root: Path) -> froze
     return frozenset(slug for slug in known if slug[:2] in numbers and gradable(slug, root))
 
 
-def is_touched(data: bytes) -> bool:
-    """Whether a notebook is not as it was handed out: some task of it was worked on."""
-    return data.count(UNTOUCHED.encode()) < len(set(TASK.findall(data))) or not numbers_in(data)
+def is_touched(data: bytes, lessons: Iterable[str], root: Path) -> bool:
+    """Whether a notebook or script is not as it was handed out: fewer answers are missing than in the exercise."""
+    stubs = len(STUB.findall(data))
+    return not lessons or any(stubs < answers(slug, root) for slug in lessons)
+
+
+@lru_cache
+def answers(slug: str, root: Path) -> int:
+    """How many answers a lesson's exercise asks for."""
+    return parts(slug, root)["solution source"].read_bytes().count(b"### BEGIN SOLUTION")
 
 
 @lru_cache

@@ -104,9 +104,21 @@ def read_download(place: Path, slug: str | None = None, root: Path = ROOT, *, on
     place_meant(hands, known)
     lessons = {}
     for one in chosen:
-        found = [submission_of(hand, one, root, alone=len(chosen) == 1) for hand in hands]
+        alone = named <= {one} or not any(one in each.lessons for each in candidates)
+        found = [submission_of(hand, one, root, alone=alone) for hand in hands]
         lessons[one] = sorted((each for each in found if each), key=lambda each: each[:3])
-    return Download(lessons, notes)
+    return Download(lessons, notes + skipped(hands, slug) if slug and not alone else notes)
+
+
+def skipped(hands: list[Hand], slug: str) -> list[str]:
+    """How many submissions are of other lessons than the one that was asked for."""
+    work = [
+        {lesson for one in hand.candidates if one.touched and slug not in one.lessons for lesson in one.lessons}
+        for hand in hands
+    ]
+    count = sum(map(len, work))
+    left = f"{count} submission{'s' * (count != 1)} of other lessons ({some(set().union(*work))})"
+    return [f"{left} left out, because of --lesson {slug[:2]}"] if count else []
 
 
 def place_meant(hands: list[Hand], known: list[str]) -> None:
@@ -176,7 +188,7 @@ def fill(hand: Hand, entry: str, files: list[Found], known: list[str], root: Pat
                 raise Unreadable("it holds files of several people; unpack it, or give it alone if it is a class's")
             if is_notebook(found.parts[-1], data):
                 lessons = lessons_of(found, data, known, root)
-                hand.candidates.append(Candidate(found, entry, lessons, is_touched(data)))
+                hand.candidates.append(Candidate(found, entry, lessons, is_touched(data, lessons, root)))
             elif found.parts[-1] != "timestamp.txt":
                 hand.others.append(found.parts[-1] if data else f"{found.parts[-1]} (empty)")
             if len(hand.candidates) > MAX_NOTEBOOKS:

@@ -304,6 +304,49 @@ def test_a_zip_of_the_whole_course_counts_for_the_lessons_that_were_worked_on(tm
     assert list(read_download(tmp_path / "in", root=root).lessons) == [SLUG]
 
 
+def as_script(changes: dict[int, str] | None = None) -> bytes:
+    """A script that has lost the names of its cells, as Colab saves it; by default it is solved."""
+    text = ['exercise = Exercise("07_small", points=[2, 1, 3, 1])', *(RIGHT | (changes or {})).values()]
+    return "\n\n".join(text).encode()
+
+
+def test_a_script_without_names_was_worked_on_when_an_answer_was_written(tmp_path):
+    root = another_lesson(small_course(tmp_path / "course"))
+    untouched = {k: f'raise NotImplementedError("task_07_{k} is yours to write")' for k in RIGHT}
+    one_left = {k: text for k, text in untouched.items() if k > 1}
+    files = {
+        "ana.py": as_script(),
+        "ben.py": as_script(one_left),
+        "cy.py": as_script(untouched).replace(b"07", b"08"),
+    }
+    (tmp_path / "in").mkdir()
+    for name, data in files.items():
+        (tmp_path / "in" / name).write_bytes(data.replace(b"08_small", b"08_other"))
+    assert list(read_download(tmp_path / "in", root=root).lessons) == [SLUG]
+    (tmp_path / "in/ana.py").unlink()
+    assert list(read_download(tmp_path / "in", root=root).lessons) == [SLUG]
+
+
+def test_of_a_download_of_several_lessons_one_is_chosen_and_the_others_are_counted(tmp_path):
+    root, folder = (
+        another_lesson(small_course(tmp_path / "course")),
+        lay_out(tmp_path / "in", "ana/07.ipynb", "ben.ipynb"),
+    )
+    for name in ("ana/08.ipynb", "cy.ipynb"):
+        (folder / name).write_bytes(answered().replace(b"task_07", b"task_08"))
+    (folder / "di.pdf").write_bytes(b"%PDF")
+    found = read_download(folder, SLUG, root)
+    assert who(found.lessons[SLUG]) == [("ana", ""), ("ben", ""), ("di", "")]
+    assert found.notes == ["2 submissions of other lessons (08_other) left out, because of --lesson 07"]
+    assert not read_download(folder, root=root).notes
+
+
+def test_where_nobody_handed_in_the_lesson_everybody_is_told_so(tmp_path):
+    root = another_lesson(small_course(tmp_path / "course"))
+    found = read_download(lay_out(tmp_path / "in", "ana.ipynb", "ben.ipynb"), "08_other", root)
+    assert who(found.lessons["08_other"]) == [("ana", ""), ("ben", "")] and not found.notes
+
+
 # What one student's zip may cost
 
 
