@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from course_lib.grading.lateness import Late
 
 MISSING = "handed in nothing"
+PLATFORMS = ("Canvas", "Moodle", "Gradescope")  # whose identifiers ``Record.who`` begins with
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,11 @@ class Record:
     @property
     def after_late(self) -> float | None:
         return None if self.mark is None else short(round(self.mark - self.penalty, 2))
+
+    def id_on(self, platform: str) -> str:
+        """The identifier there; "" where it is another platform's: there, the number may be somebody else's."""
+        others = [f"{one} " for one in PLATFORMS if one != platform]
+        return "" if self.who.startswith(tuple(others)) else self.id
 
     @property
     def missing(self) -> bool:

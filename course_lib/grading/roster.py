@@ -30,10 +30,25 @@ class Person(NamedTuple):
     section: str
     names: frozenset[str]
     ids: frozenset[str]
+    email: str = ""
 
     @property
     def key(self) -> str:
-        return self.id or self.name
+        return self.id or self.email or self.name
+
+    @property
+    def words(self) -> str:
+        """The name with what tells namesakes apart."""
+        return f"{self.name} ({self.key})"
+
+
+class Unclear(LookupError):
+    """A submission that may be one person's or another's; the message lists them."""
+
+    def __init__(self, what: str, people: "list[Person]"):
+        who = " and ".join(sorted(one.words for one in people))
+        super().__init__(f"{what} on the roster: {who}; correct the roster or the name, and grade again")
+        self.people = people
 
 
 def read_roster(path: Path) -> list[Person]:
@@ -73,13 +88,14 @@ def columns(header: list[str]) -> dict[str, int]:
 
 def person(row: list[str], places: dict[str, int]) -> Person:
     told = {what: row[place].strip() for what, place in places.items() if place < len(row)}
+    told["id"] = re.sub(r"^Participant (?=\d)", "", told.get("id", ""))  # Moodle's grading worksheet
     name = told.get("name") or " ".join(filter(None, [told.get("first"), told.get("last")]))
     login, email = told.get("login", ""), told.get("email", "")
     others = (told.get("id"), told.get("sis"), login, email, email.split("@")[0])
     names = spellings(name) | {squeezed(one) for one in others if one}
     ids = {one for one in (told.get("id"), told.get("sis")) if one}
     number = told.get("id") or told.get("sis") or login
-    return Person(name, number, told.get("section", ""), frozenset(names - {""}), frozenset(ids))
+    return Person(name, number, told.get("section", ""), frozenset(names - {""}), frozenset(ids), email)
 
 
 def squeezed(name: str) -> str:
@@ -105,7 +121,19 @@ class Roster:
                 self.by_name.setdefault(name, []).append(one)
 
     def find(self, student: str, number: str) -> Person | None:
-        """The person with this identifier, else with this name; None where there is none, or more than one."""
-        found = [one for one in self.people if number and number in one.ids]
-        found = found or self.by_name.get(squeezed(student), [])
-        return found[0] if len(found) == 1 else None
+        """The person with this identifier, else with this name; None where there is none.
+
+        Raises:
+            Unclear: if identifier and name are those of different people, or of several.
+        """
+        numbered = [one for one in self.people if number and number in one.ids]
+        named = self.by_name.get(squeezed(student), [])
+        both = [one for one in numbered if one in named]
+        found = both or numbered or named
+        if numbered and named and not both:
+            raise Unclear(
+                f"the identifier {number} and the name {student} stand for different people", [*found, *named]
+            )
+        if len(found) > 1:
+            raise Unclear(f"{student} stands for {len(found)} people", found)
+        return found[0] if found else None

@@ -16,7 +16,7 @@ from course_lib.grading.lateness import Rule, lateness
 from course_lib.grading.marks import MISSING, Marks, Record, TaskInfo, sorting
 from course_lib.grading.overrides import by_hand
 from course_lib.grading.reports import write_results
-from course_lib.grading.roster import Roster
+from course_lib.grading.roster import Roster, Unclear
 from course_lib.grading.similarity import fingerprint, groups
 from course_lib.grading.store import Store, key
 from course_lib.grading.submissions import Submission, find_submissions
@@ -174,16 +174,21 @@ def on_the_roster(records: list[Record], roster: Roster) -> list[Record]:
     """The records under the roster's names, one for each person; who handed in nothing gets one."""
     rows: list[Record] = []
     of: dict[str, list[Record]] = {person.key: [] for person in roster.people}
+    perhaps: dict[str, str] = {}
     for record in records:
-        if person := roster.find(record.student, record.id):
-            of[person.key].append(record)
-        else:
-            rows.append(replace(record, section="not on the roster"))
+        try:
+            if person := roster.find(record.student, record.id):
+                of[person.key].append(record)
+            else:
+                rows.append(replace(record, section="not on the roster"))
+        except Unclear as unclear:
+            rows.append(replace(record, tasks=(), problem=str(unclear), section="unclear"))
+            perhaps |= {one.key: f"perhaps hers: {record.file}" for one in unclear.people}
     for person in roster.people:
-        found = of[person.key] or [Record(person.name, "", "", problem=MISSING, who=person.key)]
+        nothing = Record(person.name, "", "", problem=perhaps.get(person.key, MISSING), who=person.key)
         rows += [
             replace(one, student=person.name, id=one.id or person.id, person=person.key, section=person.section)
-            for one in one_source(person.name, found)
+            for one in one_source(person.name, of[person.key] or [nothing])
         ]
     return rows
 

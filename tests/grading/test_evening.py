@@ -18,7 +18,7 @@ from course_lib.grading.cells import Cell
 from course_lib.grading.contents import blocks_of
 from course_lib.grading.lateness import lateness, read_deadlines, read_rule
 from course_lib.grading.marks import Record, TaskMark
-from course_lib.grading.roster import Roster, read_roster
+from course_lib.grading.roster import Roster, Unclear, read_roster
 from course_lib.grading.similarity import fingerprint, groups
 from course_lib.grading.store import Store
 from tests.grading.small import RIGHT, SLUG, another_lesson, answered, small_course
@@ -233,14 +233,52 @@ def test_of_two_sources_on_the_roster_the_one_that_can_be_graded_counts(evening)
         ("First name,Last name,ID number\nAda,King Lovelace,5\n", "kinglovelaceada", "", "Ada King Lovelace"),
         ("Name\tEmail\nAmy Lee\tamy@x.org\nMay Lee\tmay@x.org\n", "may@x.org", "", "May Lee"),
         ("name\nAmy Lee\nMay Lee\n", "amylee", "", "Amy Lee"),
-        ("name,id\nJo Li,1\nJo Li,2\n", "Jo Li", "", None),
-        ("name,id\nJo Li,1\nJo Li,2\n", "Jo Li", "2", "Jo Li"),
+        ("name,id\nJo Li,1\nMay Lee,2\n", "Jo Ann", "3", None),
+        ("Identifier,Full name\nParticipant 1815,Ada\n", "lovelacea", "1815", "Ada"),
     ],
 )
 def test_people_are_found_under_the_names_that_platforms_give(tmp_path, text, student, number, expected):
     (tmp_path / "r.csv").write_text(text, encoding="utf-8")
     found = Roster(read_roster(tmp_path / "r.csv")).find(student, number)
     assert (found and found.name) == expected
+
+
+NAMESAKES = "name,id,email\nJo Li,1,jo@x.org\nJo Li,2,li@x.org\nMay Lee,3,may@x.org\n"
+
+
+def test_namesakes_are_told_apart_by_identifier_or_e_mail(tmp_path):
+    (tmp_path / "r.csv").write_text(NAMESAKES)
+    roster = Roster(read_roster(tmp_path / "r.csv"))
+    assert roster.find("Jo Li", "2").id == "2" and roster.find("li@x.org", "").id == "2"
+    with pytest.raises(Unclear, match=r"Jo Li \(1\) and Jo Li \(2\)"):
+        roster.find("Jo Li", "")
+    with pytest.raises(Unclear, match=r"identifier 3 .* Jo Li \(1\) and Jo Li \(2\) and May Lee \(3\)"):
+        roster.find("Jo Li", "3")
+
+
+def test_whose_work_is_unclear_has_a_row_that_lists_who_it_may_be(evening):
+    folder, grade = evening
+    (folder / "roster.csv").write_text(NAMESAKES)
+    hand_in(folder / "in", "Jo Li.ipynb", "May Lee.ipynb")
+    assert grade("--roster", str(folder / "roster.csv")) == 1
+    with (folder / "out/marks.csv").open(encoding="utf-8-sig") as file:
+        found = [(row["student"], row["id"], row["mark"], row["problem"]) for row in csv.DictReader(file)]
+    assert found[1:] == [
+        ("Jo Li", "1", "", "perhaps hers: Jo Li.ipynb"),
+        ("Jo Li", "2", "", "perhaps hers: Jo Li.ipynb"),
+        ("May Lee", "3", "5", ""),
+    ]
+    assert "Jo Li (1) and Jo Li (2)" in found[0][3] and not found[0][2]
+
+
+def test_namesakes_on_moodle_keep_rows_of_their_own(evening):
+    folder, grade = evening
+    (folder / "roster.csv").write_text("Identifier,Full name\nParticipant 11,Jo Li\nParticipant 12,Jo Li\n")
+    hand_in(folder / "in", *(f"Jo Li_{number}_assignsubmission_file_/a.ipynb" for number in (11, 12)))
+    assert grade("--roster", str(folder / "roster.csv")) == 0
+    main(["report", str(folder / "out"), "--format", "moodle"])
+    with (folder / "out/moodle.csv").open() as file:
+        assert [row["Identifier"] for row in csv.DictReader(file)] == ["Participant 11", "Participant 12"]
 
 
 def test_a_roster_that_cannot_be_read_names_the_cure(tmp_path):

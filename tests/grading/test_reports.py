@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -108,6 +109,15 @@ def test_moodle_finds_participants():
         ("Participant 1815", "3"),
         ("Participant 7", "2"),
     ]
+
+
+def test_no_platform_is_given_the_identifier_of_another():
+    records = [replace(MARKS.records[0], student=who, who=who) for who in ("Canvas 1815", "Moodle 1815", "ada")]
+    marks = replace(MARKS, records=tuple(records))
+    canvas, moodle = FORMATS["canvas"](marks)["canvas.csv"], FORMATS["moodle"](marks)["moodle.csv"]
+    assert [row["ID"] for row in csv.DictReader(io.StringIO(canvas))] == ["", "1815", "", "1815"]
+    found = [row["Identifier"] for row in csv.DictReader(io.StringIO(moodle))]
+    assert found == ["", "Participant 1815", "Participant 1815"]
 
 
 def test_the_nbgrader_columns_are_those_of_its_exporter(tmp_path):

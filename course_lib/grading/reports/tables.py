@@ -112,7 +112,8 @@ def canvas(*lessons: Marks) -> dict[str, str]:
     for (student, _), records in people(lessons).items():
         marks = [records[one.slug].mark if one.slug in records else None for one in lessons]
         if any(mark is not None for mark in marks):
-            number, section = first_of(sorted(records.values(), key=lambda one: not one.who.startswith("Canvas")))
+            _, section = first_of(list(records.values()))
+            number = max((one.id_on("Canvas") for one in records.values()), key=bool)
             rows.append([student, number, "", "", section, *marks])
     return {"canvas.csv": write_csv(header, rows)}
 
@@ -121,10 +122,15 @@ def moodle(marks: Marks) -> dict[str, str]:
     """Moodle's offline grading worksheet, which finds a student by the participant number of the download."""
     header = ["Identifier", "Full name", "Grade", "Maximum Grade", "Last modified (grade)", "Feedback comments"]
     rows = [
-        [f"Participant {record.id}", record.student, record.mark, marks.points, "", comment(record)]
+        [participant(record), record.student, record.mark, marks.points, "", comment(record)]
         for record in marks.marked
     ]
     return {"moodle.csv": write_csv(header, rows)}
+
+
+def participant(record: Record) -> str:
+    number = record.id_on("Moodle")
+    return f"Participant {number}" if number else ""
 
 
 def comment(record: Record) -> str:
