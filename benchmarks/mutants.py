@@ -41,7 +41,7 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("torch.cat([word, context], dim=1), state)", "torch.cat([context, word], dim=1), state)"),
         ("self.hidden_out(state[0])", "self.hidden_out(hidden)"),
         ("alpha.gather(1, place).squeeze(1).log()", "alpha.amax(1).log()"),
-        ("torch.tanh(keys", "torch.relu(keys"),
+        ("met.tanh() if", "met.relu() if"),
     ],
     "basics/soft_and_hard": [
         ("(scores / temperature).softmax(-1), values)", "(scores * temperature).softmax(-1), values)"),
@@ -173,6 +173,8 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("[angle.sin(), angle.cos()]", "[angle.cos(), angle.sin()]"),
         ("query_key, self.query_step, self.key_only", "query_step, self.query_key, self.key_only"),
         (".contiguous()  #", "  #"),
+        ("codes[:, :: self.kv_stride]", "codes[:, : -(-length // self.kv_stride)]"),
+        ("value = self.split(self.value(keys))", "value = self.split(self.value(x))"),
     ],
     "spatial/augmented_convolution": [
         ("query.shape[3] ** -0.5", "1"),
@@ -268,7 +270,9 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
     "spatial/external": [
         ("scores.softmax(dim=1)", "scores.softmax(dim=2)"),
         ("weights = scores.softmax(dim=2)", "weights = scores.softmax(dim=1)"),
-        ("weights.sum(dim=1, keepdim=True)", "weights.sum(dim=2, keepdim=True)"),
+        ("share(weights, dim=1", "share(weights, dim=2"),
+        ("total + 1e-9 if released else", "total if released else"),
+        ("self.memory_key(heads).softmax(dim=2), dim=3", "self.memory_key(heads).softmax(dim=3), dim=3"),
         ("weights = scores.softmax(dim=2)", "weights = scores.softmax(dim=0)"),
         (".relu()", ""),
         ("(x + self.norm", "(self.norm"),
@@ -555,7 +559,7 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("sum(u.mean(dim=(2, 3)) for u in features)", "features[0].mean(dim=(2, 3))"),
         ("nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU())", "nn.Sequential(conv, nn.BatchNorm2d(channels))"),
         ("spaced[:, :, ::dilation, ::dilation] = weight", "spaced[:, :, ::dilation, ::dilation] = weight.mT"),
-        ("padding=dilation, dilation=dilation, groups=groups", "padding=1, groups=groups"),
+        ("(3, reach) if dilated", "(3, 1) if dilated"),
         ("self.branches = nn.ModuleList()", "self.branches = []"),
     ],
     "temporal/frame_attention": [

@@ -274,7 +274,7 @@ TABLES = {
                 }
             ),
         },
-        cures=HIDDEN | {"branches.0.0.weight": "timm's split_input=True gives each path a part of the channels"},
+        cures=HIDDEN | {"branches.0.0.weight": "build the module with the file's groups and split_input"},
     ),
     FactorisedAttention: Table(
         {
@@ -321,7 +321,7 @@ TABLES = {
                     "conv2.0": "output",
                     "conv2.1": "norm",
                 },
-                needs={"normalise": "double", "num_heads": 1},
+                needs={"normalise": "double", "num_heads": 1, "released": True},
             ),
         },
         cures={"memory_key.weight": "build the module with slots={}"},

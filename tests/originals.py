@@ -279,11 +279,12 @@ class TimmKernels(nn.Module):
 
 
 class GeneralizedAttention(nn.Module):
-    """All four factors; the step that is coded goes from key to query."""
+    """All four factors; the step that is coded goes from key to query, keys are every r-th row and column."""
 
-    def __init__(self, c, s):
+    def __init__(self, c, s, r):
         super().__init__()
-        self.s = s
+        self.s, self.thin = s, nn.AvgPool2d(1, r)
+        self.r = r
         self.query_conv, self.key_conv, self.value_conv = (nn.Conv2d(c, c, 1, bias=False) for _ in range(3))
         self.appr_geom_fc_x, self.appr_geom_fc_y = (nn.Linear(c // 2, c, bias=False) for _ in range(2))
         self.appr_bias, self.geom_bias = nn.Parameter(torch.zeros(c)), nn.Parameter(torch.zeros(c))
@@ -291,18 +292,22 @@ class GeneralizedAttention(nn.Module):
 
     def code(self, length, width):
         place = torch.arange(length).double()
-        angle = (place[:, None] - place)[..., None] / 1000 ** (torch.arange(width).double() / width)
+        angle = (place[:, None] - place[:: self.r])[..., None] / 1000 ** (torch.arange(width).double() / width)
         return torch.cat([angle.sin(), angle.cos()], dim=2)
 
     def forward(self, x):
         b, c, h, w = x.shape
         query, key, value = (
-            layer(x).flatten(2).unflatten(1, (self.s, -1))
-            for layer in (self.query_conv, self.key_conv, self.value_conv)
+            layer(pixels).flatten(2).unflatten(1, (self.s, -1))
+            for layer, pixels in (
+                (self.query_conv, x),
+                (self.key_conv, self.thin(x)),
+                (self.value_conv, self.thin(x)),
+            )
         )  # b s d n
         rows = self.appr_geom_fc_y(self.code(h, c // 4)).unflatten(2, (self.s, -1)) / 2**0.5  # q k s d
         columns = self.appr_geom_fc_x(self.code(w, c // 4)).unflatten(2, (self.s, -1)) / 2**0.5
-        steps = (rows[:, None, :, None] + columns[None, :, None]).reshape(h * w, h * w, self.s, -1)
+        steps = (rows[:, None, :, None] + columns[None, :, None]).reshape(h * w, -1, self.s, c // self.s)
         look = query + self.appr_bias.view(self.s, -1, 1)
         move = query + self.geom_bias.view(self.s, -1, 1)
         energy = torch.einsum("bsdn,bsdm->bsnm", look, key) + torch.einsum("bsdn,nmsd->bsnm", move, steps)
@@ -352,7 +357,7 @@ class External(nn.Module):
 
     def forward(self, x):
         weights = self.linear_0(self.conv1(x).flatten(2)).softmax(2)
-        read = self.linear_1(weights / weights.sum(1, keepdim=True))
+        read = self.linear_1(weights / (1e-9 + weights.sum(1, keepdim=True)))
         return (self.conv2(read.view_as(x)) + x).relu()
 
 

@@ -258,12 +258,12 @@ def files() -> dict[str, tuple]:
         ),
         "SK, timm": (SelectiveKernel(12, groups=4, hidden=5), originals.TimmKernels(12, 5, 4), (X[:, :12],)),
         "four factors": (
-            FactorisedAttention(12, num_heads=3, released=True),
-            originals.GeneralizedAttention(12, 3),
+            FactorisedAttention(12, num_heads=3, kv_stride=2, released=True),
+            originals.GeneralizedAttention(12, 3, 2),
             (0.3 * X[:, :12],),
         ),
         "BAN": (BilinearAttention(6, 10, 3, 2), originals.BAN(6, 10, 3, 2), (REGIONS, WORDS)),
-        "EANet": (ExternalAttention(13, slots=5), originals.External(13, 5), (X,)),
+        "EANet": (ExternalAttention(13, slots=5, released=True), originals.External(13, 5), (X,)),
         "GE, timm": (GatherExcite(13, extent=4, kind="theta"), originals.TimmGather(13), (X,)),
     }
 
@@ -290,6 +290,7 @@ def test_a_file_gives_what_its_own_code_computes(name, tmp_path):
         (FactorisedAttention(12, num_heads=3), "four factors", "or with released=True"),
         (ContextEncoding(13, codewords=5), "EncNet", "belong to released=True"),
         (ExternalAttention(13, slots=5, normalise="slots"), "EANet", "belong to normalise='double'"),
+        (ExternalAttention(13, slots=5), "EANet", "belong to released=True"),
         (SelectiveKernel(12, groups=2, hidden=5), "SK, timm", "split_input"),
         (NonLocal(13, norm=False, hidden=4), "NonLocal, dot_product, whole", "only the file has"),
         (FrequencyChannel(6, 5, 7, hidden=4, frequencies=((0, 0), (1, 1), (2, 1))), "FcaNet", "are others than"),

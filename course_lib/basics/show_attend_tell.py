@@ -32,7 +32,8 @@ class ShowAttendTellCell(nn.Module):
     train it with REINFORCE on ``decode(…).log_prob``. p(y_t) ∝ exp(L_o output_t) and the embedding are left to the
     user. W_c is ``key``, W_d ``query``, u ``score``, β_t = σ(w·h_{t−1}) ``selector``; torch's LSTM has two biases
     where the paper has one, and the constant that the paper adds to e_ti is left out: it cancels in the softmax.
-    A widely read port takes ReLU for tanh and a vector for β_t.
+    A widely read port takes ReLU for tanh, ``activation="relu"``, a width of its own for it, ``score_dim``, and a
+    vector for β_t, which is left out here.
 
     Args:
         feature_dim: channels D of the feature map.
@@ -40,6 +41,8 @@ class ShowAttendTellCell(nn.Module):
         hidden_dim: length of h and c.
         read: "soft" or "hard".
         selector: whether β_t scales z_t (the released soft model) or is 1.
+        score_dim: length of what stands in the tanh; D if not given, as in the released code.
+        activation: "tanh" or "relu".
 
     Shape:
         features: b D h w, words: b t m (each the word *before* the one to predict) -> outputs b t m;
@@ -48,7 +51,7 @@ class ShowAttendTellCell(nn.Module):
     Learned: all layers, torch's default start; h_0 and c_0 come from the mean annotation through a tanh layer.
 
     Raises:
-        ValueError: if read is unknown or the inputs do not fit.
+        ValueError: if read or activation is unknown, or the inputs do not fit.
 
     >>> cell = ShowAttendTellCell(4, 6, 8)
     >>> weights = cell.attention(torch.ones(1, 4, 1, 2), torch.zeros(1, 3, 6))
@@ -57,15 +60,26 @@ class ShowAttendTellCell(nn.Module):
     """
 
     def __init__(
-        self, feature_dim: int, embedding_dim: int, hidden_dim: int, *, read: str = "soft", selector: bool = True
+        self,
+        feature_dim: int,
+        embedding_dim: int,
+        hidden_dim: int,
+        *,
+        read: str = "soft",
+        selector: bool = True,
+        score_dim: int | None = None,
+        activation: str = "tanh",
     ):
         super().__init__()
         if read not in ("soft", "hard"):
             raise ValueError(f'read="{read}" is unknown; use "soft" or "hard"')
+        if activation not in ("tanh", "relu"):
+            raise ValueError(f'activation="{activation}" is unknown; use "tanh" or "relu"')
         self.feature_dim, self.embedding_dim, self.read = feature_dim, embedding_dim, read
-        self.key = nn.Linear(feature_dim, feature_dim)
-        self.query = nn.Linear(hidden_dim, feature_dim, bias=False)
-        self.score = nn.Linear(feature_dim, 1, bias=False)
+        self.activation, score_dim = activation, score_dim or feature_dim
+        self.key = nn.Linear(feature_dim, score_dim)
+        self.query = nn.Linear(hidden_dim, score_dim, bias=False)
+        self.score = nn.Linear(score_dim, 1, bias=False)
         self.selector = nn.Linear(hidden_dim, 1) if selector else None
         self.first_hidden = nn.Linear(feature_dim, hidden_dim)
         self.first_memory = nn.Linear(feature_dim, hidden_dim)
@@ -74,7 +88,7 @@ class ShowAttendTellCell(nn.Module):
         self.context_out = nn.Linear(feature_dim, embedding_dim, bias=False)
 
     def remember(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """The annotations a and their keys W_c a + b, computed once an image. Shape: b D h w -> b n D twice."""
+        """The annotations a and their keys W_c a + b, computed once an image. Shape: b D h w -> b n D, b n d."""
         check_features(features, self.feature_dim)
         annotations = features.flatten(2).mT  # b D h w -> b n D
         return annotations, self.key(annotations)
@@ -85,7 +99,8 @@ class ShowAttendTellCell(nn.Module):
         return self.first_hidden(mean).tanh(), self.first_memory(mean).tanh()
 
     def weights(self, keys: Tensor, hidden: Tensor) -> Tensor:
-        e = self.score(torch.tanh(keys + self.query(hidden)[:, None]))  # b n 1
+        met = keys + self.query(hidden)[:, None]  # b n d
+        e = self.score(met.tanh() if self.activation == "tanh" else met.relu())  # b n 1
         return e.squeeze(-1).softmax(-1)  # b n
 
     def look(self, annotations: Tensor, alpha: Tensor, generator: Generator | None = None) -> tuple[Tensor, Tensor]:

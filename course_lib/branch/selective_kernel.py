@@ -16,8 +16,9 @@ class SelectiveKernel(nn.Module):
         U_p = F_p(x)    s = mean_hw Σ_p U_p    z = δ(BN(W s))    a = softmax_p(A_p z)    V_c = Σ_p a_pc · U_pc
 
     F_p is ``branches[p]``: a grouped 3×3 convolution with dilation p + 1 (so that the second sees 5×5 places), BN and
-    ReLU δ; W is ``squeeze``, all A_p together are the one layer ``choose``. Paper and released code agree; popular
-    re-implementations drop the BN of z, take dense 5×5 and 7×7 kernels, or give each branch a part of the channels.
+    ReLU δ; W is ``squeeze``, all A_p together are the one layer ``choose``. Paper and released code agree. Popular
+    re-implementations drop the BN of z, take full kernels (``dilated=False``), or give each branch a part of the
+    channels (``split_input=True``, as in some networks of timm).
 
     Args:
         channels: number of channels c, in and out.
@@ -26,6 +27,8 @@ class SelectiveKernel(nn.Module):
         min_hidden: z never has fewer numbers than this (the paper's L).
         hidden: how many numbers z has, where it follows no such rule.
         groups: groups of the convolutions (the paper's G); it must divide c.
+        dilated: whether branch p has 3×3 taps, p + 1 apart, or all (2p + 3)² taps: 3×3, 5×5, 7×7 …
+        split_input: whether branch p reads only the p-th of equal parts of the channels, or all of them.
         linear: leave BN and ReLU out of the branches. Then V is one convolution whose kernel Σ_p a_p F_p
             depends on the image (see ``merge_kernels``).
 
@@ -36,7 +39,7 @@ class SelectiveKernel(nn.Module):
     In training mode the BN of z needs at least two samples.
 
     Raises:
-        ValueError: if the groups do not divide the channels, no branch is asked for, or the input does not fit.
+        ValueError: if groups or parts do not divide the channels, no branch is asked for, or the input does not fit.
 
     >>> import torch
     >>> SelectiveKernel(8, groups=4).eval().attention(torch.zeros(1, 8, 5, 3))[0, :, 0].flatten().tolist()
@@ -52,6 +55,8 @@ class SelectiveKernel(nn.Module):
         min_hidden: int = 32,
         hidden: int | None = None,
         groups: int = 32,
+        dilated: bool = True,
+        split_input: bool = False,
         linear: bool = False,
     ):
         super().__init__()
@@ -59,11 +64,22 @@ class SelectiveKernel(nn.Module):
             raise ValueError(f"groups={groups} does not divide channels={channels}; choose a divisor")
         if branches < 1 or reduction < 1:
             raise ValueError(f"branches={branches} and reduction={reduction} must be at least 1")
-        self.channels = channels
+        self.channels, self.parts = channels, branches if split_input else 1
+        if channels % (self.parts * groups):
+            raise ValueError(f"channels={channels} have no {self.parts} parts of groups={groups}; use fewer groups")
         hidden = max(channels // reduction, min_hidden) if hidden is None else hidden
         self.branches = nn.ModuleList()
-        for dilation in range(1, branches + 1):
-            conv = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, groups=groups, bias=False)
+        for reach in range(1, branches + 1):  # how far a branch sees to each side
+            taps, apart = (3, reach) if dilated else (2 * reach + 1, 1)
+            conv = nn.Conv2d(
+                channels // self.parts,
+                channels,
+                taps,
+                padding=reach,
+                dilation=apart,
+                groups=groups,
+                bias=False,
+            )
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
             self.branches.append(conv if linear else nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU()))
         self.squeeze = nn.Linear(channels, hidden, bias=False)
@@ -74,7 +90,8 @@ class SelectiveKernel(nn.Module):
 
     def split(self, x: Tensor) -> list[Tensor]:
         check_features(x, self.channels)
-        return [branch(x) for branch in self.branches]  # p times b c h w
+        parts = x.chunk(self.parts, dim=1) if self.parts > 1 else [x] * len(self.branches)
+        return [branch(part) for branch, part in zip(self.branches, parts, strict=True)]  # p times b c h w
 
     def select(self, features: list[Tensor]) -> Tensor:
         s = sum(u.mean(dim=(2, 3)) for u in features)  # the mean of the sum; b c h w -> b c

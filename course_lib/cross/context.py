@@ -19,8 +19,7 @@ class ContextTransformer(nn.Module):
     P holds the class scores of all candidate boxes ("priors"), Q those of the context: the same score maps after
     max-pooling. Attention happens among *scores*, so that a dog can ask for a leash. θ, φ and g are ``theta``,
     ``phi`` and ``g``, linear maps of scores to scores, used with a residual; the products are not scaled; w_z is
-    ``gain``, one number for each class. Left out: the incremental phase of the released code, whose head takes
-    P + fc_base(P) for P.
+    ``gain``, one number for each class. In the incremental phase of the released code, ``IncrementalHead`` follows.
 
     Args:
         classes: number k of scores of a box (the source classes).
@@ -115,3 +114,45 @@ class CosineHead(nn.Module):
         directions = F.normalize(x, dim=1)
         for target in range(len(self.weight)):
             self.weight[target] = F.normalize(directions[labels == target].mean(dim=0), dim=0)
+
+
+class IncrementalHead(nn.Module):
+    """Old classes keep their own scores; new ones are told apart by what the context made of these scores.
+
+        logits = [P + B P + b; scale · cos(P̃, W)]
+
+    As in the incremental phase of the released code: B is ``base`` (its fc_base), the second part, on the refined
+    scores P̃ = ``ContextTransformer(P, Q)``, is the ``CosineHead`` ``novel``. The paper does not speak of B.
+
+    Args:
+        classes: number k of old classes, whose scores are P.
+        targets: number of new classes.
+        scale: as in ``CosineHead``.
+
+    Shape:
+        priors P and refined P̃: … k -> … k + targets, the old classes first.
+
+    Learned: B and b, which start at 0: the old classes start with the scores they had; W.
+
+    Raises:
+        ValueError: if an input does not fit.
+
+    >>> head = IncrementalHead(2, 3)
+    >>> head(torch.tensor([[0.5, 2.0]]), torch.zeros(1, 2)).tolist()
+    [[0.5, 2.0, 0.0, 0.0, 0.0]]
+    """
+
+    def __init__(self, classes: int, targets: int, *, scale: float = 5.0):
+        super().__init__()
+        self.base = nn.Linear(classes, classes)
+        self.novel = CosineHead(classes, targets, scale=scale)
+        nn.init.zeros_(self.base.weight)
+        nn.init.zeros_(self.base.bias)
+
+    def forward(self, priors: Tensor, refined: Tensor) -> Tensor:
+        if priors.shape != refined.shape:
+            raise ValueError(
+                f"priors have shape {tuple(priors.shape)}, refined {tuple(refined.shape)}; give both for the same"
+            )
+        novel = self.novel(refined)  # … k -> … targets
+        return torch.cat([priors + self.base(priors), novel], dim=-1)

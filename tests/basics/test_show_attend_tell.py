@@ -18,7 +18,8 @@ def decode_by_loop(m, image, words, read):
     h, c = ((layer.weight @ mean + layer.bias).tanh() for layer in (m.first_hidden, m.first_memory))
     outputs, weights = [], []
     for word in words:
-        e = [m.score.weight[0] @ (m.key.weight @ a_i + m.key.bias + m.query.weight @ h).tanh() for a_i in a]
+        met = [m.key.weight @ a_i + m.key.bias + m.query.weight @ h for a_i in a]
+        e = [m.score.weight[0] @ (one.clamp(min=0) if m.activation == "relu" else one.tanh()) for one in met]
         alpha = torch.stack([torch.exp(e_i) / sum(torch.exp(e_j) for e_j in e) for e_i in e])
         z = sum(w * a_i for w, a_i in zip(alpha, a, strict=True)) if read == "soft" else a[alpha.argmax()]
         if m.selector is not None:
@@ -33,9 +34,10 @@ def decode_by_loop(m, image, words, read):
 
 
 @pytest.mark.parametrize("read", ["soft", "hard"])
-@pytest.mark.parametrize("selector", [True, False])
-def test_equals_its_equations(read, selector):
-    model = cell(read=read, selector=selector)
+@pytest.mark.parametrize("options", [{}, {"selector": False}, {"activation": "relu", "score_dim": 3}])
+def test_equals_its_equations(read, options):
+    model = cell(read=read, **options)
+    assert model.key.out_features == options.get("score_dim", 5)
     for b in range(3):
         outputs, weights = decode_by_loop(model, IMAGE[b], WORDS[b], read)
         assert_same(model(IMAGE, WORDS)[b], outputs)

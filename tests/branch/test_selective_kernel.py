@@ -15,14 +15,14 @@ def small(**arguments):
 
 
 def branch_by_hand(image, conv, norm, groups, dilation):
-    """A grouped, dilated 3×3 convolution, BN and ReLU of one image, tap by tap."""
-    c, h, w = image.shape
-    out, per_group = torch.zeros_like(image), c // groups
+    """A grouped, dilated convolution, BN and ReLU of one image, tap by tap."""
+    (_, h, w), (c, per_group, taps, _) = image.shape, conv.weight.shape
+    out = torch.zeros(c, h, w, dtype=image.dtype)
     for o in range(c):
-        first = o // per_group * per_group
-        for u in range(3):
-            for v in range(3):
-                dy, dx = dilation * (u - 1), dilation * (v - 1)
+        first = o // (c // groups) * per_group
+        for u in range(taps):
+            for v in range(taps):
+                dy, dx = dilation * (u - taps // 2), dilation * (v - taps // 2)
                 padded = F.pad(image[first : first + per_group], [9] * 4)[:, 9 + dy : 9 + dy + h, 9 + dx : 9 + dx + w]
                 out[o] += (conv.weight[o, :, u, v, None, None] * padded).sum(dim=0)
         if norm is not None:
@@ -48,6 +48,23 @@ def test_equals_the_loop(branches, linear):
         total = sum(one.exp() for one in logits)
         expected[b] = sum((one.exp() / total)[:, None, None] * u for one, u in zip(logits, maps, strict=True))
     assert_same(block(x), expected)
+
+
+@pytest.mark.parametrize("dilated", [False, True])
+@pytest.mark.parametrize("split_input", [False, True])
+def test_branches_of_the_other_designs_equal_the_loop(dilated, split_input):
+    block, x = small(branches=3, dilated=dilated, split_input=split_input), features(3, 15, 5, 7)
+    for p, branch in enumerate(block.branches):
+        part = x[:, 5 * p : 5 * p + 5] if split_input else x
+        maps = [branch_by_hand(image, *branch[:2], groups=5, dilation=p + 1 if dilated else 1) for image in part]
+        assert_same(block.split(x)[p], torch.stack(maps))
+        assert branch[0].kernel_size[0] == (3 if dilated else 2 * p + 3)
+    assert_same(block(x), (block.attention(x) * torch.stack(block.split(x), dim=1)).sum(dim=1))
+
+
+def test_parts_must_hold_whole_groups():
+    with pytest.raises(ValueError, match="no 2 parts of groups=5"):
+        SelectiveKernel(15, groups=5, split_input=True)
 
 
 def test_forward_applies_attention():

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from course_lib.cross.context import ContextTransformer, CosineHead
+from course_lib.cross.context import ContextTransformer, CosineHead, IncrementalHead
 from tests.properties import assert_same, features, randomise
 
 
@@ -62,7 +62,7 @@ def test_published_parameter_counts():
         return sum(p.numel() for module in modules for p in module.parameters())
 
     assert count(ContextTransformer(60), CosineHead(60, 20)) == 12_240
-    assert count(ContextTransformer(15), CosineHead(15, 5), torch.nn.Linear(15, 15)) == 1_050
+    assert count(ContextTransformer(15), IncrementalHead(15, 5)) == 1_050
 
 
 def test_refuses_what_would_be_broadcast():
@@ -102,3 +102,20 @@ def test_imprinted_rows_are_mean_directions():
         head.imprint(x, torch.zeros(3, dtype=torch.long))
     with pytest.raises(ValueError, match="classes=13"):
         head(features(3, 12))
+
+
+def test_incremental_head_equals_the_loop():
+    head, priors, refined = randomise(IncrementalHead(5, 3, scale=2)), features(2, 7, 5), features(2, 7, 5, seed=2)
+    logits = head(priors, refined)
+    for b, n in ((b, n) for b in range(2) for n in range(7)):
+        p, r = priors[b, n], refined[b, n]
+        assert_same(logits[b, n, :5], p + head.base.weight @ p + head.base.bias)
+        rows = head.novel.weight
+        assert_same(logits[b, n, 5:], torch.stack([2 * (r @ w) / (r.norm() * w.norm()) for w in rows]))
+
+
+def test_old_classes_start_with_the_scores_that_they_had():
+    priors = features(2, 7, 5)
+    assert torch.equal(IncrementalHead(5, 3).double()(priors, 2 * priors)[..., :5], priors)
+    with pytest.raises(ValueError, match="for the same"):
+        IncrementalHead(5, 3).double()(priors, priors[:1])

@@ -10,8 +10,8 @@ from tests.properties import assert_same, features, randomise
 CHOICES = ["".join(digits) for digits in product("01", repeat=4)][1:]
 
 
-def small(factors="1111"):
-    block = randomise(FactorisedAttention(12, num_heads=3, factors=factors))
+def small(factors="1111", **named):
+    block = randomise(FactorisedAttention(12, num_heads=3, factors=factors, **named))
     for layer in (block.query, block.key, block.rows, block.columns):
         if layer is not None:
             layer.weight.data *= 0.3  # scores of a size that leaves several weights alive
@@ -24,13 +24,14 @@ def step_code(step):
     return torch.tensor([math.sin(a) for a in angles] + [math.cos(a) for a in angles], dtype=torch.float64)
 
 
-def looped(block, x, factors):
+def looped(block, x, factors, stride=1):
     """The maps from E1 to E4, one head, one query and one key at a time."""
     (b, _, h, w), e = x.shape, [int(digit) for digit in factors]
-    maps = torch.empty(b, 3, h * w, h * w, dtype=x.dtype)
+    keys = [j for j in range(h * w) if j // w % stride == 0 and j % w % stride == 0]
+    maps = torch.empty(b, 3, h * w, len(keys), dtype=x.dtype)
     for n, s, i in ((n, s, i) for n in range(b) for s in range(3) for i in range(h * w)):
         head, scores = slice(4 * s, 4 * s + 4), []
-        for j in range(h * w):
+        for j in keys:
             if e[0] or e[1]:
                 q = block.query.weight[head, :, 0, 0] @ x[n, :, i // w, i % w]
             if e[0] or e[2]:
@@ -56,6 +57,19 @@ def test_forward_applies_attention(factors):
     value = block.value(x).flatten(2).unflatten(1, (3, -1))  # b s d n
     heard = torch.einsum("bsij,bsdj->bsdi", block.attention(x), value).flatten(1, 2).unflatten(2, (3, 4))
     assert_same(block(x), x + block.gamma * block.project(heard))
+
+
+@pytest.mark.parametrize("factors", ["1111", "0010", "0101"])
+def test_keys_may_be_every_second_row_and_column(factors):
+    block, x = small(factors, kv_stride=2), features(2, 12, 3, 4)
+    maps = looped(block, x, factors, stride=2)
+    assert maps.shape[3] == 4
+    assert_same(block.attention(x), maps)
+    value = block.value(x[:, :, ::2, ::2]).flatten(2).unflatten(1, (3, -1))
+    heard = torch.einsum("bsij,bsdj->bsdi", maps, value).flatten(1, 2).unflatten(2, (3, 4))
+    assert_same(block(x), x + block.gamma * block.project(heard))
+    with pytest.raises(ValueError, match="use kv_stride >= 1"):
+        FactorisedAttention(12, kv_stride=0)
 
 
 def test_starts_as_the_identity():

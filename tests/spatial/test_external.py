@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from course_lib.spatial.external import NORMALISATIONS, ExternalAttention
+from course_lib.spatial.external import NORMALISATIONS, ExternalAttention, ExternalTokenAttention
 from tests.properties import assert_same, features, randomise
 
 
@@ -24,6 +24,42 @@ def test_equals_the_double_loop(normalise, num_heads):
             for n in range(12):
                 read[b, own, n // 4, n % 4] = sum(z[n, m] * values[m] for m in range(5))
     assert_same(block(x), (x + block.norm(block.output(read))).clamp(min=0))
+
+
+def test_the_released_code_adds_to_the_sum_over_the_slots():
+    paper, released = (randomise(ExternalAttention(6, slots=5, released=flag)) for flag in (False, True))
+    for block in (paper, released):
+        torch.nn.init.zeros_(block.memory_key.weight)  # every weight 1 / n, every sum 5 / n
+    x = features(3, 6, 3, 4)
+    assert_same(paper.attention(x), torch.full((3, 1, 12, 5), 1 / 5, dtype=x.dtype))
+    expected = torch.full((3, 1, 12, 5), (1 / 12) / (5 / 12 + 1e-9), dtype=x.dtype)
+    torch.testing.assert_close(released.attention(x), expected, rtol=1e-14, atol=0)
+
+
+def test_tokens_equal_the_double_loop():
+    """As the code for classification does it: widths times 4, heads times 4, biases everywhere."""
+    block, x = randomise(ExternalTokenAttention(6, num_heads=2, slots=5)), 0.3 * features(3, 4, 6)
+    expected = torch.empty_like(x)
+    for b in range(3):
+        wide = [block.embed.weight @ token + block.embed.bias for token in x[b]]  # n of 24
+        read = torch.empty(4, 24, dtype=x.dtype)
+        for own in torch.arange(24).split(3):  # 8 heads of 3
+            z = torch.stack([torch.exp(block.memory_key.weight @ f[own] + block.memory_key.bias) for f in wide])
+            z = torch.stack([z[:, m] / z[:, m].sum() for m in range(5)], dim=1)
+            for n in range(4):
+                share = z[n] / (z[n].sum() + 1e-9)
+                read[n, own] = block.memory_value.weight @ share + block.memory_value.bias
+        expected[b] = read @ block.output.weight.T + block.output.bias
+    assert_same(block(x), expected)
+    total = block.attention(x).sum(dim=3)
+    torch.testing.assert_close(total, torch.ones(3, 8, 4, dtype=x.dtype), rtol=0, atol=1e-7)  # but for the 1e-9
+
+
+def test_tokens_name_what_fits():
+    with pytest.raises(ValueError, match="num_heads that divides embed_dim"):
+        ExternalTokenAttention(6, num_heads=4)
+    with pytest.raises(ValueError, match="last of length 6"):
+        ExternalTokenAttention(6, num_heads=2)(features(3, 4, 5))
 
 
 @pytest.mark.parametrize("normalise", NORMALISATIONS)
