@@ -446,6 +446,8 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
     ],
     "spatial/vision_transformer": [
         ("math.sqrt(query.shape[3])", "math.sqrt(x.shape[2])"),
+        ("self.norm_after(self.projection(self.norm_before(patches)))", "self.projection(self.norm_before(patches))"),
+        ("height % rows or width % columns", "height % columns or width % rows"),
         ("scores.softmax(dim=3)", "scores.softmax(dim=2)"),
         ("x + self.think(self.mlp_norm(x))", "self.mlp_norm(x) + self.think(self.mlp_norm(x))"),
         ("heard.transpose(1, 2).flatten(2)", "heard.flatten(2).reshape(x.shape)"),

@@ -36,7 +36,7 @@ class PatchEmbedding(nn.Module):
     Args:
         channels: number of channels c of the image.
         embed_dim: length d of a patch's vector (the paper's D).
-        patch_size: side P of a patch.
+        patch_size: side P of a patch, or (height, width) of one that is no square.
 
     Shape:
         x: b c h w -> b n d, for h and w that P divides; n = h·w / P².
@@ -51,24 +51,55 @@ class PatchEmbedding(nn.Module):
     torch.Size([2, 6, 10])
     """
 
-    def __init__(self, channels: int, embed_dim: int, *, patch_size: int = 16):
+    def __init__(self, channels: int, embed_dim: int, *, patch_size: int | tuple[int, int] = 16):
         super().__init__()
         self.channels = channels
         self.patch_size = patch_size
         self.projection = nn.Conv2d(channels, embed_dim, patch_size, stride=patch_size)
-        nn.init.normal_(self.projection.weight, std=(channels * patch_size**2) ** -0.5)
+        nn.init.normal_(self.projection.weight, std=(channels * math.prod(pair(patch_size))) ** -0.5)
         nn.init.zeros_(self.projection.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def check(self, x: Tensor) -> None:
         check_features(x, self.channels)
-        height, width = x.shape[2:]
-        if height % self.patch_size or width % self.patch_size:
+        (height, width), (rows, columns) = x.shape[2:], pair(self.patch_size)
+        if height % rows or width % columns:
             raise ValueError(
                 f"patch_size={self.patch_size} does not divide the image's {height}×{width}; "
                 f"crop or resize it to multiples of {self.patch_size}"
             )
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check(x)
         patches = self.projection(x)  # b c h w -> b d h/P w/P
         return patches.flatten(2).transpose(1, 2)  # b d h/P w/P -> b n d
+
+
+class NormedPatchEmbedding(PatchEmbedding):
+    """The same with a LayerNorm before and after: LN(LN(x_p^i) E + e), as in the best-known port of ViT.
+
+    Then E has to be a linear layer on flattened patches (c P P in one row; the port has P P c).
+
+    >>> import torch
+    >>> NormedPatchEmbedding(3, 10, patch_size=(4, 2))(torch.zeros(2, 3, 8, 12)).shape
+    torch.Size([2, 12, 10])
+    """
+
+    def __init__(self, channels: int, embed_dim: int, *, patch_size: int | tuple[int, int] = 16):
+        super().__init__(channels, embed_dim, patch_size=patch_size)
+        length = channels * math.prod(pair(patch_size))
+        self.norm_before = nn.LayerNorm(length)
+        self.projection = nn.Linear(length, embed_dim)
+        self.norm_after = nn.LayerNorm(embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.check(x)
+        patches = F.unfold(x, self.patch_size, stride=self.patch_size).mT  # b c h w -> b n cPP
+        return self.norm_after(self.projection(self.norm_before(patches)))  # b n cPP -> b n d
+
+
+def pair(sides: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width, of a square where one side is given."""
+    return (sides, sides) if isinstance(sides, int) else sides
 
 
 class EncoderBlock(nn.Module):
@@ -82,7 +113,8 @@ class EncoderBlock(nn.Module):
 
     Args:
         embed_dim: length d of a token.
-        num_heads: number of heads s; each has d_head = d / s numbers of every query, key and value.
+        num_heads: number of heads s.
+        head_dim: how many numbers d_head of query, key and value a head has; d / s if not given, as in the paper.
         mlp_ratio: how many times more hidden units than d.
         eps: what LayerNorm adds to the variance; 1e-6 as released (Hugging Face's own code uses 1e-12).
         approximate: ``"none"`` is the exact GELU of the paper, ``"tanh"`` the approximation of the released code.
@@ -90,7 +122,7 @@ class EncoderBlock(nn.Module):
     Shape:
         x: b n d -> b n d; the maps ``attention(x)``: b s n n, every row (query) sums to 1.
 
-    Learned: four linear layers d -> d, two of the MLP, two LayerNorms; torch's default start.
+    Learned: four linear layers d -> s·d_head and back, two of the MLP, two LayerNorms; torch's default start.
 
     Raises:
         ValueError: if the heads cannot share the tokens' d numbers evenly, or the input does not fit.
@@ -101,18 +133,26 @@ class EncoderBlock(nn.Module):
     """
 
     def __init__(
-        self, embed_dim: int, num_heads: int, *, mlp_ratio: int = 4, eps: float = 1e-6, approximate: str = "none"
+        self,
+        embed_dim: int,
+        num_heads: int,
+        *,
+        head_dim: int | None = None,
+        mlp_ratio: int = 4,
+        eps: float = 1e-6,
+        approximate: str = "none",
     ):
         super().__init__()
-        if num_heads < 1 or embed_dim % num_heads:
+        if num_heads < 1 or (head_dim is None and embed_dim % num_heads):
             raise ValueError(f"embed_dim={embed_dim} cannot be shared by num_heads={num_heads}; use a divisor of it")
+        width = num_heads * head_dim if head_dim else embed_dim
         self.embed_dim = embed_dim
         self.num_heads = num_heads
         self.attention_norm = nn.LayerNorm(embed_dim, eps=eps)
-        self.query = nn.Linear(embed_dim, embed_dim)
-        self.key = nn.Linear(embed_dim, embed_dim)
-        self.value = nn.Linear(embed_dim, embed_dim)
-        self.project = nn.Linear(embed_dim, embed_dim)
+        self.query = nn.Linear(embed_dim, width)
+        self.key = nn.Linear(embed_dim, width)
+        self.value = nn.Linear(embed_dim, width)
+        self.project = nn.Linear(width, embed_dim)
         self.mlp_norm = nn.LayerNorm(embed_dim, eps=eps)
         self.expand = nn.Linear(embed_dim, mlp_ratio * embed_dim)
         self.gelu = nn.GELU(approximate)
@@ -158,13 +198,14 @@ class VisionTransformer(nn.Module):
 
     Args:
         image_size: side of the image, or (height, width).
-        patch_size: side P of a patch; must divide the image's sides.
+        patch_size: side P of a patch, or (height, width); must divide the image's sides.
         channels: number of channels of the image.
         embed_dim, depth, num_heads: the paper's D, L and number of heads (``SIZES`` has the published ones).
         num_classes: number of logits; 0 leaves the head out, and the result is the features b d.
         representation_size: hidden units of the head (tanh between its two layers); None for a linear head.
-        mlp_ratio, eps, approximate: as in ``EncoderBlock``.
+        head_dim, mlp_ratio, eps, approximate: as in ``EncoderBlock``.
         pool: what the norm and the head read: ``"token"``, the class token, or ``"mean"``, the mean of the patches.
+        patch_norm: cut with ``NormedPatchEmbedding``.
 
     Shape:
         x: b c h w -> b k logits; the maps ``attention(x)``: a list with b s n n for each block,
@@ -189,33 +230,38 @@ class VisionTransformer(nn.Module):
         self,
         image_size: int | tuple[int, int],
         *,
-        patch_size: int = 16,
+        patch_size: int | tuple[int, int] = 16,
         channels: int = 3,
         embed_dim: int = 768,
         depth: int = 12,
         num_heads: int = 12,
         num_classes: int = 1000,
         representation_size: int | None = None,
+        head_dim: int | None = None,
         mlp_ratio: int = 4,
         eps: float = 1e-6,
         approximate: str = "none",
         pool: str = "token",
+        patch_norm: bool = False,
     ):
         super().__init__()
         if pool not in ("token", "mean"):
             raise ValueError(f"pool={pool!r} is unknown; use 'token' (the class token) or 'mean' (of the patches)")
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        if height % patch_size or width % patch_size or not (height and width):
+        (height, width), (rows, columns) = pair(image_size), pair(patch_size)
+        if height % rows or width % columns or not (height and width):
             raise ValueError(
                 f"patch_size={patch_size} does not divide image_size={height}×{width}; use a divisor of both"
             )
         self.image_size, self.pool = (height, width), pool
-        self.grid = (height // patch_size, width // patch_size)
-        self.patches = PatchEmbedding(channels, embed_dim, patch_size=patch_size)
+        self.grid = (height // rows, width // columns)
+        embedding = NormedPatchEmbedding if patch_norm else PatchEmbedding
+        self.patches = embedding(channels, embed_dim, patch_size=patch_size)
         self.class_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
         self.positions = nn.Parameter(torch.empty(1, 1 + self.grid[0] * self.grid[1], embed_dim))
         self.blocks = nn.ModuleList(
-            EncoderBlock(embed_dim, num_heads, mlp_ratio=mlp_ratio, eps=eps, approximate=approximate)
+            EncoderBlock(
+                embed_dim, num_heads, head_dim=head_dim, mlp_ratio=mlp_ratio, eps=eps, approximate=approximate
+            )
             for _ in range(depth)
         )
         self.norm = nn.LayerNorm(embed_dim, eps=eps)

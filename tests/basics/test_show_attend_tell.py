@@ -44,6 +44,11 @@ def test_equals_its_equations(read, options):
         assert_same(model.attention(IMAGE, WORDS)[b], weights)
 
 
+def test_an_unknown_activation_is_refused():
+    with pytest.raises(ValueError, match='use "tanh" or "relu"'):
+        cell(activation="gelu")
+
+
 @pytest.mark.parametrize("read", ["soft", "hard"])
 def test_forward_applies_attention(read):
     model = cell(read=read)

@@ -8,6 +8,7 @@ from torch import nn
 from course_lib.spatial.vision_transformer import (
     SIZES,
     EncoderBlock,
+    NormedPatchEmbedding,
     PatchEmbedding,
     VisionTransformer,
     interpolate_positions,
@@ -24,12 +25,34 @@ def tiny(**arguments) -> VisionTransformer:
 # The patches
 
 
-def test_the_convolution_is_one_linear_layer_on_flattened_patches():
-    embed, x = randomise(PatchEmbedding(3, 11, patch_size=4)), features(3, 3, 8, 12)
-    tokens = embed(x)
-    for n, (i, j) in enumerate((i, j) for i in range(2) for j in range(3)):  # row by row
-        patch = x[:, :, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4].flatten(1)  # channel, row, column
+def pieces(x, p, q):
+    """The p×q patches row by row, each channel by channel, row by row."""
+    _, _, h, w = x.shape
+    corners = [(i, j) for i in range(0, h, p) for j in range(0, w, q)]
+    return [x[:, :, i : i + p, j : j + q].flatten(1) for i, j in corners]
+
+
+@pytest.mark.parametrize("sides", [4, (4, 6), (2, 3)])
+def test_the_convolution_is_one_linear_layer_on_flattened_patches(sides):
+    embed, x = randomise(PatchEmbedding(3, 11, patch_size=sides)), features(3, 3, 8, 12)
+    tokens, patches = embed(x), pieces(x, *((4, 4) if sides == 4 else sides))
+    assert tokens.shape[1] == len(patches)
+    for n, patch in enumerate(patches):
         assert_same(tokens[:, n], F.linear(patch, embed.projection.weight.flatten(1), embed.projection.bias))
+
+
+def test_norms_may_stand_around_the_linear_layer():
+    embed, x = randomise(NormedPatchEmbedding(3, 11, patch_size=(4, 6))), features(3, 3, 8, 12)
+
+    def normalise(z, norm):
+        mean, variance = z.mean(dim=1, keepdim=True), z.var(dim=1, correction=0, keepdim=True)
+        return (z - mean) / (variance + 1e-5).sqrt() * norm.weight + norm.bias
+
+    for n, patch in enumerate(pieces(x, 4, 6)):
+        y = normalise(patch, embed.norm_before) @ embed.projection.weight.T + embed.projection.bias
+        assert_same(embed(x)[:, n], normalise(y, embed.norm_after))
+    vit = tiny(patch_norm=True)
+    assert isinstance(vit.patches, NormedPatchEmbedding) and vit(x).shape == (3, 7)
 
 
 def test_a_patch_of_variance_one_starts_as_a_token_of_variance_one():
@@ -41,18 +64,19 @@ def test_a_patch_of_variance_one_starts_as_a_token_of_variance_one():
 # The block
 
 
-def test_the_maps_equal_the_double_loop():
-    block, x = randomise(EncoderBlock(10, 2)), features(3, 4, 10)
+@pytest.mark.parametrize("head_dim", [5, 3, 8])
+def test_the_maps_equal_the_double_loop(head_dim):
+    block, x = randomise(EncoderBlock(10, 2, head_dim=head_dim)), features(3, 4, 10)
     expected = torch.empty(3, 2, 4, 4, dtype=torch.float64)
     for b in range(3):
         mean, variance = x[b].mean(1, keepdim=True), x[b].var(1, correction=0, keepdim=True)
         z = (x[b] - mean) / (variance + 1e-6).sqrt() * block.attention_norm.weight + block.attention_norm.bias
         for s in range(2):
-            head = slice(5 * s, 5 * s + 5)
+            head = slice(head_dim * s, head_dim * s + head_dim)
             for i in range(4):
                 query = block.query.weight[head] @ z[i] + block.query.bias[head]
                 keys = [block.key.weight[head] @ z[j] + block.key.bias[head] for j in range(4)]
-                weights = torch.stack([torch.exp(query @ key / math.sqrt(5)) for key in keys])
+                weights = torch.stack([torch.exp(query @ key / math.sqrt(head_dim)) for key in keys])
                 expected[b, s, i] = weights / weights.sum()
     assert_same(block.attention(x), expected)
 
@@ -72,10 +96,11 @@ def test_the_block_is_torchs_pre_norm_encoder_layer(mlp_ratio):
     assert_same(block(x), layer(x))
 
 
-def test_forward_applies_attention():
-    block, x = randomise(EncoderBlock(10, 2)), features(3, 4, 10)
-    value = block.value(block.attention_norm(x))
-    heard = [block.attention(x)[:, s] @ value[:, :, 5 * s : 5 * s + 5] for s in range(2)]
+@pytest.mark.parametrize("head_dim", [None, 3])
+def test_forward_applies_attention(head_dim):
+    block, x = randomise(EncoderBlock(10, 2, head_dim=head_dim)), features(3, 4, 10)
+    values = block.value(block.attention_norm(x)).split(head_dim or 5, dim=2)
+    heard = [block.attention(x)[:, s] @ value for s, value in enumerate(values)]
     z = x + block.project(torch.cat(heard, dim=2))
     assert_same(block(x), z + block.contract(F.gelu(block.expand(block.mlp_norm(z)))))
 
@@ -311,6 +336,18 @@ def test_the_mean_of_the_patches_may_answer():
     assert_same(vit(x), vit.head(vit.norm(tokens[:, 1:].mean(dim=1))))
     with pytest.raises(ValueError, match="use 'token'"):
         tiny(pool="max")
+
+
+def test_without_classes_the_result_is_the_features():
+    vit, x = tiny(num_classes=0), features(3, 3, 8, 12)
+    z = vit.blocks[1](vit.blocks[0](vit.tokens(x)))
+    assert_same(vit(x), vit.norm(z[:, 0]))
+
+
+def test_heads_and_patches_of_any_size_fit_together():
+    vit = randomise(VisionTransformer((8, 12), patch_size=(2, 6), embed_dim=10, depth=1, num_heads=3, head_dim=4))
+    assert vit.grid == (4, 2) and vit.blocks[0].query.weight.shape == (12, 10)
+    assert vit.attention(features(3, 3, 8, 12))[0].shape == (3, 3, 9, 9)
 
 
 # Errors
