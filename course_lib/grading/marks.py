@@ -3,7 +3,8 @@
 import json
 import math
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 
 from course_lib.grading.lateness import Late
@@ -229,3 +230,14 @@ def people(lessons: Iterable[Marks]) -> dict[tuple[str, str], dict[str, Record]]
         for record in marks.records:
             found.setdefault((record.student, record.person or record.who), {})[marks.slug] = record
     return found
+
+
+def namesakes(lessons: Iterable[Marks]) -> set[str]:
+    """The names that several people have."""
+    counted = Counter(student for student, _ in people(lessons))
+    return {student for student, count in counted.items() if count > 1}
+
+
+def called(record: Record, shared: Collection[str]) -> str:
+    """A student's name; where others have it too (it is in ``shared``), with what tells them apart."""
+    return f"{record.student} ({record.id or record.file})" if record.student in shared else record.student

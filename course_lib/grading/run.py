@@ -13,7 +13,7 @@ from course_lib.grading.batch import Grader, Job, Result, Settings, failed, in_t
 from course_lib.grading.cells import Unreadable, cells_of
 from course_lib.grading.contents import blocks_of, functions
 from course_lib.grading.lateness import Rule, lateness
-from course_lib.grading.marks import MISSING, Marks, Record, TaskInfo, sorting
+from course_lib.grading.marks import MISSING, Marks, Record, TaskInfo, called, namesakes, sorting
 from course_lib.grading.overrides import by_hand
 from course_lib.grading.reports import write_results
 from course_lib.grading.roster import Roster, Unclear
@@ -165,8 +165,8 @@ def completed(marks: Marks, store: Store, evening: Evening) -> Marks:
     if evening.roster:
         records = on_the_roster(records, evening.roster)
     records.sort(key=lambda record: (sorting(record.student), record.student, record.id, record.file))
-    prints = store.fingerprints(marks.slug)
-    similar = groups((record.student, prints.get(record.who, "")) for record in records if not record.problem)
+    prints, shared = store.fingerprints(marks.slug), namesakes([replace(marks, records=tuple(records))])
+    similar = groups((called(record, shared), prints.get(record.who, "")) for record in records if not record.problem)
     return by_hand(replace(marks, records=tuple(records), similar=similar), store)
 
 

@@ -78,7 +78,18 @@ def test_several_lessons_make_one_table_with_a_column_a_lesson(evening):
     assert len(rows(folder, f"{SLUG}/marks.csv")) == 3 and list(rows(folder, f"{OTHER}/marks.csv")) == ["ana", "cy"]
     page = (folder / "out/summary.html").read_text(encoding="utf-8")
     links = re.findall(r'href="([^"]+)"', page)
-    assert len(links) == 7 and all((folder / "out" / link).exists() for link in links)
+    assert len(links) == 9 and all((folder / "out" / link).exists() for link in links)
+
+
+def test_the_overview_says_why_what_lateness_leaves_and_which_namesake(evening):
+    folder, grade = evening
+    hand_in(folder / "in/week 1", "Jo_1_9_a.ipynb", "Jo_LATE_2_9_a.ipynb", "cy_3_9_a.pdf")
+    hand_in(folder / "in/week 2", "Jo_1_9_b.ipynb", "Jo_LATE_2_9_b.ipynb", data=of_other(answered()))
+    grade("--late", "20% a day")
+    page = (folder / "out/summary.html").read_text(encoding="utf-8")
+    table = [re.sub(r"<[^>]+>|\s+", " ", row).split() for row in re.findall(r"<tr>.*?</tr>", page, re.S)]
+    assert ["Jo", "(1)", "5", "5", "10", "10"] in table and ["Jo", "(2)", "5+", "5+", "10", "8"] in table
+    assert "no notebook among cy_3_9_a.pdf" in " ".join(next(row for row in table if row[0] == "cy"))
 
 
 def test_a_lesson_graded_later_joins_the_table(evening):

@@ -3,10 +3,11 @@
 import hashlib
 import re
 from collections import Counter
+from functools import partial
 
 import jinja2
 
-from course_lib.grading.marks import Marks, Record, TaskMark, by_name, people
+from course_lib.grading.marks import Marks, Record, TaskMark, by_name, called, namesakes, people
 from course_lib.grading.reports.picture import picture
 
 MAX_NOTES = 20
@@ -71,7 +72,7 @@ exists, and what uses it fails too.</p>
 SUMMARY = (
     HEAD
     + """{% macro link(record) %}<a href="students/{{ page_name(record) }}.html">
-{{- record.student }}</a>{% endmacro %}
+{{- name(record) }}</a>{% endmacro %}
 <p>{{ marks.graded | length }} graded{% if marks.problems %}, <strong>{{ marks.problems | length }} not
 graded</strong>{% endif %}{% if marks.missing %}, {{ marks.missing | length }} handed in nothing{% endif %}
  · {{ marks.points }} points to earn{% if marks.sandbox %} · sandbox: {{ marks.sandbox }}{% endif %}</p>
@@ -84,7 +85,7 @@ graded</strong>{% endif %}{% if marks.missing %}, {{ marks.missing | length }} h
 {% endfor %}</table>{% endif %}
 {% if marks.missing %}<h2>Handed in nothing</h2>
 <table><tr><th scope="col">student</th><th scope="col">id</th><th scope="col">section</th></tr>
-{% for record in marks.missing %}<tr><td>{{ record.student }}</td><td>{{ record.id }}</td>
+{% for record in marks.missing %}<tr><td>{{ name(record) }}</td><td>{{ record.id }}</td>
 <td>{{ record.section }}</td></tr>
 {% endfor %}</table>{% endif %}
 {% if late %}<h2>Late</h2>
@@ -144,16 +145,26 @@ OVERVIEW = (
 <td class="number">{{ marks.missing | length }}</td><td class="number">{{ marks.points }}</td>
 <td>{{ described(marks) }}</td></tr>
 {% endfor %}</table>
+{% if problems %}<h2>Not graded</h2>
+<table><tr><th scope="col">student</th><th scope="col">lesson</th><th scope="col">file</th>
+<th scope="col">why</th></tr>
+{% for marks, record in problems %}<tr><td><a href="{{ marks.slug }}/students/{{ page_name(record) }}.html">
+{{- name(record) }}</a></td><td>{{ marks.slug }}</td><td class="any">{{ record.file }}</td>
+<td class="any">{{ record.problem }}</td></tr>
+{% endfor %}</table>{% endif %}
 <h2>Students</h2>
 <div class="wide"><table><tr><th scope="col">student</th>{% if sections %}<th scope="col">section</th>{% endif %}
 {% for marks in lessons %}<th scope="col" class="number">{{ marks.slug }}</th>{% endfor %}
-<th scope="col" class="number">total</th></tr>
-{% for student, records in students %}<tr><td>{{ student }}</td>
-{% if sections %}<td>{{ (records.values() | list)[0].section }}</td>{% endif %}
+<th scope="col" class="number">total</th>
+{% if late %}<th scope="col" class="number">after late</th>{% endif %}</tr>
+{% for records in students %}<tr><td>{{ name(records.values() | first) }}</td>
+{% if sections %}<td>{{ (records.values() | first).section }}</td>{% endif %}
 {% for marks in lessons %}<td class="number">{{ cell(marks, records.get(marks.slug)) }}</td>{% endfor %}
-<td class="number">{{ total(records) }}</td></tr>
+<td class="number">{{ total(records, "mark") }}</td>
+{% if late %}<td class="number">{{ total(records, "after_late") }}</td>{% endif %}</tr>
 {% endfor %}</table></div>
-<p class="quiet">Each mark leads to the student's page. An asterisk: given by hand. A plus: late.</p>
+<p class="quiet">Each mark leads to the student's page. An asterisk: given by hand. A plus: late.
+Marks and total do not count lateness{% if late %}; "after late" does{% endif %}.</p>
 </body></html>
 """
 )
@@ -181,14 +192,17 @@ def page_or_why(marks: Marks, record: Record) -> str:
 
 def overview_page(*lessons: Marks) -> dict[str, str | bytes]:
     """The page above several lessons: a row a student, a column a lesson."""
-    students = [(student, records) for (student, _), records in by_name(people(lessons))]
+    records = [record for marks in lessons for record in marks.records]
     text = overview_template.render(
         marks=max(lessons, key=lambda marks: "unsafe" in marks.sandbox),
         lessons=lessons,
         style=STYLE,
         title="Marks of " + ", ".join(marks.slug[:2] for marks in lessons),
-        students=students,
-        sections=any(record.section for marks in lessons for record in marks.records),
+        students=[found for _, found in by_name(people(lessons))],
+        problems=[(marks, record) for marks in lessons for record in marks.problems],
+        sections=any(record.section for record in records),
+        late=any(record.late for record in records),
+        name=partial(called, shared=namesakes(lessons)),
         described=described,
         page_name=page_name,
         total=total,
@@ -196,8 +210,9 @@ def overview_page(*lessons: Marks) -> dict[str, str | bytes]:
     return {"summary.html": text}
 
 
-def total(records: dict[str, Record]) -> str:
-    marks = [record.mark for record in records.values() if record.mark is not None]
+def total(records: dict[str, Record], what: str) -> str:
+    """The sum of a student's marks, or of what remains of them "after_late"."""
+    marks = [getattr(record, what) for record in records.values() if record.mark is not None]
     return f"{sum(marks):g}" if marks else "–"
 
 
@@ -244,6 +259,7 @@ def summary(marks: Marks) -> str:
         by_hand=[record for record in marks.records if record.override],
         sections=any(record.section for record in marks.records),
         names=MAX_NAMES,
+        name=partial(called, shared=namesakes([marks])),
         page_name=page_name,
     )
 
@@ -280,9 +296,10 @@ def task_row(marks: Marks, place: int) -> dict:
 def mistakes(marks: Marks) -> list[tuple[str, str, list[str]]]:
     """Each named wrong answer that somebody gave, its sentence, and who gave it; the most frequent first."""
     found: dict[tuple[str, str], list[str]] = {}
+    shared = namesakes([marks])
     for record in marks.graded:
         for task in record.tasks:
             if task.mistake:
-                found.setdefault((task.mistake, task.sentence), []).append(record.student)
+                found.setdefault((task.mistake, task.sentence), []).append(called(record, shared))
     rows = [(name, sentence, students) for (name, sentence), students in found.items()]
     return sorted(rows, key=lambda row: (-len(row[2]), row[0]))
