@@ -72,6 +72,9 @@ def add_report(subparsers) -> None:
     parser.add_argument(
         "--format", choices=formats, default="csv", help="feedback: a zip of pages to upload to Canvas or Moodle"
     )
+    parser.add_argument(
+        "--after-late", action="store_true", help="canvas, moodle: the mark that lateness leaves (default: before it)"
+    )
     parser.add_argument("--out", type=Path, help="the folder to write to (default: the same)")
 
 
@@ -283,9 +286,16 @@ def read_marks(folder: Path) -> "tuple[Marks, ...]":
 
 @one_sentence
 def report(arguments: argparse.Namespace, root: Path) -> int:
-    from course_lib.grading.reports import write_report
+    from course_lib.grading.reports import IMPORTED, write_report
 
-    show(write_report(read_marks(arguments.folder), arguments.format, arguments.out or arguments.folder))
+    one_mark = arguments.format in IMPORTED
+    if arguments.after_late and not one_mark:
+        raise UsageError(f"--after-late is for {' and '.join(IMPORTED)}; leave it out")
+    options = {"after_late": True} if arguments.after_late else {}
+    lessons, folder = read_marks(arguments.folder), arguments.out or arguments.folder
+    show(write_report(lessons, arguments.format, folder, **options))
+    if one_mark and any(record.penalty for marks in lessons for record in marks.records):
+        print("lateness is taken off" if options else "lateness is not taken off; --after-late does it")
     return 0
 
 

@@ -323,6 +323,27 @@ def test_late_work_is_shown_apart_from_the_mark(evening):
     assert "Late by 1 day 1 hour" in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("name", "column"), [("canvas", SLUG), ("moodle", "Grade")])
+def test_an_import_holds_the_mark_before_lateness_or_after_it_and_says_which(evening, capsys, name, column):
+    folder, grade = evening
+    hand_in(folder / "in", "ana_LATE_3_9_a.ipynb")
+    grade("--late", "1 point a day")
+
+    def told(*more: str) -> tuple[str, str | None]:
+        assert main(["report", str(folder / "out"), "--format", name, *more]) == 0
+        with (folder / f"out/{name}.csv").open() as file:
+            row = list(csv.DictReader(file))[-1]
+        return row[column], row.get("Feedback comments")
+
+    (before, words), (after, other_words) = told(), told("--after-late")
+    assert (before, after) == ("5", "4")
+    if name == "moodle":
+        assert "1 points are not yet taken off" in words and "1 points are taken off" in other_words
+    said = capsys.readouterr().out
+    assert "is not taken off; --after-late does it" in said and "lateness is taken off" in said
+    assert main(["report", str(folder / "out"), "--format", "csv", "--after-late"]) == 2
+
+
 @pytest.mark.parametrize(
     ("text", "hours", "taken"),
     [

@@ -15,8 +15,18 @@ import jsonschema
 import pytest
 
 from course_lib.cli import main
-from course_lib.grading.marks import MISSING, Marks, Record, TaskInfo, TaskMark, marks_from_json, marks_to_json
+from course_lib.grading.marks import (
+    MISSING,
+    Marks,
+    Override,
+    Record,
+    TaskInfo,
+    TaskMark,
+    marks_from_json,
+    marks_to_json,
+)
 from course_lib.grading.reports import FORMATS, write_report
+from course_lib.grading.reports.gradescope import results
 from course_lib.grading.reports.pages import described, mistakes
 from course_lib.grading.reports.tables import safe
 
@@ -134,6 +144,12 @@ def test_gradescope_results_obey_its_specification():
     first, second, problem = map(json.loads, FORMATS["gradescope"](MARKS).values())
     assert (first["score"], second["score"], problem["score"]) == (3, 2, 0)
     assert second["tests"][1]["output"].splitlines() == ["the mean of 1, 2 and 6 is 3", "This is the sum.", "Divide."]
+
+
+@pytest.mark.parametrize("row", [0, 2])
+def test_gradescope_is_told_the_mark_given_by_hand(row):
+    said = results(MARKS, replace(MARKS.records[row], override=Override(2.5, "explained it")))
+    assert said["score"] == 2.5 and "2.5 of 3 points, given by hand: explained it" in said["output"]
 
 
 def test_junit_has_a_case_a_task():

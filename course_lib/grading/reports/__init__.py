@@ -11,7 +11,7 @@ from course_lib.grading.reports.pages import html, overview_page
 from course_lib.grading.reports.tables import canvas, moodle, nbgrader, overview, table
 from course_lib.grading.store import write
 
-FORMATS: dict[str, Callable[[Marks], Mapping[str, str | bytes]]] = {
+FORMATS: dict[str, Callable[..., Mapping[str, str | bytes]]] = {
     "csv": table,
     "canvas": canvas,
     "moodle": moodle,
@@ -21,6 +21,7 @@ FORMATS: dict[str, Callable[[Marks], Mapping[str, str | bytes]]] = {
     "html": html,
     "feedback": feedback,
 }
+IMPORTED = ("canvas", "moodle")  # one mark a student: ``after_late=True`` for the one that lateness leaves
 # What several lessons have in one file; every other format has a folder for each lesson.
 TOGETHER: dict[str, Callable[..., Mapping[str, str | bytes]]] = {
     "csv": overview,
@@ -31,19 +32,19 @@ TOGETHER: dict[str, Callable[..., Mapping[str, str | bytes]]] = {
 APART = FORMATS.keys() - {"canvas", "nbgrader"}
 
 
-def files_of(name: str, lessons: tuple[Marks, ...]) -> Mapping[str, str | bytes]:
+def files_of(name: str, lessons: tuple[Marks, ...], **options: bool) -> Mapping[str, str | bytes]:
     """One format of one lesson, or of several: what they share, and a folder for each."""
     if len(lessons) == 1:
-        return FORMATS[name](lessons[0])
-    files = dict(TOGETHER[name](*lessons)) if name in TOGETHER else {}
+        return FORMATS[name](lessons[0], **options)
+    files = dict(TOGETHER[name](*lessons, **options)) if name in TOGETHER else {}
     for marks in lessons if name in APART else ():
-        files |= {f"{marks.slug}/{path}": content for path, content in FORMATS[name](marks).items()}
+        files |= {f"{marks.slug}/{path}": content for path, content in FORMATS[name](marks, **options).items()}
     return files
 
 
-def write_report(marks: Marks | tuple[Marks, ...], name: str, folder: Path) -> list[Path]:
+def write_report(marks: Marks | tuple[Marks, ...], name: str, folder: Path, **options: bool) -> list[Path]:
     """Write one format, of one lesson or of several, into ``folder``; the files written."""
-    files = files_of(name, (marks,) if isinstance(marks, Marks) else marks)
+    files = files_of(name, (marks,) if isinstance(marks, Marks) else marks, **options)
     for path, content in files.items():
         write(folder / path, content)
     return [folder / path for path in files]

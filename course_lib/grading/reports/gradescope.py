@@ -6,7 +6,7 @@ from course_lib.grading.reports.pages import page_name
 
 def results(marks: Marks, record: Record) -> dict:
     """What Gradescope reads: a score of each task, with what its student may read."""
-    if record.problem:
+    if record.mark is None:
         return {"score": 0, "output": f"Not graded: {record.problem}", "visibility": "visible", "tests": []}
     titles = {task.name: task.title for task in marks.tasks}
     tests = [
@@ -22,9 +22,11 @@ def results(marks: Marks, record: Record) -> dict:
         }
         for task in record.tasks
     ]
-    output = "\n".join([f"{record.earned} of {marks.points} points. Sandbox: {marks.sandbox}.", *record.notes])
+    by_hand = f", given by hand: {record.override.reason}" if record.override else ""
+    first = f"{record.mark} of {marks.points} points{by_hand}. Sandbox: {marks.sandbox}."
+    output = "\n".join([first, *record.notes])
     return {
-        "score": record.earned,
+        "score": record.mark,
         "output": output,
         "output_format": "text",
         "visibility": "visible",

@@ -102,15 +102,15 @@ def by_task(record: Record, names: list[str]) -> list[int | None]:
     return [earned.get(name) for name in names]
 
 
-def canvas(*lessons: Marks) -> dict[str, str]:
+def canvas(*lessons: Marks, after_late: bool = False) -> dict[str, str]:
     """Canvas's gradebook import; a student without a mark is left out, so that nothing is overwritten.
 
-    Lateness is not taken off: Canvas has a rule of its own.
+    Lateness is taken off ``after_late`` only: Canvas has a rule of its own.
     """
     header = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *(marks.slug for marks in lessons)]
     rows = [["    Points Possible", "", "", "", "", *(marks.points for marks in lessons)]]
     for (student, _), records in people(lessons).items():
-        marks = [records[one.slug].mark if one.slug in records else None for one in lessons]
+        marks = [counts(records[one.slug], after_late) if one.slug in records else None for one in lessons]
         if any(mark is not None for mark in marks):
             _, section = first_of(list(records.values()))
             number = max((one.id_on("Canvas") for one in records.values()), key=bool)
@@ -118,11 +118,21 @@ def canvas(*lessons: Marks) -> dict[str, str]:
     return {"canvas.csv": write_csv(header, rows)}
 
 
-def moodle(marks: Marks) -> dict[str, str]:
-    """Moodle's offline grading worksheet, which finds a student by the participant number of the download."""
+def moodle(marks: Marks, *, after_late: bool = False) -> dict[str, str]:
+    """Moodle's offline grading worksheet, which finds a student by the participant number of the download.
+
+    Lateness is taken off ``after_late`` only; the comment says which.
+    """
     header = ["Identifier", "Full name", "Grade", "Maximum Grade", "Last modified (grade)", "Feedback comments"]
     rows = [
-        [participant(record), record.student, record.mark, marks.points, "", comment(record)]
+        [
+            participant(record),
+            record.student,
+            counts(record, after_late),
+            marks.points,
+            "",
+            comment(record, after_late),
+        ]
         for record in marks.marked
     ]
     return {"moodle.csv": write_csv(header, rows)}
@@ -133,9 +143,16 @@ def participant(record: Record) -> str:
     return f"Participant {number}" if number else ""
 
 
-def comment(record: Record) -> str:
+def counts(record: Record, after_late: bool) -> float | None:
+    return record.after_late if after_late else record.mark
+
+
+def comment(record: Record, after_late: bool) -> str:
     given = [f"Mark given by hand: {record.override.reason}"] if record.override else []
-    late = [record.late.words] if record.late else []
+    taken = (
+        f": {record.penalty:g} points {'are' if after_late else 'are not yet'} taken off" if record.penalty else ""
+    )
+    late = [f"{record.late.words}{taken}."] if record.late else []
     missed = [f"{task.task}: {sentence(task)}" for task in record.tasks if not task.earned]
     return " ".join([*given, *late, *missed])
 
