@@ -5,7 +5,7 @@ import errno
 import os
 import secrets
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,24 +119,31 @@ def one_sentence(run: Callable[[argparse.Namespace, Path], int]) -> Callable[[ar
         except OSError as error:
             if not error.errno:
                 raise
-            raise UsageError(f"{what_failed(error)}; nothing that was graded is lost, run it again then") from error
+            kept = "nothing that was graded is lost, run it again then"
+            raise UsageError(f"{what_failed(error, elsewhere=hasattr(arguments, 'out'))}; {kept}") from error
 
     return guarded
 
 
-def what_failed(error: OSError) -> str:
+def what_failed(error: OSError, *, elsewhere: bool) -> str:
+    """What the disk refused, where, and the cure; ``elsewhere``: the verb can write to another --out."""
+    number = error.errno or 0
+    why, cure = next((words for numbers, words in CURES.items() if number in numbers), (error.strerror, "look there"))
     place = f" at {error.filename}" if error.filename else ""
-    cures = {
-        errno.ENOSPC: "the disk is full: make room, or give --out on another disk",
-        errno.EDQUOT: "your quota is used up: make room, or give --out on another disk",
-        errno.EROFS: "this place is read-only: give --out elsewhere",
-        errno.EACCES: "you may not write or read there: change the rights, or give --out elsewhere",
-        errno.EPERM: "you may not write or read there: change the rights, or give --out elsewhere",
-        errno.EEXIST: "there is a file where a folder should be: give another --out",
-        errno.ENOTDIR: "there is a file where a folder should be: give another --out",
-        errno.EISDIR: "there is a folder where a file should be: move it away",
-    }
-    return f"{cures.get(error.errno or 0, error.strerror)}{place}"
+    return f"{why}{place}: {cure}{', or give another --out' * elsewhere}"
+
+
+CURES = {
+    (errno.ENOSPC,): ("the disk is full", "make room"),
+    (errno.EDQUOT,): ("your quota is used up", "make room"),
+    (errno.EROFS,): ("it is read-only", "allow writing"),
+    (errno.EACCES, errno.EPERM): ("you may not write or read", "change the rights"),
+    (errno.EEXIST, errno.ENOTDIR): ("there is a file where a folder should be", "move it away"),
+    (errno.EISDIR,): ("there is a folder where a file should be", "move it away"),
+    (errno.ENOENT,): ("nothing is there, and nothing can be made", "put back what was moved away"),
+    (errno.ENAMETOOLONG,): ("the name is too long", "shorten it"),
+    (errno.EMFILE, errno.ENFILE): ("too many files are open", "close programs"),
+}
 
 
 @one_sentence
@@ -203,7 +210,7 @@ def run_grade(arguments: argparse.Namespace, store: "Store", root: Path) -> int:
     before = set(map(tuple, known["places"].get(str(place), []))) - from_here
     known["places"][str(place)] = sorted([list(one) for one in now | before])
     store.remember(known)
-    return say(lessons, download.lessons.keys(), arguments.out)
+    return say(lessons, now, arguments.out)
 
 
 def settings(arguments: argparse.Namespace, store: "Store", root: Path) -> dict:
@@ -249,20 +256,22 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def say(lessons: Iterable["Marks"], graded_now: Iterable[str], out: Path) -> int:
-    """What was graded and what not, in words; the exit status."""
-    lessons, graded_now = list(lessons), list(graded_now)
+def say(lessons: Iterable["Marks"], now: Collection[tuple[str, str]], out: Path) -> int:
+    """What this run graded and what not, in words; the exit status. ``now``: its submissions, as (lesson, who)."""
+    lessons = list(lessons)
     problems = 0
     for marks in lessons:
-        lesson = f"{marks.slug}: " if len(lessons) > 1 else ""
-        if marks.slug not in graded_now:
+        rows = [record for record in marks.records if (marks.slug, record.who) in now]
+        if not rows:
             continue
-        problems += len(marks.problems)
-        for record in marks.problems:
+        lesson = f"{marks.slug}: " if len(lessons) > 1 else ""
+        bad = [record for record in rows if record.problem]
+        problems += len(bad)
+        for record in bad:
             words = f"{lesson}not graded: {record.student} ({record.file or 'no file'}): {record.problem}"
             print("".join(one if one.isprintable() else "�" for one in words), file=sys.stderr)
         nothing = f", {len(marks.missing)} handed in nothing" if marks.missing else ""
-        print(f"{lesson}{len(marks.graded)} graded, {len(marks.problems)} not{nothing}")
+        print(f"{lesson}{len(rows) - len(bad)} graded, {len(bad)} not{nothing}")
     print(f"open {out / 'summary.html'}")
     return 1 if problems else 0
 
@@ -361,6 +370,7 @@ def show(paths: Iterable[Path]) -> None:
         print(f"and {len(paths) - 5} more")
 
 
+@one_sentence
 def release(arguments: argparse.Namespace, root: Path) -> int:
     from course_lib.authoring.release import release
 
@@ -368,6 +378,7 @@ def release(arguments: argparse.Namespace, root: Path) -> int:
     return 0
 
 
+@one_sentence
 def export(arguments: argparse.Namespace, root: Path) -> int:
     from course_lib.grading.container import write_gradescope_zip
 

@@ -130,6 +130,19 @@ def test_grading_one_student_again_keeps_the_others(evening):
     assert list(rows(folder)) == ["ana", "ben", "cy"]
 
 
+def test_the_exit_status_is_that_of_this_run_s_submissions(evening, capsys):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb")
+    hand_in(folder / "in", "ben.pdf", data=b"%PDF")
+    assert grade() == 1
+    hand_in(folder / "more", "cy.ipynb")
+    capsys.readouterr()
+    assert grade(place="more") == 0 and list(rows(folder)) == ["ana", "ben", "cy"]
+    said = capsys.readouterr()
+    assert "1 graded, 0 not" in said.out and "ben" not in said.err
+    assert grade("--lesson", "07", place="in/ben.pdf") == 1
+
+
 def test_who_left_the_folder_leaves_the_table(evening):
     folder, grade = evening
     hand_in(folder / "in", "ana.ipynb", "bne.ipynb")
@@ -467,9 +480,35 @@ def test_a_disk_that_refuses_loses_nothing(evening, capsys, monkeypatch, number)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", refuse)
         assert grade() == 2
-    assert "a place; nothing that was graded is lost" in capsys.readouterr().err
+    assert re.search(
+        r"at a place: .*, or give another --out; nothing that was graded is lost", capsys.readouterr().err
+    )
     assert (folder / "out/marks.json").read_bytes() == before
     assert grade() == 0 and not list((folder / "out").rglob("*.unfinished"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["grade", "IN", "--out", "/proc/results"],
+        ["report", "OUT", "--out", "/proc/results"],
+        ["release", "--out", "/proc/edition"],
+        ["export", "gradescope", "07", "--out", "/proc/autograder.zip"],
+        ["override", "OUT", "ana", "3", "--reason", "x"],
+    ],
+)
+def test_every_verb_says_in_one_sentence_what_the_disk_refused(evening, capsys, monkeypatch, line):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb")
+    grade()
+    capsys.readouterr()
+    if line[0] == "override":
+        monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOENT, "gone", "a place")))
+    words = [one.replace("IN", str(folder / "in")).replace("OUT", str(folder / "out")) for one in line]
+    assert main(words, root=folder / "course") == 2
+    said = capsys.readouterr().err.strip()
+    assert "put back what was moved away" in said and len(said.splitlines()) == 1
+    assert ("--out" in said) == (line[0] != "override")
 
 
 def test_ctrl_c_keeps_what_is_graded_and_says_how_to_go_on(evening, capsys, monkeypatch):
