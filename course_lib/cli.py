@@ -1,55 +1,32 @@
 """The ``course`` command. Each verb is one function that adds its subcommand; torch is imported only where needed."""
 
 import argparse
-import io
-import os
-import subprocess
 import sys
 from pathlib import Path
 
-from course_lib.authoring.places import find_slug, parts, require_sources, slugs
-from course_lib.exercises import ROOT, UsageError, need_asserts
+from course_lib.authoring.places import (
+    course_folder,
+    find_slug,
+    home,
+    parts,
+    require_own_library,
+    require_sources,
+    slugs,
+)
+from course_lib.command import Parser, carry_out
+from course_lib.exercises import ROOT, UsageError
 from course_lib.grading.commands import VERBS as GRADING
 from course_lib.grading.commands import verb
-
-CLONED = '-c constraints.txt -e ".[test]"'
-
-
-class Parser(argparse.ArgumentParser):
-    """Wrong usage gets one sentence and exit status 2."""
-
-    def error(self, message: str):
-        self.exit(2, f"{self.prog}: {message}; `{self.prog} --help` shows what it takes\n")
+from course_lib.machine import in_folder
 
 
-def main(argv: list[str] | None = None, *, root: Path = ROOT) -> int:
+def main(argv: list[str] | None = None, *, root: Path | None = None) -> int:
     parser = Parser(prog="course", description="Build, find and check the lessons and exercises of the course.")
     subparsers = parser.add_subparsers(metavar="VERB", required=True)
     for add in VERBS:
         add(subparsers)
-    arguments = parser.parse_args(argv)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a pipe on Windows speaks a code page that has no ✓
-            stream.reconfigure(encoding="utf-8", errors="replace")
-    try:
-        if argv is None and not __debug__:
-            return with_asserts()
-        need_asserts()
-        return arguments.run(arguments, root)
-    except UsageError as error:
-        print(f"course: {error}", file=sys.stderr)
-    except ModuleNotFoundError as error:
-        clone = (ROOT / "Makefile").exists()
-        cure = "run `make test`, or " * clone + "pip install " + (CLONED if clone else "'attention-in-vision[grade]'")
-        print(f"course: {sys.executable} has no {error.name}; {cure}", file=sys.stderr)
-    return 2
-
-
-def with_asserts() -> int:
-    """The same command once more, by a Python that keeps asserts: what judges consists of them."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONOPTIMIZE"}
-    command = [sys.executable, "-m", "course_lib.cli", *sys.argv[1:]]
-    return subprocess.run(command, env=environment).returncode
+    place, extra = root or course_folder(), "test" if in_folder() else "grade"
+    return carry_out(parser, argv, lambda arguments: arguments.run(arguments, place), extra=extra)
 
 
 def add_build(subparsers) -> None:
@@ -61,10 +38,11 @@ def add_build(subparsers) -> None:
 
 def build(arguments: argparse.Namespace, root: Path) -> int:
     """Exit 0 when all is up to date, 1 when a cell or a check failed, 2 when an edited notebook was left alone."""
+    require_sources(root)
+    require_own_library(root)
     from course_lib.authoring.builder import build, kinds
     from course_lib.authoring.execution import CellFailed
 
-    require_sources(root)
     chosen = [find_slug(name, root) for name in arguments.slug] or slugs(root)
     if arguments.check:
         return check_build(chosen, root)
@@ -130,10 +108,10 @@ def add_new(subparsers) -> None:
 
 
 def new(arguments: argparse.Namespace, root: Path) -> int:
+    require_sources(root)
     from course_lib.authoring.builder import KINDS, build
     from course_lib.authoring.templates import FINISHED, lay_out
 
-    require_sources(root)
     slug = lay_out(arguments.number, arguments.name, root)
     for kind in KINDS:
         build(slug, kind, root, execute=False)
@@ -153,17 +131,20 @@ def where(arguments: argparse.Namespace, root: Path) -> int:
 
     modules = dict.fromkeys((row.module.__module__.replace(".", "/") + ".py", row.lesson) for row in CATALOG)
     numbers = {f"{lesson:02d}" for file, lesson in modules if Path(file).stem == arguments.name}
-    written = [slug for slug in slugs(root) if slug[:2] in numbers]
+    sources = slugs(root)
+    written = [slug for slug in sources if slug[:2] in numbers]
     if not numbers:
         written = [find_slug(arguments.name, root)]
         numbers = {written[0][:2]}
     for slug in written:
         print_parts(slug, root)
     for number in sorted(numbers - {slug[:2] for slug in written}):
-        print(f"lesson {number} is not written yet")
+        elsewhere = f"and its tests lie in a clone of {home()}"
+        print(f"lesson {number} {'is not written yet' if sources else elsewhere}")
     for file in [file for file, lesson in modules if f"{lesson:02d}" in numbers]:
-        print_file("module", root / file, root)
-        print_file("unit test", root / unit_test(file), root)
+        print_file("module", (root if sources else ROOT) / file, root)
+        if sources:
+            print_file("unit test", root / unit_test(file), root)
     return 0
 
 
@@ -180,7 +161,8 @@ def print_parts(slug: str, root: Path) -> None:
 
 def print_file(what: str, path: Path, root: Path) -> None:
     missing = "" if path.exists() else "  (does not exist)"
-    print(f"{what:<16} {path.relative_to(root).as_posix()}{missing}")
+    shown = path.relative_to(root) if path.is_relative_to(root) else path  # an installed library lies elsewhere
+    print(f"{what:<16} {shown.as_posix()}{missing}")
 
 
 def add_check(subparsers) -> None:
@@ -190,11 +172,11 @@ def add_check(subparsers) -> None:
 
 def check(arguments: argparse.Namespace, root: Path) -> int:
     """Exit 0 when every task is solved, 1 when one is not."""
-    from course_lib.self_check import report, run_checks
-
     path = Path(arguments.exercise)
     if path.suffix != ".ipynb":
         path = parts(find_slug(arguments.exercise, root), root)["exercise"]
+    from course_lib.self_check import report, run_checks
+
     outcome = run_checks(path)
     print(report(outcome))
     return 0 if outcome.solved else 1
@@ -206,9 +188,9 @@ def add_check_lessons(subparsers) -> None:
 
 
 def check_lessons(arguments: argparse.Namespace, root: Path) -> int:
+    require_sources(root)
     from course_lib.authoring.lint import findings
 
-    require_sources(root)
     chosen = [find_slug(name, root) for name in arguments.slug] or slugs(root)
     found = findings(chosen, root)
     for finding in found:

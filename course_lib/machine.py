@@ -23,7 +23,28 @@ PACKAGES = {  # the lowest versions, as in pyproject.toml
     "ipykernel": "6.17",
     "ipywidgets": "7.7.1",
 }
-INSTALL = 'run "make lab" (or: pip install -c constraints.txt -e ".[course]")'
+MAKES = {"course": "lab", "test": "test"}  # what `make` installs which extra
+
+
+def in_folder(root: Path = ROOT) -> bool:
+    """Whether the library lies in a folder of the course, a clone or a student edition; else pip brought it alone."""
+    return (root / "Makefile").exists()
+
+
+def install(extra: str = "course", root: Path = ROOT) -> str:
+    """What brings the packages of an extra, where this library lies. Double quotes: cmd.exe knows no others."""
+    if in_folder(root):
+        by_hand = f'pip install -c constraints.txt -e ".[{extra}]"'
+        return f'run "make {MAKES[extra]}" in the course\'s folder (or: {by_hand})'
+    return f'pip install "attention-in-vision[{extra}]"'
+
+
+def bring_back(root: Path = ROOT) -> str:
+    """What brings back a file of the library, where this library lies."""
+    if (root / ".git").exists():
+        return "git checkout -- course_lib/data"
+    again = "pip install --force-reinstall --no-deps attention-in-vision"
+    return "unpack the course once more" if in_folder(root) else again
 
 
 @dataclass(frozen=True)
@@ -77,10 +98,10 @@ def check_package(name: str, lowest: str) -> Finding:
     try:
         version = import_module(name).__version__
     except ModuleNotFoundError as error:
-        return Finding(name, False, f"{error.name} is missing; {INSTALL}")
+        return Finding(name, False, f"{error.name} is missing; {install()}")
     except Exception as error:  # a library of the system is missing, two versions do not fit together, …
-        return Finding(name, False, f"{name} does not load ({error}); delete .venv and {INSTALL}")
-    cure = f"{name} {version} is older than {lowest}; {INSTALL}"
+        return Finding(name, False, f"{name} does not load ({error}); delete .venv and {install()}")
+    cure = f"{name} {version} is older than {lowest}; {install()}"
     return Finding(name, numbers(version) >= numbers(lowest), cure, version)
 
 
@@ -105,8 +126,8 @@ def check_arrays() -> Finding:
     try:
         total = import_module("torch").ones(2, 2).softmax(dim=1).numpy().sum()
     except Exception as error:
-        return Finding("arrays", False, f"torch and numpy do not work together ({error}); {INSTALL}")
-    return Finding("arrays", total == 2, f"the softmax of two rows sums to {total}, not 2; {INSTALL}")
+        return Finding("arrays", False, f"torch and numpy do not work together ({error}); {install()}")
+    return Finding("arrays", total == 2, f"the softmax of two rows sums to {total}, not 2; {install()}")
 
 
 def check_pictures() -> Finding:
@@ -115,14 +136,14 @@ def check_pictures() -> Finding:
         figure = import_module("matplotlib.figure").Figure(figsize=(1, 1))
         import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure).draw()
     except Exception as error:
-        return Finding("pictures", False, f"matplotlib cannot draw ({error}); {INSTALL}")
+        return Finding("pictures", False, f"matplotlib cannot draw ({error}); {install()}")
     return Finding("pictures", True, detail="no display needed")
 
 
 def check_data(folder: Path) -> Finding:
     """Digits and photographs came with the course: it never needs a network."""
     missing = [kind for kind in ("*.npz", "*.jpg") if not any(folder.glob(kind))]
-    cure = f"no {' and no '.join(missing)} in {folder.name}/; bring them back with: git checkout -- course_lib/data"
+    cure = f"no {' and no '.join(missing)} in {folder.name}/; to bring them back: {bring_back()}"
     return Finding("data", not missing, cure, "no network needed")
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from course_lib.authoring import builder as notebooks
+from course_lib.authoring import places
 from course_lib.authoring.builder import KINDS, build, stale
 from course_lib.authoring.places import parts
 from course_lib.cli import main
@@ -379,13 +380,48 @@ def test_the_command_starts_without_torch_and_without_jupyter():
 # Where only the package is installed
 
 
-@pytest.mark.parametrize(
-    "arguments", [["build"], ["new", "16", "branch"], ["check-lessons"], ["release", "--out", "out.zip"]]
-)
-def test_what_needs_the_sources_says_so_and_writes_nothing(tmp_path, capsys, monkeypatch, arguments):
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """An empty current folder, a library that was installed alone, and none of its optional packages."""
     monkeypatch.chdir(tmp_path)
-    assert "work in a clone of" in refused(capsys, arguments, tmp_path)
-    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(places, "ROOT", tmp_path / "site-packages")
+    for name in [one for one in sys.modules if one.startswith(("course_lib.authoring.", "course_lib.grading."))]:
+        if name not in ("course_lib.authoring.places", "course_lib.grading.commands"):
+            monkeypatch.delitem(sys.modules, name)
+    for package in ("nbformat", "jupytext", "nbclient", "safetensors", "filelock", "jinja2"):
+        monkeypatch.setitem(sys.modules, package, None)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "build", "new 16 branch", "check-lessons", "release --out out.zip", "check 01", "where 01",
+        "export gradescope 03 --out out.zip", "grade . --out out", "grade . --out out --lesson 01",
+    ],
+)  # fmt: skip
+def test_what_needs_the_sources_says_so_before_all_else_and_writes_nothing(alone, capsys, line):
+    said = refused(capsys, line.split(), None)
+    assert f"in {alone}" in said and "work in a clone of" in said
+    assert list(alone.iterdir()) == []
+
+
+def test_where_of_a_module_shows_the_installed_file(alone, capsys):
+    assert main(["where", "gather_excite"]) == 0
+    said = capsys.readouterr().out
+    files = [line.split()[1] for line in said.splitlines() if line.startswith("module")]
+    assert str(ROOT / "course_lib/channel/gather_excite.py") in files and all(map(os.path.exists, files))
+    assert "lie in a clone of" in said and "does not exist" not in said
+
+
+def test_the_course_is_beside_the_library_else_in_the_current_folder(alone, capsys, monkeypatch):
+    tiny_course(alone)
+    assert main(["where", "averages"]) == 0
+    assert "notebooks/src/01_averages.py" in capsys.readouterr().out
+    (alone / "course_lib/cli.py").touch()  # a whole clone: its outputs must be its own library's
+    assert "pip install -e ." in refused(capsys, ["build"], None)
+    monkeypatch.setattr(places, "ROOT", ROOT)
+    assert places.course_folder() == ROOT
 
 
 def test_a_release_without_git_takes_what_is_there(monkeypatch):

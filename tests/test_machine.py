@@ -83,7 +83,20 @@ def test_missing_data_is_named(tmp_path):
     (tmp_path / "digits.npz").touch()
     finding = machine.check_data(tmp_path)
     assert not finding.fine and "*.jpg" in finding.cure and "*.npz" not in finding.cure
-    assert "git checkout -- course_lib/data" in finding.cure
+    assert finding.cure.endswith("to bring them back: " + machine.bring_back())
+
+
+def test_a_cure_is_one_that_exists_where_the_library_lies(tmp_path):
+    """A package has no make and no git, a student edition no git; a clone has both."""
+    alone = machine.install("grade", tmp_path), machine.bring_back(tmp_path)
+    assert alone[0] == 'pip install "attention-in-vision[grade]"' and alone[1].startswith("pip install")
+    (tmp_path / "Makefile").touch()
+    edition = machine.install("course", tmp_path), machine.bring_back(tmp_path)
+    assert "make lab" in edition[0] and '-e ".[course]"' in edition[0] and "unpack" in edition[1]
+    (tmp_path / ".git").touch()
+    clone = machine.install("test", tmp_path), machine.bring_back(tmp_path)
+    assert "make test" in clone[0] and clone[1] == "git checkout -- course_lib/data"
+    assert "'" not in alone[0] + edition[0].split("(")[1] + clone[0].split("(")[1]  # cmd.exe knows no single quotes
 
 
 def test_a_full_machine_is_told_without_being_stopped(monkeypatch):

@@ -83,6 +83,7 @@ ORDER = (  # a room imports from its own line and from those above
     "data",
     "models training trunk",
     "exercises self_check machine",
+    "command",
     "authoring",
     "grading.precision",  # both sides of the wall judge by it
     "grading.sandbox",

@@ -4,29 +4,26 @@ import argparse
 import sys
 from pathlib import Path
 
+from course_lib.command import Parser, carry_out
 from course_lib.exercises import ROOT, UsageError
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="course", description="Check your exercises, and look up mechanisms.")
+    parser = Parser(prog="course", description="Check your exercises, and look up mechanisms.")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     check = verbs.add_parser("check", help="run the visible checks of an exercise and count the points")
     check.add_argument("exercise", help="a lesson (01, addressing) or the path of a notebook")
     check.set_defaults(run=lambda arguments: run_check(arguments.exercise))
     verbs.add_parser("list", help="the mechanisms, their sizes and their costs").set_defaults(run=run_list)
-    arguments = parser.parse_args(argv)
-    try:
-        return arguments.run(arguments)
-    except UsageError as error:
-        print(f"course: {error}", file=sys.stderr)
-        return 2
+    return carry_out(parser, argv, lambda arguments: arguments.run(arguments))
 
 
 def run_check(name: str) -> int:
     """Exit 0 when every task is solved, 1 when one is not."""
+    path = Path(name) if name.endswith(".ipynb") else exercise(name)
     from course_lib.self_check import report, run_checks
 
-    outcome = run_checks(Path(name) if name.endswith(".ipynb") else exercise(name))
+    outcome = run_checks(path)
     print(report(outcome))
     return 0 if outcome.solved else 1
 

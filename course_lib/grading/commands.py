@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from course_lib.authoring.places import find_slug, slugs
+from course_lib.authoring.places import find_slug, gradable, known_lessons, require_exercises, require_sources
 from course_lib.exercises import UsageError
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ def grade(arguments: argparse.Namespace, root: Path) -> int:
     """Exit 0 when every submission was graded, 1 when some could not be, 2 for wrong usage or no sandbox."""
     if sys.platform != "linux":
         raise UsageError(ELSEWHERE.format(work=Path.cwd()))
+    require_exercises(root)
     from course_lib.grading.sandbox.host import Refused
     from course_lib.grading.store import Store
 
@@ -226,10 +227,8 @@ def settings(arguments: argparse.Namespace, store: "Store", root: Path) -> dict:
 
 
 def refuse_without_exercise(slug: str, root: Path) -> None:
-    from course_lib.grading.contents import gradable
-
     if not gradable(slug, root):
-        there_are = ", ".join(one[:2] for one in slugs(root) if gradable(one, root)) or "none"
+        there_are = ", ".join(one[:2] for one in known_lessons(root) if gradable(one, root)) or "none"
         raise UsageError(f"lesson {slug} has no exercise to grade; those that have one: {there_are}")
 
 
@@ -380,8 +379,11 @@ def release(arguments: argparse.Namespace, root: Path) -> int:
 
 @one_sentence
 def export(arguments: argparse.Namespace, root: Path) -> int:
+    slug = find_slug(arguments.lesson, root)
+    require_sources(root)
+    refuse_without_exercise(slug, root)
     from course_lib.grading.container import write_gradescope_zip
 
-    write_gradescope_zip(find_slug(arguments.lesson, root), arguments.out, root)
+    write_gradescope_zip(slug, arguments.out, root)
     print(f"{arguments.out}: upload it as the autograder of the assignment")
     return 0

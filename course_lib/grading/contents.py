@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from course_lib.authoring.places import parts
+from course_lib.authoring.places import gradable, parts
 from course_lib.grading.archives import Found
 from course_lib.grading.cells import Cell, Unreadable, cells_of
 
@@ -76,13 +76,6 @@ def functions(slug: str, root: Path) -> frozenset[bytes]:
     """The names that a lesson's exercise asks for."""
     source = parts(slug, root)["solution source"]
     return frozenset(DEFINED.findall(source.read_bytes())) if source.exists() else frozenset()
-
-
-@lru_cache
-def gradable(slug: str, root: Path) -> bool:
-    """Whether a lesson has an exercise with hidden tests."""
-    files = parts(slug, root)
-    return files["solution source"].exists() and files["hidden tests"].exists()
 
 
 def choose(candidates: list[Candidate], slug: str, root: Path) -> tuple[Candidate, tuple[str, ...]]:

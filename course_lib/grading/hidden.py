@@ -9,7 +9,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 from course_lib.authoring.places import parts
-from course_lib.exercises import ROOT
+from course_lib.exercises import ROOT, UsageError
 from course_lib.grading.draw import Draw
 from course_lib.grading.precision import Judged, Trial, here, judged
 
@@ -90,11 +90,16 @@ def load(slug: str, path: Path | None = None) -> Hidden:
     spec = importlib.util.spec_from_file_location(f"hidden_{slug}", path)
     assert spec and spec.loader, f"{path} is no Python file"
     module: ModuleType = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(ROOT))  # hidden tests import tests.properties, from wherever the command runs
+    places = [str(path.resolve().parents[2]), str(ROOT)]  # hidden tests import tests.properties, of their own course
+    sys.path[:0] = places
     try:
         spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        cure = f"put it into {places[0]}, as in the course, or install it"
+        raise UsageError(f"{path} imports {error.name}, which is not there; {cure}") from error
     finally:
-        sys.path.remove(str(ROOT))
+        for place in places:
+            sys.path.remove(place)
     marks = [getattr(member, "mark", None) for member in vars(module).values()]
     return Hidden(
         [mark for mark in marks if isinstance(mark, HiddenTest)],

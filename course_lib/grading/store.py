@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -46,7 +47,7 @@ class Store:
     def __init__(self, folder: Path):
         from filelock import FileLock, Timeout  # only who grades holds a folder; reports are written without
 
-        self.folder = folder
+        self.folder, self.new = folder, not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "records").mkdir(exist_ok=True)
         folder.chmod(0o700)
@@ -129,4 +130,8 @@ class Store:
         write(self.folder / "answers.json", to_json(prints | {lesson: before | new}))
 
     def close(self) -> None:
+        """Let others write here; a run that was refused leaves no folder behind."""
         self.lock.release()
+        files = {path.name for path in self.folder.rglob("*") if path.is_file()}
+        if self.new and files <= {".lock"}:
+            shutil.rmtree(self.folder)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from course_lib.authoring.places import slugs
+from course_lib.authoring.places import known_lessons
 from course_lib.exercises import ROOT, UsageError
 from course_lib.grading.archives import Allowance, Found, files_below, unpacked
 from course_lib.grading.cells import Unreadable
@@ -89,7 +89,7 @@ def read_download(place: Path, slug: str | None = None, root: Path = ROOT, *, on
     """
     if not place.exists():
         raise UsageError(f"{place} does not exist; give the folder (or zip) with the submissions")
-    known = slugs(root)
+    known = known_lessons(root)
     hands, notes = hands_in(place, known, root, only)
     if not hands:
         raise UsageError(

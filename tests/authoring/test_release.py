@@ -87,6 +87,19 @@ def test_every_module_of_the_edition_imports_and_its_commands_run(released):
     assert "task_01_1" in done.stdout and "there are" in done.stderr
 
 
+def test_the_edition_s_command_survives_a_code_page_and_a_python_without_asserts(released):
+    environment = {**QUIET, "PYTHONPATH": str(released), "PYTHONDONTWRITEBYTECODE": "1"}
+    odd = {"PYTHONIOENCODING": "gbk", "PYTHONOPTIMIZE": "1"}
+    command = [sys.executable, "-m", "course_lib.cli", "check", "01"]
+    done = subprocess.run(command, cwd=released, env=environment | odd, capture_output=True)
+    assert done.returncode == 1 and "✗ task_01_1" in done.stdout.decode("utf-8"), done.stderr
+    code = (
+        "import sys; sys.modules['nbclient'] = None; from course_lib.cli import main; sys.exit(main(['check', '01']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=released, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2 and re.search(r"has no nbclient; run .make lab.", done.stderr), done.stderr
+
+
 def test_the_zip_is_the_folder_and_the_same_each_time(released, tmp_path):
     for name in ("one.zip", "two.zip"):
         release(tmp_path / name, ROOT)

@@ -2,17 +2,19 @@
 
 import json
 import os
+import shutil
 
 import pytest
 
 from course_lib.authoring.places import parts, slugs
 from course_lib.cli import main
-from course_lib.exercises import ROOT
+from course_lib.exercises import ROOT, UsageError
 from course_lib.grading.assignment import read_assignment
 from course_lib.grading.batch import Grader, Job, Settings
 from course_lib.grading.sandbox import host as sandbox_module
 from course_lib.grading.sandbox.host import Refused, Sandbox
-from tests.grading.small import answered, code_cell, notebook, small_course, task_cell
+from course_lib.grading.submissions import read_download
+from tests.grading.small import SLUG, answered, code_cell, notebook, small_course, task_cell
 
 GRADED = [
     slug for slug in slugs() if parts(slug)["hidden tests"].exists() and parts(slug)["solution source"].exists()
@@ -93,6 +95,32 @@ def test_where_no_sandbox_holds_nothing_is_graded(run, tmp_path, monkeypatch, ca
     assert main(["grade", str(folder / "in"), "--out", str(tmp_path / "out")], root=folder / "root") == 2
     assert "Install bubblewrap" in capsys.readouterr().err
     assert not (tmp_path / "out/marks.json").exists()
+
+
+def test_files_that_were_given_are_enough_to_grade_with(tmp_path):
+    """Beside an installed library, nothing of the course but an exercise's solution and its hidden tests."""
+    root = small_course(tmp_path / "given")
+    shutil.rmtree(root / "notebooks")
+    (root / "oracle.py").write_text("right = True\n")
+    tests = parts(SLUG, root)["hidden tests"]
+    tests.write_text(f"import oracle\n{tests.read_text()}")
+    (tmp_path / "ana.ipynb").write_bytes(answered())
+    assert list(read_download(tmp_path / "ana.ipynb", root=root).lessons) == [SLUG]
+    assert read_assignment(SLUG, root).points == 7
+    tests.write_text(f"import tests.oracle\n{tests.read_text()}")
+    with pytest.raises(UsageError, match=f"imports tests.oracle, which is not there; put it into {root}"):
+        read_assignment(SLUG, root)
+
+
+@pytest.mark.parametrize("wrong", [("--lesson", "99"), ("--deadline", "soon"), ("--roster", "nowhere.csv"), ()])
+def test_a_run_that_is_refused_leaves_no_folder(tmp_path, wrong):
+    root, out = small_course(tmp_path / "root"), tmp_path / "out"
+    (tmp_path / "in").mkdir()  # with nothing in it
+    assert main(["grade", str(tmp_path / "in"), "--out", str(out), *wrong], root=root) == 2
+    assert not out.exists()
+    out.mkdir()
+    assert main(["grade", str(tmp_path / "in"), "--out", str(out), *wrong], root=root) == 2
+    assert out.exists()  # it is not ours
 
 
 def test_a_sandbox_with_a_hole_is_refused(monkeypatch):
