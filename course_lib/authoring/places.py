@@ -32,7 +32,7 @@ def find_slug(name: str, root: Path = ROOT) -> str:
     """
     known = known_lessons(root)
     if not known:
-        raise UsageError(f"no lesson lies in {root}; {go()}")
+        raise UsageError(f"no lesson lies in {root}; {go()}, or beside its exercises/")
     matches = [slug for slug in known if name in (slug, slug[:2], slug[3:])]
     if not matches:
         raise UsageError(f"no lesson is called {name!r}; there are {', '.join(known)}")
