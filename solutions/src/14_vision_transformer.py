@@ -4,7 +4,7 @@
 # You cut a film into tubelets, write a block whose branches work side by side, follow attention through the layers, repair an
 # interpolation of positions, and count the parameters of the published sizes.
 #
-# *Minutes:* 62 · *Needs:* 14
+# *Minutes:* 60 · *Needs:* 14
 #
 # Each task has a cell to fill in, a check to run, and folded hints. The check answers in words and counts your points.
 # Your work is graded with other sizes and values than the ones you see here.
@@ -76,9 +76,11 @@ with exercise.check(1):
         assert boxes[0, which].tolist() == numbers, (
             f"box {which} is {where}: {numbers}, not {[int(v) for v in boxes[0, which].tolist()]}"
         )
-    colours = tubelets(torch.cat([film, 200 + film], dim=1), 2, 1)[0, 0].tolist()
-    assert colours == [0, 24, 200, 224], (
-        f"inside a box the first channel comes with all its frames, then the second: 0, 24, 200, 224, not {colours}"
+    colours = tubelets(torch.cat([film, 200 + film], dim=1), 2, 2)[0, 0].tolist()
+    place = colours.index(200) if 200 in colours else None
+    seen = {1: "the channel runs fastest", 4: "each frame comes with all its channels"}.get(place, f"that is {place}")
+    assert place == 8, (
+        f"inside a box the first channel comes with all its frames: the second one's first pixel is number 8, yours: {seen}"
     )
     both = tubelets(torch.cat([film, -film]), 2, 2)
     assert torch.equal(both[1], -both[0]), "the second film of a batch must be cut like the first"
@@ -167,43 +169,65 @@ def silent(block, *names):
 
 with exercise.check(2), torch.no_grad():
     x = torch.randn(2, 5, 12, generator=torch.Generator().manual_seed(1))
-    before, block = x.clone(), block_of(3)
+    before, block, lonely = x.clone(), block_of(3), block_of(1)
     assert block(x).shape == x.shape, f"the result has the shape of x, {tuple(x.shape)}, not {tuple(block(x).shape)}"
     assert torch.equal(x, before), "forward changed its input: the caller still needs it"
     nothing = silent(block_of(3), "project", "contract")(x)
-    assert torch.equal(nothing, x), (
-        "with `project` and `contract` at zero both branches are silent, so x must come out untouched: "
-        + (
-            "nothing comes out: what are the branches added to?"
-            if not nothing.any()
-            else "what happened to it on its way?"
-        )
-    )
+    silence = "with `project` and `contract` at zero both branches are silent, and x must come out untouched: "
+    assert nothing.any(), silence + "nothing comes out. What are the branches added to?"
+    assert not torch.allclose(nothing, 2 * x), silence + "it comes out twice as large"
+    assert not torch.allclose(nothing, block.norm(x), atol=1e-4), silence + "it comes out normalised"
+    assert torch.equal(nothing, x), silence + "something else comes out"
+
     think, z = silent(block_of(3), "project"), block.norm(x)
-    mlp, relu = block.contract(F.gelu(block.expand(z))), block.contract(F.relu(block.expand(z)))
-    assert not torch.allclose(think(x), x + relu, atol=1e-4), (
-        "the MLP's activation looks like a ReLU; a ViT has another"
+    speaks = "with `project` at zero only the MLP speaks, and it "
+    assert not torch.allclose(think(x), x + block.contract(F.gelu(block.expand(x))), atol=1e-4), (
+        speaks + "has read the tokens as they came in: what do both branches read in the formula?"
     )
-    assert torch.allclose(think(x), x + mlp, atol=1e-4), (
-        "with `project` at zero only the MLP speaks, and it is not x + MLP(LN(x)): what does it read, and what is its result added to?"
+    assert not torch.allclose(think(x), x + block.contract(F.relu(block.expand(z))), atol=1e-4), (
+        speaks + "bends like a ReLU; a ViT has another activation"
     )
+    assert torch.allclose(think(x), x + block.contract(F.gelu(block.expand(z))), atol=1e-4), (
+        speaks + "does not say MLP(LN(x)): which layers, in which order?"
+    )
+
     alone, deaf = x[:, :1], silent(block_of(3), "contract")
+    asks = silent(block_of(1), "contract")
+    assert not torch.allclose(asks(alone), alone + lonely.project(lonely.value(alone)), atol=1e-4), (
+        "with `contract` at zero and a single token, that token has read its own value before the norm"
+    )
+    assert torch.allclose(asks(alone), alone + lonely.project(lonely.value(lonely.norm(alone))), atol=1e-4), (
+        "with `contract` at zero, one head and a single token, that token can only read its own value; yours reads another"
+    )
     assert torch.allclose(deaf(alone), alone + block.project(block.value(block.norm(alone))), atol=1e-4), (
-        "with `contract` at zero and a single token, that token can only read its own value, and adds it to itself; yours does not"
+        "a single token hears its own value with one head, with three its channels come back in another order: "
+        "which channels belong to one head?"
     )
-    assert torch.allclose(block(x) - think(x), deaf(x) - x, atol=1e-4), (
-        "each branch alone is right, but not both together: does one read what the other has written?"
+    same = silent(block_of(1), "contract", "value")
+    nn.init.ones_(same.value.bias)
+    assert torch.allclose(same(x), x + same.project(torch.ones(12)), atol=1e-4), (
+        "where all tokens hold the same value, each must hear just that; yours hear more or less of it: "
+        "over whom do one token's weights sum to 1?"
     )
-    one = silent(block_of(1), "contract")
-    assert torch.allclose(one(x), x + torchs(one)(one.norm(x)), atol=1e-4), (
-        "already with one head the tokens read something else than torch's: look at the axis of the softmax, and at the scale of the scores"
+    assert torch.allclose(asks(x), x + torchs(asks)(asks.norm(x)), atol=1e-4), (
+        "with one head the weights sum to 1 over the keys, but they are sharper or flatter than they should be, or "
+        "queries and keys are exchanged"
+    )
+    even = silent(block_of(3), "contract", "query")
+    heard = even(x) - x
+    assert torch.allclose(heard, heard[:, :1].expand_as(heard), atol=1e-4), (
+        "where all tokens ask everybody alike, all must hear the same; yours do not: what happens when the three heads "
+        "stand side by side again?"
     )
     order = [3, 0, 4, 1, 2]
     assert torch.allclose(deaf(x[:, order]), deaf(x)[:, order], atol=1e-4), (
-        "with three heads, tokens in another order no longer come out in that order: heads and tokens got mixed"
+        "with three heads, tokens in another order no longer come out in that order: did the cut into heads cut tokens?"
     )
     assert torch.allclose(deaf(x), x + torchs(deaf)(deaf.norm(x)), atol=1e-4), (
-        "one head is right, three are not: which channels belong to a head, and whose d stands under the root?"
+        "one head is right, three are not, though heads are cut and joined well: how long is one head's query?"
+    )
+    assert torch.allclose(block(x) - think(x), deaf(x) - x, atol=1e-4), (
+        "each branch alone is right, but not both together: does one read what the other has written?"
     )
 
 # %% [markdown]
@@ -254,25 +278,42 @@ with exercise.check(3):
 
     one = class_rollout([towards(2, 1, 2)], (1, 2))
     assert one.shape == (1, 1, 2), f"one image, a grid of 1 × 2: the result is (1, 1, 2), not {tuple(one.shape)}"
-    assert torch.allclose(one[0, 0], torch.tensor([0.0, 0.5])), (
-        f"the class token reads patch 2 and, by the shortcut, itself: patches get 0 and 0.5, not {one[0, 0].tolist()}"
+    seen = {
+        (0.0, 1.0): "nothing is left of itself",
+        (0.0, 0.0): "you show who reads the class token",
+        (0.5, 0.0): "its own share was not the one left out",
+    }
+    gathered = tuple(one[0, 0].tolist())
+    assert gathered == (0.0, 0.5), (
+        f"the class token reads patch 2 and, by the shortcut, itself: 0 and 0.5, not {gathered}: "
+        + seen.get(gathered, "")
     )
-    two = class_rollout([towards(0, 2, 2), towards(1, 1, 2)], (1, 2))[0, 0]
-    assert torch.allclose(two, torch.tensor([0.25, 0.25])), (
-        f"layer 1: patch 1 reads patch 2; layer 2: the class token reads patch 1, and so half of it is patch 2: "
-        f"0.25 and 0.25, not {two.tolist()}; later layers multiply from the left"
+    early = class_rollout([towards(2, 1, 2), towards(0, 1, 2)], (1, 2))[0, 0].tolist()
+    assert early == [0.0, 0.5], (
+        f"patch 2 is read in the first layer and nothing in the second: still 0 and 0.5, not {early}; does the first layer count?"
     )
-    dropped = class_rollout([torch.tensor([[[[0.0, 0.5, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]])], (1, 2))[0, 0]
-    assert torch.allclose(dropped, torch.tensor([1 / 3, 0.0])), (
-        f"row 0 of A + I is 1, 0.5, 0: divided by its sum, patch 1 gets 1/3, not {dropped[0]:.2f}; each *row* by its own sum"
+    two = class_rollout([towards(0, 2, 2), towards(1, 1, 2)], (1, 2))[0, 0].tolist()
+    assert two == [0.25, 0.25], (
+        "in layer 1 patch 1 reads patch 2, in layer 2 the class token reads patch 1: so it has a quarter of each, not "
+        f"{two}; which of the two layers came first?"
     )
-    heads = class_rollout([torch.cat([towards(0, 1, 2), towards(2, 1, 2)], dim=1)], (1, 2))[0, 0]
-    assert torch.allclose(heads, torch.tensor([0.0, 0.25])), (
-        f"one of two heads reads patch 2: their average gives it 0.25, not {heads[1]:.2f}"
+    dropped = class_rollout([torch.tensor([[[[0.0, 0.5, 0.0], [0.0, 0.2, 0.0], [0.0, 0.0, 0.0]]]])], (1, 2))[0, 0, 0]
+    assert abs(dropped - 0.25) > 1e-4, (
+        "the class token has 1 of itself and 0.5 of patch 1, whose share is a third; you give it 0.25: what is the sum of this row?"
+    )
+    assert abs(dropped - 1 / 3) < 1e-4, (
+        f"the class token has 1 of itself and 0.5 of patch 1, whose share is a third, not {dropped:.2f}: "
+        "was it divided by another token's sum?"
+    )
+    heads = class_rollout([torch.cat([towards(0, 1, 2), towards(2, 1, 2)], dim=1)], (1, 2))[0, 0, 1].item()
+    assert abs(heads - 0.25) < 1e-4, (
+        f"one of two heads reads patch 2, the other does not: patch 2 gets 0.25, not {heads:.2f}; how do two heads become one map?"
     )
     picture = class_rollout([towards(3, 1, 2, 3, 4, 5, 6)], (2, 3))[0]
-    assert picture.shape == (2, 3) and picture[0, 2] == 0.5, (
-        "with 2 × 3 patches, token 3 is the last patch of the first row: drop the class token's own entry, then lay out rows"
+    assert picture.shape == (2, 3), f"a grid of 2 rows and 3 columns, not {tuple(picture.shape)}"
+    row, column = divmod(int(picture.argmax()), 3)
+    assert (row, column) == (0, 2), (
+        f"with 2 × 3 patches, token 3 is the last patch of the first row; yours stands in row {row}, column {column}"
     )
 
 # %% [markdown]
@@ -318,37 +359,57 @@ def interpolate_positions(positions, grid, new_grid):
 
 
 # %% tags=["check_14_4"]
+def table_of(class_token, patches):
+    """A table: the class token's vector, then those of the patches, n d."""
+    return torch.cat([torch.tensor([class_token]), patches])[None]
+
+
 with exercise.check(4):
     row, column = torch.arange(2.0)[:, None].expand(2, 3), torch.arange(3.0).expand(2, 3)
-    places = torch.stack([row, column, torch.full((2, 3), 5.0)], dim=2).flatten(0, 1)
-    table = torch.cat([torch.full((1, 3), 9.0), places])[None]  # 1 7 3
-    same = interpolate_positions(table, (2, 3), (2, 3))
-    assert torch.allclose(same, table, atol=1e-5), (
-        "the same grid again must leave the table as it is; what you exchange before, exchange back after"
+    places = table_of(
+        [9.0, 8.0], torch.stack([row, column], dim=2).flatten(0, 1)
+    )  # 1 7 2: (row, column) of each patch
+    wide = interpolate_positions(places, (2, 3), (2, 6))
+    assert wide.shape == (1, 13, 2), f"2 × 6 patches and the class token: (1, 13, 2), not {tuple(wide.shape)}"
+    assert torch.equal(wide[0, 0], places[0, 0]), "row 0 is the class token's, and must be the same before and after"
+    empty = interpolate_positions(table_of([9.0, 8.0], torch.zeros(6, 2)), (2, 3), (2, 6))
+    assert not empty[:, 1:].any(), "all patches hold zeros, and some got a part of the class token"
+
+    alike = table_of([0.0, 0.0, 0.0], torch.tensor([[1.0, 2.0, 3.0]]).expand(6, 3))
+    for new_grid, words in (
+        ((2, 3), "even on the same grid"),
+        ((4, 6), "when stretched, though not on the same grid"),
+    ):
+        found = interpolate_positions(alike, (2, 3), new_grid)[0, 1:]
+        assert torch.allclose(found, torch.tensor([1.0, 2.0, 3.0]).expand_as(found), atol=1e-5), (
+            f"every patch holds (1, 2, 3); {words}, your patch 0 holds {tuple(round(v, 1) for v in found[0].tolist())}: "
+            "the numbers of a vector got mixed with those of other patches"
+        )
+    same = interpolate_positions(places, (2, 3), (2, 3))[0, 1:]
+    assert torch.allclose(same, places[0, 1:], atol=1e-5), (
+        f"on the same grid patch 1 stays at (row, column) = (0, 1); yours holds {tuple(round(v, 1) for v in same[1].tolist())}: "
+        "in which order are the patches laid out?"
     )
-    wide = interpolate_positions(table, (2, 3), (2, 6))
-    assert wide.shape == (1, 13, 3), f"2 × 6 patches and the class token: (1, 13, 3), not {tuple(wide.shape)}"
-    assert torch.equal(wide[0, 0], table[0, 0]), "the class token has no place: its row must not change"
     assert torch.allclose(wide[0, 1:, 0].view(2, 6), row[:, :1].expand(2, 6), atol=1e-5), (
-        "each patch's vector is here (row, column, 5); stretching the columns must leave all row numbers 0 and 1: "
-        "exchange the axes n and d instead of reshaping, and unfold n into (rows, columns)"
+        "from 2 × 3 to 2 × 6 only columns are stretched, and the row numbers of the first six patches stay 0; yours are "
+        f"{[round(v, 2) for v in wide[0, 1:7, 0].tolist()]}: which number of `grid` counts the rows?"
     )
-    numbers = wide[0, 1:7, 1]
-    assert (numbers.diff() > 0).all() and abs(numbers[2] + numbers[3] - 2) < 1e-4, (
-        f"along the first row the column number must rise, evenly around 1; yours {[round(v, 2) for v in numbers.tolist()]}"
-    )
-    corner = torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0, 0.0]).view(1, 6, 1)
-    spike = interpolate_positions(torch.cat([torch.zeros(1, 1, 1), corner], dim=1), (2, 3), (4, 6))[0, 1:, 0].view(
-        4, 6
-    )
-    assert abs(spike[0, 5] - 1.2221) < 1e-3, (
-        f"a 1 in the upper right corner of zeros, stretched to 4 × 6, becomes 1.222 there, not {spike[0, 5]:.3f}: bicubic, "
-        "align_corners=False, no antialiasing"
+    corner = torch.tensor([0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
+    stretched = interpolate_positions(table_of([0.0], corner[:, None]), (2, 3), (4, 6))[0, 1:, 0].view(4, 6)
+    for words, mode, aligned in (
+        ("the interpolation is bilinear", "bilinear", False),
+        ("corners stay in the corners, as if a patch were a point", "bicubic", True),
+        ("each patch is repeated", "nearest", None),
+    ):
+        rival = F.interpolate(corner.view(1, 1, 2, 3), (4, 6), mode=mode, align_corners=aligned)[0, 0]
+        assert not torch.allclose(stretched, rival, atol=1e-4), f"rows and columns are right, but {words}"
+    assert abs(stretched[0, 5] - 1.2221) < 1e-3, (
+        f"a 1 in the upper right corner of zeros, stretched to 4 × 6, becomes 1.222 there, not {stretched[0, 5]:.3f}"
     )
 
 # %% [markdown]
 # ## task_14_5 · Count the parameters
-# difficulty 3/5 · importance 3/5 · 10 minutes
+# difficulty 3/5 · importance 3/5 · 8 minutes
 #
 # Derive on paper how many numbers a ViT learns, as a formula: patch embedding (a linear layer with bias from c · P · P to D), class
 # token, positions (one vector for each patch *and* one for the class token), L blocks (two LayerNorms; query, key, value, project; an MLP D → 4D →
@@ -385,17 +446,33 @@ def count_parameters(height, width, patch_size, channels, embed_dim, depth, clas
 
 
 # %% tags=["check_14_5"]
+def a_block(d):
+    """What your formula counts for one block."""
+    return count_parameters(1, 1, 1, 1, d, 1, 1) - count_parameters(1, 1, 1, 1, d, 0, 1)
+
+
 with exercise.check(5):
-    bare = count_parameters(1, 1, 1, 1, 1, 0, 1)
-    assert bare == 9, (
-        f"one pixel, D = 1, no block, one class: 2 (patch) + 1 (class token) + 2 (positions) + 2 (norm) + 2 (head) = 9, not {bare}"
+    counts = {shape: count_parameters(*shape, 1, 1, 1, 0, 1) for shape in ((1, 1), (1, 2), (2, 1))}
+    assert counts[1, 2] == counts[2, 1], "1 × 2 and 2 × 1 pixels have equally many patches; your counts differ"
+    assert counts[1, 2] - counts[1, 1] == 1, (
+        f"D = 1: an image with one patch more needs one number more, not {counts[1, 2] - counts[1, 1]}: what has each place?"
     )
-    block = count_parameters(1, 1, 1, 1, 1, 1, 1) - bare
-    assert block == 25, f"one block with D = 1: 4 (norms) + 8 (attention) + 8 + 5 (MLP) = 25, not {block}"
-    wider = count_parameters(1, 1, 1, 1, 2, 1, 1) - count_parameters(1, 1, 1, 1, 2, 0, 1)
-    assert wider == 74, f"one block with D = 2: 8 + 24 + 24 + 18 = 74, not {wider}"
-    assert count_parameters(4, 6, 2, 3, 5, 0, 7) == 65 + 5 + 35 + 10 + 42, (
-        "4 × 6 pixels, P = 2, 3 channels, D = 5, 7 classes: 65 + 5 + 7·5 + 10 + 42"
+    more = count_parameters(2, 2, 2, 3, 1, 0, 1) - count_parameters(2, 2, 2, 1, 1, 0, 1)
+    assert more == 8, f"P = 2, D = 1: two channels more bring 8 numbers, not {more}: what does E read?"
+    assert counts[1, 1] == 9, (
+        f"one pixel, D = 1, no block, one class: 9 numbers, not {counts[1, 1]}; name what stands before the first block "
+        "and after the last, biases and the class token's place included"
+    )
+    by_square = (a_block(2) - 2 * a_block(1)) / 2  # a block is a D² + b D: this is a
+    assert by_square == 12, (
+        f"the matrices of one block: you count {by_square:g} · D², and there are 12; which layer is missing or too much?"
+    )
+    by_side = a_block(1) - by_square
+    assert by_side == 13, (
+        f"a block's matrices are right, but you count {by_side:g} · D for its biases and norms; there are 13"
+    )
+    assert count_parameters(4, 6, 2, 3, 5, 0, 7) == 157, (
+        "4 × 6 pixels, P = 2, 3 channels, D = 5, no block, 7 classes: 157"
     )
     published = {"Ti": (192, 12, 5_717_416), "S": (384, 12, 22_050_664)}
     published |= {"B": (768, 12, 86_567_656), "L": (1024, 24, 304_326_632)}

@@ -420,7 +420,7 @@ def class_rollout__rows_not_divided(maps, grid):
 
 @wrong("task_14_3")
 def class_rollout__sums_without_keepdim(maps, grid):
-    """Without `keepdim` the sums of the rows divide the columns; a popular tool does this."""
+    """Without `keepdim` the sums of the rows divide the columns; each row is divided by its own."""
     return _rollout(maps, grid, keepdim=False)
 
 
@@ -509,7 +509,7 @@ def _stretch(positions, grid, new_grid, *, back=None, **options):
 
 @wrong("task_14_4")
 def interpolate_positions__as_it_was(positions, grid, new_grid):
-    """This is still the code that circulates: n and d are never exchanged, and rows are taken for columns."""
+    """This is still the code of the task: n and d are never exchanged, and rows are taken for columns."""
     d = positions.shape[2]
     table = positions[:, 1:].reshape(1, d, grid[1], grid[0])
     table = F.interpolate(table, size=(new_grid[1], new_grid[0]), mode="bicubic", align_corners=False)
