@@ -66,7 +66,7 @@ class Grader:
         """The record of one submission; ``alone``: no other is being graded, so its verdict counts.
 
         Raises:
-            Undecided: if it was late on a busy machine, where only a run alone can tell why.
+            Undecided: if it hit a deadline on a busy machine, where only a run alone can tell why.
             Broken: if not the submission but the grader failed.
         """
         record = Record(job.student, job.id, job.file, sandbox=self.sandbox.mode)

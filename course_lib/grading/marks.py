@@ -17,7 +17,7 @@ PLATFORMS = ("Canvas", "Moodle", "Gradescope")  # whose identifiers ``Record.who
 class TaskMark:
     """One task of one submission.
 
-    ``reason``: "" where it is earned, else wrong, raised, untouched, late, died, memory or protocol.
+    ``reason``: "" where it is earned, else wrong, raised, untouched, timeout, died, memory or protocol.
     ``check``: what the visible check said ("" where it holds); ``hints``: one for each hidden test that failed.
     ``mistake``: the named wrong answer that the submission matches; ``sentence``: what that one says.
     """
@@ -212,6 +212,11 @@ def lessons_from_json(text: str) -> tuple[Marks, ...]:
     """The marks of each lesson."""
     data = json.loads(text)
     return tuple(map(marks_from_data, data.get("lessons", [data])))
+
+
+def without_accents(text: str) -> str:
+    """``Eva`` for ``Éva``."""
+    return "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
 
 
 def sorting(name: str) -> str:

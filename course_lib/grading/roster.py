@@ -2,12 +2,12 @@
 
 import csv
 import re
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from course_lib.exercises import UsageError
+from course_lib.grading.marks import without_accents
 
 # The columns that are read, under the names that Canvas, Moodle, Gradescope, nbgrader and people give them.
 COLUMNS = {
@@ -100,8 +100,7 @@ def person(row: list[str], places: dict[str, int]) -> Person:
 
 def squeezed(name: str) -> str:
     """A name's letters and digits alone, without accents: what systems leave of it."""
-    plain = "".join(one for one in unicodedata.normalize("NFKD", name.casefold()) if not unicodedata.combining(one))
-    return re.sub(r"[\W_]+", "", plain)
+    return re.sub(r"[\W_]+", "", without_accents(name.casefold()))
 
 
 def spellings(name: str) -> set[str]:

@@ -16,7 +16,7 @@ from course_lib.grading.sandbox.frames import BadFrame
 from course_lib.grading.sandbox.host import UNASKED, Gone, Sandbox, Worker
 
 REASONS = {
-    "late": "it did not finish in the time allowed",
+    "timeout": "it did not finish in the time allowed",
     "memory": "it needed more memory than a submission may use",
     "ended": "no time was left: earlier cells or tasks used all that a submission may take",
 }
@@ -28,7 +28,7 @@ PROGRESS = "\n  so far "  # what a visible check adds to its sentence
 # What a student reads of a failed hidden test. Fixed words: an exit status, a number in a bad frame or the name of an
 # exception would be chosen by code that has just seen the hidden input.
 SAID = {
-    "late": REASONS["late"],
+    "timeout": REASONS["timeout"],
     "memory": REASONS["memory"],
     "ended": REASONS["ended"],
     "died": "it ended the process",
@@ -156,7 +156,7 @@ class Session:
         hints: list[str] = []
         reason = ""
         for test in self.assignment.hidden.tests:
-            if test.task != task.name or reason in ("late", "died", "memory", "protocol", "ended"):
+            if test.task != task.name or reason in ("timeout", "died", "memory", "protocol", "ended"):
                 continue
             verdict = judged(partial(self.run_test, test), double=test.double)
             outcomes.append(Outcome(test.name, not verdict.reason, verdict.rest, verdict.single))

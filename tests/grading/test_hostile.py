@@ -145,7 +145,7 @@ def test_no_word_on_a_page_is_chosen_after_a_hidden_input_was_seen(batches):
 
 
 def test_every_death_names_its_task_and_reason(batches):
-    reasons = {"os_exit_in_a_call": "died", "loops_for_ever": "late", "takes_memory_in_children": "memory"}
+    reasons = {"os_exit_in_a_call": "died", "loops_for_ever": "timeout", "takes_memory_in_children": "memory"}
     for name, reason in (reasons | {"frame_garbage": "protocol", "returns_nan": "wrong"}).items():
         assert record_of(batches("bubblewrap").marks, name).tasks[1].reason == reason, name
 

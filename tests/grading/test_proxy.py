@@ -194,7 +194,7 @@ def test_a_parameter_moves_by_an_optimiser_of_this_side(student):
 def test_a_late_worker_is_dead_and_says_so(worker):
     with pytest.raises(Gone) as gone:
         worker.ask({"op": "cell", "name": "x", "source": "while True: pass"}, 0.3)
-    assert gone.value.why == "late"
+    assert gone.value.why == "timeout"
     with pytest.raises(Gone):
         worker.ask({"op": "names"}, 1)
 

@@ -27,7 +27,7 @@ from course_lib.grading.marks import (
 )
 from course_lib.grading.reports import FORMATS, write_report
 from course_lib.grading.reports.gradescope import results
-from course_lib.grading.reports.pages import described, mistakes
+from course_lib.grading.reports.pages import described, mistakes, page_name
 from course_lib.grading.reports.tables import safe
 
 TASKS = (TaskInfo("task_07_1", "Softmax", 2), TaskInfo("task_07_2", "The mean", 1))
@@ -229,6 +229,13 @@ def test_a_cell_holds_nothing_that_cannot_be_seen():
     assert safe("a\x1b[2J\x07b\x00\u202ec") == "a�[2J�b��c" and safe("\u00a0=1").startswith("'")
     assert safe("\u200b=1").startswith("'") and safe("two\nlines") == "two lines"
     assert len(safe("x" * 10**6)) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("Éva Nagy", "Eva_Nagy-"), ("José Núñez", "Jose_Nunez-"), ("../x", "x-")]
+)
+def test_a_page_is_called_as_its_student_without_accents(name, start):
+    assert page_name(Record(name, "", "")).startswith(start)
 
 
 def test_nine_hundred_notes_are_bounded_and_the_page_says_so():

@@ -7,7 +7,7 @@ from functools import partial
 
 import jinja2
 
-from course_lib.grading.marks import Marks, Record, TaskMark, by_name, called, namesakes, people
+from course_lib.grading.marks import Marks, Record, TaskMark, by_name, called, namesakes, people, without_accents
 from course_lib.grading.reports.picture import picture
 
 MAX_NOTES = 20
@@ -219,7 +219,7 @@ def total(records: dict[str, Record], what: str) -> str:
 def page_name(record: Record) -> str:
     """A file name that nobody's name can turn into a path, and that no two submissions share."""
     digest = hashlib.sha256(repr((record.student, record.id, record.file)).encode()).hexdigest()
-    plain = re.sub(r"[^A-Za-z0-9@.-]+", "_", record.student).strip("._")[:60]
+    plain = re.sub(r"[^A-Za-z0-9@.-]+", "_", without_accents(record.student)).strip("._")[:60]
     return f"{plain}-{digest[:8]}" if plain else digest[:16]
 
 

@@ -73,7 +73,7 @@ class Worker:
         """The reply to ``request``, within ``seconds`` in which the worker had a processor or did not want one.
 
         Raises:
-            Gone: if the worker is late, dies, or breaks the protocol; it is dead afterwards.
+            Gone: if the worker does not reply in time, dies, or breaks the protocol; it is dead afterwards.
         """
         if self.why:
             raise Gone(self.why)
@@ -88,7 +88,7 @@ class Worker:
             reply = frames.next_message(self.receive, self.sequence)
         except TimeoutError:
             self.undecided = self.queued() - waited > BUSY * (time.monotonic() - start)
-            self.lose("late")
+            self.lose("timeout")
         except frames.Stale:
             self.lose(UNASKED)
         except frames.BadFrame as error:

@@ -54,7 +54,7 @@ def test_it_holds_whoever_starts_it(who, mode, tmp_path):
     command = [*launch, "--", *more, sys.executable, str(script)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True)
-    assert done.stdout.strip() == "late", done.stderr
+    assert done.stdout.strip() == "timeout", done.stderr
 
 
 @pytest.fixture(scope="module", params=["bubblewrap", "landlock"])
@@ -120,7 +120,7 @@ def test_time_in_the_queue_for_a_processor_is_not_the_student_s(sandbox, monkeyp
 
     monkeypatch.setattr(sandbox, "order", busy)
     assert worker.ask({"op": "cell", "name": "x", "source": "import time; time.sleep(1)"}, 0.5) == {}
-    with pytest.raises(Gone, match="late"):
+    with pytest.raises(Gone, match="timeout"):
         worker.ask({"op": "cell", "name": "x", "source": "import time; time.sleep(10)"}, 0.5)
     assert len(asked) < 12
 
