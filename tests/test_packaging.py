@@ -1,6 +1,8 @@
 """What a newcomer installs: the files about it agree, and none of them knows the machine it was written on."""
 
+import argparse
 import ast
+import doctest
 import os
 import re
 import shutil
@@ -16,6 +18,8 @@ import yaml
 from packaging.requirements import Requirement
 
 import course_lib
+from course_lib.cli import VERBS
+from course_lib.grading.commands import ELSEWHERE
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -44,6 +48,14 @@ def declared(*extras: str) -> dict[str, Requirement]:
         inner = declared(*requirement.extras) if requirement.name == PROJECT["project"]["name"] else {}
         found |= inner or {requirement.name: requirement}
     return found
+
+
+def course_verbs() -> set[str]:
+    """What can be typed after ``course``."""
+    parsers = argparse.ArgumentParser().add_subparsers()
+    for add in VERBS:
+        add(parsers)
+    return set(parsers.choices)
 
 
 def test_conda_installs_what_pip_installs():
@@ -161,6 +173,22 @@ def test_one_command_is_the_same_everywhere():
 def test_the_readme_types_what_make_types(readme, makefile):
     assert readme in read("README.md")
     assert makefile in read("Makefile") + read(AUTHORS)
+
+
+def test_the_page_of_the_package_is_true_where_only_the_package_is():
+    page = PROJECT["project"]["readme"]["text"]
+    assert [link for link in re.findall(r"\]\(([^)]+)\)", page) if "://" not in link] == []
+    assert set(re.findall(r"attention-in-vision\[(\w+)\]", page)) <= EXTRAS.keys()
+    verbs = course_verbs()
+    assert set(re.findall(r"`course ([\w-]+)", page)) <= verbs
+    examples = doctest.DocTestParser().get_doctest(page, {}, "page", None, 0)
+    assert examples.examples and doctest.DocTestRunner().run(examples).failed == 0
+
+
+def test_the_container_is_built_and_run_by_the_words_that_course_grade_says():
+    said = [line.strip() for line in ELSEWHERE.format(work="$PWD").splitlines() if "docker" in line]
+    written = [line.removeprefix("#").strip() for line in read("Containerfile").splitlines()]
+    assert len(said) == 2 and set(said) <= set(written)
 
 
 def test_every_place_in_the_readme_exists():

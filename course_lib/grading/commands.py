@@ -24,7 +24,7 @@ A submission can read the hidden tests and change any mark. Every report will sa
 
 
 ELSEWHERE = """\
-`course grade` runs on Linux, where submissions can be locked up; here, run it in a container:
+`course grade` runs on Linux, where submissions can be locked up; here, in a container, from a clone of the course:
   docker build -t course -f Containerfile .
   docker run --rm -v "{work}:/class" course grade /class/SUBMISSIONS --out /class/RESULTS
 (podman takes the same words). `course report` works here."""

@@ -47,7 +47,7 @@ exec "${{PYTHON:-/autograder/venv/bin/python}}" -m course_lib.grading.container 
 def write_gradescope_zip(slug: str, out: Path, root: Path) -> None:
     """The autograder of one exercise: library, solution, hidden tests, and a secret seed made now."""
     files = parts(slug, root)
-    wanted = [root / name for name in ("pyproject.toml", "constraints.txt", "README.md", "tests/__init__.py")]
+    wanted = [root / name for name in ("pyproject.toml", "constraints.txt", "tests/__init__.py")]
     wanted += [root / "tests/properties.py", root / "tests/hidden/__init__.py"]
     wanted += [files[part] for part in ("lesson source", "solution source", "hidden tests")]
     wanted += sorted(path for path in tracked(root) if path.is_relative_to(root / "course_lib"))
