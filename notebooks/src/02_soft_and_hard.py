@@ -105,8 +105,8 @@ torch.testing.assert_close(product, soft_read(e, v))
 # %% tags=["folded"]
 ROWS = {  # what stands between α and r, the shape that leaves it, and how the gradient comes back
     "soft": ("mix: α v", "as it came: softmax, product"),
-    "hard, REINFORCE": ("draw n, take v_n", "no way through a draw: loss · gradient of log α_n"),
-    "straight-through": ("largest of e + noise,\ntake v_n", "as if it had been softmax(e + noise) v"),
+    "hard, REINFORCE": ("draw n, take vₙ", "no way through a draw: loss · gradient of log αₙ"),
+    "straight-through": ("largest of e + noise,\ntake vₙ", "as if it had been softmax(e + noise) v"),
 }
 BACK = COLOURS[1]
 
@@ -145,7 +145,7 @@ for row, (name, (middle, back)) in enumerate(ROWS.items()):
         axes.text((start + end) / 2, y + 0.1, shape, ha="center", family="monospace")
     arrow(axes, 7.6, 0.0, y - 0.62, BACK, "--" if row else "-")
     axes.text(3.8, y - 0.95, back, ha="center", color=BACK)
-axes.plot([4.75, 5.05, None, 4.75, 5.05], [-2.87, -2.57, None, -2.57, -2.87], color="black", lw=2)
+axes.plot([4.8, 5.0, None, 4.8, 5.0], [-2.81, -2.63, None, -2.63, -2.81], color="black", lw=2)
 axes.set(xlim=(-0.8, 8.4), ylim=(-5.3, 1.0))
 axes.set_axis_off()
 describe(
@@ -344,6 +344,7 @@ for panel, numbers, label in zip(axes, (bias, variance), ("bias", "variance of o
     panel.set(xlabel=label)
 axes[0].set_yticks(range(7), names)
 axes[1].set_xscale("symlog", linthresh=0.1)
+axes[1].set(xlim=(-0.02, 1000), xticks=[0, 0.1, 1, 10, 100])
 axes[0].invert_yaxis()
 describe(
     figure,
@@ -593,9 +594,7 @@ def draw_read(figure, temperature=1, noise=0):
     weights = ((likeness + noise_of(noise)) / temperature).softmax(0)
     left, right = figure.subplots(1, 2, width_ratios=[3, 1.6])
     name = f"draw {noise}" if noise else "no noise"
-    show_found(
-        left, cat, weights.view(13, 19), title=f"τ = {temperature}, {name}: largest weight ≈ {weights.max():.2f}"
-    )
+    show_found(left, cat, weights.view(13, 19), title=f"τ = {temperature}, {name}")
     ring(left, 5.5 * 200 / 13, 7.5 * 301 / 19)
     show_image(right, (weights @ pieces).view(3, 32, 32), title="what is read")
 
@@ -613,12 +612,12 @@ steer(
 
 # %% tags=["static", "folded"]
 settings = [(0.1, 0), (1, 0), (10, 0), (0.1, 1), (0.1, 2), (0.1, 3)]
-figure = new_figure(7.0, 7.2)
+figure = new_figure(7.0, 5.2)
 for panel, (temperature, noise) in zip(figure.subfigures(3, 2).flat, [settings[k] for k in (0, 3, 1, 4, 2, 5)]):
     draw_read(panel, temperature, noise)
 describe(
     figure,
-    "TO SEE",
+    "six panels; each shows the darkened face of a cat with a ring on its left eye and the weights in colour, and beside it the image that is read. Without noise: at τ = 0.1 one cell, the other eye, and an eye is read; at τ = 1 a paler eye; at τ = 10 cells all over and a plain brown. With noise at τ = 0.1: draw 1 reads skin beside the asking eye, draws 2 and 3 the other eye.",
 )
 
 # %%
@@ -630,7 +629,8 @@ print(
 assert divmod(int(likeness.argmax()), 19) == (6, 13) and 0.5 < chance < 0.8, "the other eye"
 
 # %% [markdown]
-# TO READ
+# **Read it.** Without noise a small τ always reads the likeliest place; with noise it reads one place, *not always the same*: that is how hard reading finds out which
+# places pay. At τ = 1 the soft read is a paler eye, at τ = 10 the average of everything: a colour that lies at no place. What the pictures do *not* show: which of them would help a task.
 #
 # ## The bridge
 #
