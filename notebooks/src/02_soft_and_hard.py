@@ -9,11 +9,13 @@
 # - train a network that picks one place, with a surrogate or straight-through, and say what a baseline is good for;
 # - measure how far a gradient estimator is off, and what that costs in training.
 #
-# *Minutes:* 45, deeper 30 · *Needs:* 01 · *Paper:* Xu et al., 2015, arXiv 1502.03044; Jang et al., 2017, arXiv 1611.01144; Maddison et al., 2017, arXiv 1611.00712; Bengio et al., 2013, arXiv 1308.3432 · *Exercise:* [02 soft and hard](../exercises/02_soft_and_hard.ipynb) · *Module:* [soft_and_hard.py](../course_lib/basics/soft_and_hard.py), [show_attend_tell.py](../course_lib/basics/show_attend_tell.py)
+# *Minutes:* 43, deeper 35 · *Needs:* 01 · *Paper:* Xu et al., 2015, arXiv 1502.03044; Jang et al., 2017, arXiv 1611.01144; Maddison et al., 2017, arXiv 1611.00712; Bengio et al., 2013, arXiv 1308.3432 · *Exercise:* [02 soft and hard](../exercises/02_soft_and_hard.ipynb) · *Module:* [soft_and_hard.py](../course_lib/basics/soft_and_hard.py), [show_attend_tell.py](../course_lib/basics/show_attend_tell.py)
 #
 # Out of scope: choosing where to look several times in a row, each time by what was seen before (06).
 
 # %%
+from functools import partial
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -103,10 +105,10 @@ torch.testing.assert_close(product, soft_read(e, v))
 # Training moves the scores by the gradient of a *loss* $L(r)$: how bad was it to read r? Three ways to get one; the rest of the lesson explains them.
 
 # %% tags=["folded"]
-ROWS = {  # what stands between α and r, the shape that leaves it, and how the gradient comes back
-    "soft": ("mix: α v", "as it came: softmax, product"),
-    "hard, REINFORCE": ("draw n, take vₙ", "no way through a draw: loss · gradient of log αₙ"),
-    "straight-through": ("largest of e + noise,\ntake vₙ", "as if it had been softmax(e + noise) v"),
+ROWS = {  # what is read from, how (and half the width of that box), and how the gradient comes back
+    "soft": ("weights α", "mix: α v", 0.55, "as it came: softmax, product"),
+    "hard, REINFORCE": ("weights α", "draw n, take vₙ", 0.9, "no way through a draw: loss · gradient of log αₙ"),
+    "straight-through": ("e + noise", "largest n, take vₙ", 1.0, "as if it had been softmax(e + noise) v"),
 }
 BACK = COLOURS[1]
 
@@ -126,20 +128,20 @@ def arrow(axes, start, end, y, colour, style="-"):
 
 figure = new_figure(7.0, 4.6)
 axes = figure.subplots()
-for row, (name, (middle, back)) in enumerate(ROWS.items()):
+for row, (name, (second, middle, half, back)) in enumerate(ROWS.items()):
     y = -2.1 * row
     axes.text(-0.6, y + 0.62, name, weight="bold")
     for x, text, blue in (
         (0, "scores e", True),
-        (2.1, "weights α", True),
+        (2.1, second, True),
         (4.9, middle, False),
         (7.6, "loss L(r)", False),
     ):
         box(axes, x, y, text, blue)
     for start, end, shape, colour in (
         (0.6, 1.4, "n", COLOURS[0]),
-        (2.8, 3.6, "n", COLOURS[0]),
-        (6.2, 6.95, "d", "black"),
+        (2.8, 4.8 - half, "n", COLOURS[0]),
+        (5.0 + half, 6.95, "d", "black"),
     ):
         arrow(axes, start, end, y, colour)
         axes.text((start + end) / 2, y + 0.1, shape, ha="center", family="monospace")
@@ -150,7 +152,7 @@ axes.set(xlim=(-0.8, 8.4), ylim=(-5.3, 1.0))
 axes.set_axis_off()
 describe(
     figure,
-    "three rows, each from the scores to the weights, to reading, to the loss, in blue up to the weights; an orange arrow runs back from the loss "
+    "three rows, each from the scores to the weights (in the third: to scores plus noise), to reading, to the loss, in blue up to the reading; an orange arrow runs back from the loss "
     "to the scores below. Soft: the weights mix the values; the gradient comes back the same way. Hard: a place is drawn; a cross bars "
     "the way back, and the loss times the gradient of log alpha is used. Straight-through: the largest score plus noise is "
     "taken; the gradient comes back as if the softmax had been read.",
@@ -255,7 +257,7 @@ for baseline in (0.0, mean_reward, 100.0):
     says = all_draws(e.detach(), losses, baseline)
     variance = alpha @ (says - alpha @ says).square().sum(1)
     print(
-        f"B = {baseline:5.1f}: average off by ≈ {(alpha @ says - exact).abs().max():.0e}, variance ≈ {variance:.1f}"
+        f"B = {baseline:5.1f}   average ≈ {(alpha @ says)[0]:.3f} … (exact ≈ {exact[0]:.3f} …)   variance ≈ {variance:.1f}"
     )
     torch.testing.assert_close(alpha @ says, exact, atol=1e-4, rtol=0)
 
@@ -300,14 +302,9 @@ def average_and_variance(read, e, v, target):
 
 
 # %%
-def with_temperature(read, temperature):
-    """A read with everything but scores and values given."""
-    return lambda e, v: read(e, v, temperature=temperature, generator=generator)
-
-
 READS = {"soft": soft_read}
-READS |= {f"Gumbel τ = {t}": with_temperature(gumbel_read, t) for t in (2.0, 0.1)}
-READS |= {f"straight-through τ = {t}": with_temperature(straight_through_read, t) for t in (1.0, 0.1)}
+READS |= {f"Gumbel τ = {tau}": partial(gumbel_read, temperature=tau) for tau in (2.0, 0.1)}
+READS |= {f"straight-through τ = {tau}": partial(straight_through_read, temperature=tau) for tau in (1.0, 0.1)}
 
 
 # %%
@@ -327,7 +324,7 @@ def errors(seed):
 # *Before running: which of the seven has the largest bias? And has straight-through (τ = 1) more or less variance than REINFORCE with its baseline?*
 
 # %% tags=["answer"]
-bias, variance = torch.stack([errors(seed) for seed in range(100)]).unbind(-1)  # example, estimator
+bias, variance = repeat(errors, seeds=range(100)).unbind(-1)  # example, estimator
 names = [*READS, "REINFORCE, baseline", "REINFORCE"]
 for k, name in enumerate(names):
     most = (bias.argmax(1) == k).sum()
@@ -349,7 +346,7 @@ axes[0].invert_yaxis()
 describe(
     figure,
     "two panels with a row of a hundred dots for each of seven estimators, and a black line at the median. Bias: soft and Gumbel at τ = 2 are "
-    "widest, to about 2; at τ = 0.1 small; REINFORCE zero. Variance, on a logarithmic axis: soft zero, Gumbel τ = 2 about 0.1, "
+    "widest, to about 2 and 3; at τ = 0.1 small; REINFORCE zero. Variance, on a logarithmic axis: soft zero, Gumbel τ = 2 about 0.1, "
     "straight-through τ = 1 about 4, REINFORCE with baseline about 7, without about 30; a small τ gives 40 and 90.",
 )
 
@@ -359,7 +356,6 @@ ratio = variance[:, WITH] / variance[:, ST]
 print(f"REINFORCE with baseline has less variance than straight-through in ≈ {(ratio < 1).sum()} examples of 100,")
 print(f"and in the median ≈ {ratio.median():.1f} times as much. In example 0 the ratio is ≈ {ratio[0]:.1f}.")
 
-# %%
 assert (bias[:, WITH:] < 1e-4).all() and (variance[:, WITHOUT] > variance[:, WITH]).all()
 assert (ratio < 1).sum() < 35 and 1.4 < ratio.median() < 2.3 and ratio[0] < 0.7
 assert 45 < (bias[:, 1] > bias[:, 0]).sum() < 80, (
@@ -392,6 +388,7 @@ blurred, blurred_test = train.cells.flatten(2).mean(1), test.cells.flatten(2).me
 
 def without_attention(seed):
     """The share of right names, from the mean of all cells."""
+    torch.manual_seed(seed)
     network = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
     fit(network, blurred, train.labels, steps=200, one_cycle=False, seed=seed)
     return accuracy(network, blurred_test, test.labels)
@@ -472,12 +469,12 @@ def search(way, seed, updates=200):
     torch.manual_seed(seed)
     (loss_of_way, keeps), model, baseline, curve = WAYS[way], Seeker(), 0.0, []
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
-    for t in range(updates):
+    for update in range(updates):
         batch = torch.randint(3000, (64,))
         loss, reward = loss_of_way(model, train.cells[batch], train.labels[batch], baseline)
         baseline = 0.9 * baseline + 0.1 * reward if keeps else 0.0
         optimiser.zero_grad(), loss.backward(), optimiser.step()
-        if t % 5 == 4:
+        if update % 5 == 4:
             weights = model.scores(test.cells).softmax(-1)
             curve.append(weights[torch.arange(300), test.places].mean().item())
     picked = hard_read(model.scores(test.cells), test.cells.flatten(2), sample=False).value
@@ -517,47 +514,12 @@ describe(
 )
 
 # %% [markdown]
-# **Read it.** "All nine" is as fast as soft. So REINFORCE is not slow because of its goal; it is slow because it draws. Yet straight-through reads one place, too, and is nearly as fast as soft. Is its
-# gradient so much better? We take one network, after ten updates with "all nine", and compare: the cosine of a one-batch gradient with the exact one, that of "all nine" on 1500 rows. 1 means the right direction.
-
-
-# %%
-def direction(way, model, batch):
-    """The gradient of the scoring network; REINFORCE's baseline is the reward of guessing, log 1/10."""
-    loss_of_way, keeps = WAYS[way]
-    loss, _ = loss_of_way(model, train.cells[batch], train.labels[batch], -2.3 if keeps else 0.0)
-    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.scores.parameters()))])
-
-
-# %%
-def cosines(seed):
-    """For each way, the mean cosine of 20 gradients with the exact one."""
-    torch.manual_seed(seed)
-    model = Seeker()
-    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
-    for batch in torch.randint(3000, (10, 64)):
-        loss, _ = all_nine(model, train.cells[batch], train.labels[batch], 0.0)
-        optimiser.zero_grad(), loss.backward(), optimiser.step()
-    exact, batches = direction("all nine", model, torch.arange(1500)), torch.randint(3000, (20, 64))
-    said = [torch.stack([direction(way, model, batch) for batch in batches]) for way in WAYS]
-    return torch.stack([F.cosine_similarity(one, exact[None]).mean() for one in said])
-
-
-# %% [markdown]
-# *Before running: order soft, straight-through and REINFORCE with its baseline.*
-
-# %% tags=["answer"]
-right_way = repeat(cosines)
-for way, three in zip(WAYS, right_way.T):
-    print(f"{way:20} cosine ≈ {' '.join(f'{one:.2f}' for one in three)}   mean ≈ {three.mean():.2f}")
-_, straight, _, with_baseline, without = right_way.mean(0)
-assert right_way.mean(0)[0] > straight > with_baseline + 0.15 and with_baseline > without + 0.1
-
-# %% [markdown]
-# The order of the cosines is the order of the curves. Soft's gradient belongs to another goal, and still points closer to REINFORCE's goal than REINFORCE's own draws do: here noise costs more than bias.
+# **Read it.** "All nine" is as fast as soft, and has REINFORCE's goal. So REINFORCE is not slow because of its goal. What differs is how much an update *hears*: nine losses, or one.
 #
-# **What contradicts the story.** Our hundred examples gave straight-through only about half the variance of REINFORCE with its baseline; in the network its direction is much better than that
-# suggests. And at the end all five are equally good, whatever they wanted: once α is nearly one-hot, the loss of the mean *is* the mean of the losses. With nine
+# But straight-through reads one place, too, and is nearly as fast as soft. It hears more: by the formula for soft, with y for α, its gradient for place n is $\frac{\partial L}{\partial r} \cdot y_n (v_n - \sum_m y_m v_m) / \tau$,
+# and in this stand *all nine values*. (Two deeper sections: how near its direction is to the right one, and what more draws bring.)
+#
+# **What contradicts the story.** At the end all five are equally good, whatever they wanted: once α is nearly one-hot, the loss of the mean *is* the mean of the losses. With nine
 # places the choice decides about patience, not about the result.
 #
 # ## Real features: from soft to hard by one number
@@ -621,12 +583,12 @@ describe(
 )
 
 # %%
-chance = likeness.softmax(0).max()
-effective = torch.special.entr(likeness.softmax(0)).sum().exp()
+alpha = likeness.softmax(0)
+effective = torch.special.entr(alpha).sum().exp()  # as many equal places would have this entropy
 print(
-    f"a draw finds the other eye with probability ≈ {chance:.2f}; all 246 places share as if they were ≈ {effective:.0f}"
+    f"the other eye is drawn with probability ≈ {alpha.max():.2f}; effective number of places ≈ {effective:.0f} of 246"
 )
-assert divmod(int(likeness.argmax()), 19) == (6, 13) and 0.5 < chance < 0.8, "the other eye"
+assert divmod(int(likeness.argmax()), 19) == (6, 13) and 0.5 < alpha.max() < 0.8, "the other eye"
 
 # %% [markdown]
 # **Read it.** Without noise a small τ always reads the likeliest place; with noise it reads one place, *not always the same*: that is how hard reading finds out which
@@ -644,7 +606,7 @@ assert divmod(int(likeness.argmax()), 19) == (6, 13) and 0.5 < chance < 0.8, "th
 #
 # 1. Soft lowers **the loss of the mean**, hard **the mean of the losses**: different goals; here, the same result.
 # 2. REINFORCE has no bias; a **baseline** that does not know the draw takes variance off at no price. Straight-through and Gumbel have bias, and a small τ buys less of it with more variance.
-# 3. REINFORCE was slow **because it draws**: with its goal and all nine places heard, learning was as fast as soft.
+# 3. REINFORCE was slow **because an update hears one place of nine**: with its goal and all nine heard, learning was as fast as soft.
 #
 # **Now the [exercise](../exercises/02_soft_and_hard.ipynb).** What follows goes deeper; each section can be read alone. Lesson 06 picks places several times in a row.
 
@@ -662,7 +624,7 @@ print("shares of the places ≈", [round(s, 2) for s in share.tolist()])
 assert (share - scores.exp()).abs().max() < 0.02
 
 # %% [markdown]
-# ## Deeper · The best baseline (4 minutes)
+# ## Deeper · The best baseline (3 minutes)
 #
 # **The variance is a parabola in B**, since each draw says $(L_n + B)\, \partial \log \alpha_n$. Here is example 0.
 
@@ -716,7 +678,59 @@ assert (best / at_mean).median() > 0.97 and (best / at_mean).min() < 0.33 and 0.
 # %% [markdown]
 # In most examples the mean reward is nearly the best; but where one place has nearly four fifths of the weight, the best one leaves less than a third of the variance.
 #
-# ## Deeper · Soft and hard want different things (4 minutes)
+# ## Deeper · Who hears the right direction? (5 minutes)
+#
+# Straight-through has bias, REINFORCE has noise. **Which of them is nearer to the right direction?** We train one network with "all nine", and stop after 10 and after 25 updates. Each time we compare the
+# gradient of one batch with the exact one, that of "all nine" on 1500 rows, by the cosine. 1 means the same direction.
+
+
+# %%
+def direction(way, model, batch):
+    """The gradient of the scoring network; REINFORCE's baseline is the reward of guessing, log 1/10."""
+    loss_of_way, keeps = WAYS[way]
+    loss, _ = loss_of_way(model, train.cells[batch], train.labels[batch], -2.3 if keeps else 0.0)
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.scores.parameters()))])
+
+
+# %%
+def compare(model):
+    """For each way, the mean cosine of 20 gradients with the exact one."""
+    exact, batches = direction("all nine", model, torch.arange(1500)), torch.randint(3000, (20, 64))
+    said = [torch.stack([direction(way, model, batch) for batch in batches]) for way in list(WAYS)[:5]]
+    return torch.stack([F.cosine_similarity(one, exact[None]).mean() for one in said])
+
+
+# %%
+def cosines(seed):
+    """The comparison after 10 and after 25 updates with all nine."""
+    torch.manual_seed(seed)
+    model, found = Seeker(), []
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    for update, batch in enumerate(torch.randint(3000, (25, 64)), start=1):
+        loss, _ = all_nine(model, train.cells[batch], train.labels[batch], 0.0)
+        optimiser.zero_grad(), loss.backward(), optimiser.step()
+        if update in (10, 25):
+            found.append(compare(model))
+    return torch.stack(found)
+
+
+# %% [markdown]
+# *Before running: order soft, straight-through and REINFORCE with its baseline, after 10 updates.*
+
+# %% tags=["answer"]
+early, later = repeat(cosines).unbind(1)  # seed, way
+for k, way in enumerate(list(WAYS)[:5]):
+    print(f"{way:20} cosine after 10 updates ≈ {early[:, k].mean():.2f}, after 25 ≈ {later[:, k].mean():.2f}")
+
+assert early[:, 0].mean() > early[:, 1].mean() > early[:, 3].mean() + 0.15 and early[:, 3].mean() > early[:, 4].mean()
+assert (later[:, :4].mean(0) > 0.9).all() and later[:, 4].mean() < 0.5
+
+# %% [markdown]
+# After 10 updates the order is that of the curves. Soft's gradient belongs to another goal, and still points nearer to REINFORCE's goal than REINFORCE's own draws do: here and *early*, noise costs more than bias.
+# After 25 updates the gap is gone; only without a baseline do the draws still say little. *What contradicts the story:* in the hundred examples straight-through had half the variance of
+# REINFORCE with its baseline. In the network its early direction is much better than that suggests.
+#
+# ## Deeper · Soft and hard want different things (3 minutes)
 #
 # *Before running: values −1 and 1, squared distance to 0, equal weights. What are the loss of the mean and the mean of the losses?*
 
@@ -799,7 +813,7 @@ WAYS |= {
 # %% tags=["answer"]
 more = list(WAYS)[-4:]
 later = {
-    way: torch.tensor([updates_needed(run) for run in repeat(lambda s, way=way: search(way, s))]) for way in more
+    way: torch.tensor([updates_needed(run) for run in repeat(lambda s, way=way: search(way, s, 160))]) for way in more
 }
 for way, three in {"REINFORCE, baseline": needed["REINFORCE, baseline"], **later}.items():
     print(f"{way:26} updates ≈ {' '.join(f'{n:3}' for n in three.tolist())}")
@@ -811,10 +825,10 @@ assert abs(mean_needed["entropy, weight 0.02"] - plain) < 15 and mean_needed["en
 assert mean_needed["4 draws, the other three"] < mean_needed["4 draws, moving average"] - 8 < plain - 18
 
 # %% [markdown]
-# The entropy term, often recommended, only costs here: with a small weight it changes nothing. No run gave up the search, so there was nothing to rescue. Four draws help, and the same four draws with a baseline *of their
+# The entropy term, which Xu et al. use, only costs here: with a small weight it changes nothing. No run gave up the search, so there was nothing to rescue. Four draws help, and the same four draws with a baseline *of their
 # own image* help more: they are about as fast as soft, for four names an update instead of nine.
 #
-# ## Deeper · A caption: look again before each word (14 minutes)
+# ## Deeper · A caption: look again before each word (15 minutes)
 #
 # In *Show, Attend and Tell* (Xu et al.) a recurrent network looks at the image before each word t, where the sentence so far sends it.
 
@@ -893,11 +907,10 @@ def caption_loss(model, strips, captions, baseline, penalty):
 
 
 # %%
-def learn_to_caption(read, penalty, strips, seed, updates=250):
-    """A trained captioner, in eval mode: hard reading takes the likeliest place."""
-    torch.manual_seed(seed)
-    model, baseline = Captioner(read), torch.tensor([-4.6, -2.3])  # the reward of guessing, log 1/10 a word
-    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+def learn(model, penalty, updates):
+    """Train a captioner; afterwards, in eval mode, hard reading takes the likeliest place."""
+    baseline = torch.tensor([-4.6, -2.3])  # the reward of guessing, log 1/10 a word
+    optimiser = torch.optim.Adam(model.train().parameters(), 1e-2)
     for batch in torch.randint(3000, (updates, 64)):
         loss, reward = caption_loss(model, strips[batch], captions[batch], baseline, penalty)
         baseline = 0.9 * baseline + 0.1 * reward
@@ -922,36 +935,53 @@ assert of_both == [2, 1]
 
 
 # %%
-def captioners(read, penalty, strips):
-    """Three of them, with three seeds."""
-    return [learn_to_caption(read, penalty, strips, seed) for seed in (0, 1, 2)]
+def captioner(read, penalty, seed):
+    """A trained one."""
+    torch.manual_seed(seed)
+    return learn(Captioner(read), penalty, updates=250)
 
 
 @torch.no_grad()
-def right_and_found(model, strips):
+def right_and_found(model):
     """The share of right words, and the mean weight of the cell of the digit to be named."""
-    decoding = model.decode(strips, new_captions)
+    decoding = model.decode(new_strips, new_captions)
     right = (model.word(decoding.outputs).argmax(-1) == new_captions).float().mean()
     return right, decoding.weights.gather(2, new_places[..., None]).mean()
 
 
 # %%
-KINDS = {"uniform": ("uniform", 0.0), "soft": ("soft", 0.0), "hard": ("hard", 0.0), "soft + penalty": ("soft", 1.0)}
-trained = {name: captioners(read, penalty, strips) for name, (read, penalty) in KINDS.items()}
-table = {name: torch.tensor([right_and_found(one, new_strips) for one in models]) for name, models in trained.items()}
-for name, three in table.items():
-    words, looks = three.T
+KINDS = {  # the read, the weight of the penalty, the number of seeds
+    "uniform": ("uniform", 0.0, 3),
+    "soft": ("soft", 0.0, 3),
+    "soft + penalty": ("soft", 1.0, 3),
+    "hard": ("hard", 0.0, 6),
+}
+
+# %%
+trained = {name: [captioner(read, penalty, s) for s in range(n)] for name, (read, penalty, n) in KINDS.items()}
+table = {name: torch.tensor([right_and_found(model) for model in models]) for name, models in trained.items()}
+for name, (words, looks) in ((name, rows.T) for name, rows in table.items()):
     print(f"{name:15} words ≈ {' '.join(f'{w:.2f}' for w in words)}   on the right cell ≈ {looks.mean():.2f}")
 
 # %%
-assert (table["uniform"][:, 0] < 0.76).all() and (table["uniform"][:, 0] > 0.6).all()
-assert all((table[name][:, 0] > 0.9).all() for name in ("soft", "soft + penalty")) and table["hard"][:, 0].max() > 0.9
-assert (table["soft"][:, 1] > 0.8).all() and table["hard"][:, 1].max() > 0.9
-assert (table["soft + penalty"][:, 1] < 0.65).all(), "the penalty spreads attention over empty cells"
+uniform, soft, spread, hard = table.values()
+assert (uniform[:, 0] < 0.76).all() and (uniform[:, 0] > 0.6).all()
+assert (soft[:, 0] > 0.9).all() and (spread[:, 0] > 0.9).all() and (soft[:, 1] > 0.8).all()
+assert (spread[:, 1] < 0.65).all(), "the penalty spreads attention over empty cells"
+assert (hard[:, 0] > 0.6).all() and 0 < (hard[:, 0] > 0.9).sum() < 6, "some hard captioners learn it, some do not"
 
 # %% [markdown]
-# Without choosing where to look, seven words of ten are right already; attention brings the rest. Hard reading is a matter of luck: one of our three
-# names hardly more words than the uniform captioner.
+# Without choosing where to look, seven words of ten are right already; soft attention brings nearly all the rest, in every run. **Hard reading is a matter of luck**: about half of our six runs
+# get stuck, and then name few words more than the uniform captioner. Did they only need more time? *Before running: what do 200 more updates bring to the worst of them?*
+
+# %% tags=["answer"]
+worst = trained["hard"][hard[:, 0].argmin()]
+after, looks = right_and_found(learn(worst, 0.0, updates=200))
+print(f"words: before ≈ {hard[:, 0].min():.2f}, after ≈ {after:.2f}   on the right cell ≈ {looks:.2f}")
+assert after < 0.9
+
+# %% [markdown]
+# Hardly anything. It looks at wrong cells, and names as many words as the uniform captioner: the state starts from the mean of all cells. Why a run gets stuck, we did not find out.
 #
 # **Three unseen strips.** Each line is one word of one captioner, each square the weight of the cell above it: violet is 0, yellow is 1.
 
@@ -963,7 +993,7 @@ def said_and_looked(model):
     return model.word(decoding.outputs).argmax(-1), decoding.weights
 
 
-looked = {name: said_and_looked(trained[name][0]) for name in list(KINDS)[1:]}
+looked = {name: said_and_looked(trained[name][0]) for name in ("soft", "hard", "soft + penalty")}
 figure = new_figure(7.0, 3.2)
 above, below = figure.subplots(2, 3, height_ratios=[1, 3.5])
 for k in range(3):
@@ -984,7 +1014,7 @@ describe(
 )
 
 # %% [markdown]
-# **Read it.** Soft and hard captioner look where we would, first at the left digit and then at the right one. The penalty shares two words' attention out over four places, whether
+# **Read it.** The soft captioner, and a hard one that was not stuck, look where we would, first at the left digit and then at the right one. The penalty shares two words' attention out over four places, whether
 # there is a digit or not. *What contradicts the story:* those maps are spoilt, and the words hardly suffer. *A map shows what was weighed, not what was needed.*
 #
 # ## Deeper · What to believe (1 minutes)
