@@ -47,7 +47,7 @@ class Session:
         self.culprits: set[int] = set()
         self.failed: dict[int, str] = {}
         self.left = 12.0 * seconds  # of the time that its workers run, or wait for nothing but themselves
-        self.undecided = False
+        self.undecided = self.starved = False  # see Worker
         self.worker: Worker | None = None
         self.workers = 0
         self.last: int | None = None  # the cell that ran last
@@ -123,7 +123,7 @@ class Session:
             reply = worker.ask(request, allowed)
         except Gone:
             self.left -= allowed
-            self.undecided = self.undecided or worker.undecided
+            self.undecided, self.starved = self.undecided or worker.undecided, self.starved or worker.starved
             raise
         self.left -= worker.charged
         return reply

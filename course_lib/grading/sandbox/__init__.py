@@ -6,4 +6,5 @@ zygote    imports torch once, inside; forks one worker a submission
 confine   the locks that the kernel offers
 worker    runs a submission's cells, answers calls
 frames    the wire between the two ends
+waiting   how long a process has waited for a processor
 """

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from course_lib.exercises import ROOT
-from course_lib.grading.sandbox import confine, frames
+from course_lib.grading.sandbox import confine, frames, waiting
 
 FIRST_USER = 61184
 START_SECONDS = 120
@@ -61,13 +61,14 @@ class Gone(BaseException):
 class Worker:
     """One running worker: ask it, with a deadline; end it."""
 
-    def __init__(self, sandbox: "Sandbox", number: int, connection: socket.socket):
-        self.sandbox, self.number, self.connection = sandbox, number, connection
+    def __init__(self, sandbox: "Sandbox", number: int, pid: int, connection: socket.socket):
+        self.sandbox, self.number, self.pid, self.connection = sandbox, number, pid, connection
         self.sequence = 0
         self.why = ""
         self.deadline = self.waited = self.patience = 0.0
         self.charged = 0.0  # seconds of the last request that are the worker's own: it ran, or waited for nobody
         self.undecided = False  # a request was given up although the machine, not the worker, may have been slow
+        self.starved = False  # … and it never had the time that it may take
 
     def ask(self, request: dict, seconds: float) -> dict:
         """The reply to ``request``, within ``seconds`` in which the worker had a processor or did not want one.
@@ -88,6 +89,7 @@ class Worker:
             reply = frames.next_message(self.receive, self.sequence)
         except TimeoutError:
             self.undecided = self.queued() - waited > BUSY * (time.monotonic() - start)
+            self.starved = self.undecided and self.patience < 0.1
             self.lose("timeout")
         except frames.Stale:
             self.lose(UNASKED)
@@ -128,6 +130,8 @@ class Worker:
 
     def queued(self) -> float:
         """Seconds that the worker has waited for a processor, so far."""
+        if self.sandbox.mode != "bubblewrap":  # its processes are this machine's, and its zygote may not look at them
+            return max(self.waited, waiting.queued(self.pid))
         return max(self.waited, self.sandbox.order({"order": "queued", "id": self.number}).get("seconds", 0.0))
 
     def end(self, why: str = "ended") -> None:
@@ -158,6 +162,7 @@ class Sandbox:
         self.settings = {"memory": int(memory * 2**30), "seconds": CPU_SECONDS, "modules": list(modules)}
         self.lock, self.numbers = threading.Lock(), itertools.count(1)
         self.process: subprocess.Popen | None = None
+        self.stopped = False
         self.handles = ExitStack()
         reasons = []
         for candidate in [mode] if mode else MODES:
@@ -259,7 +264,7 @@ class Sandbox:
             answer = self.order({"order": "spawn", "id": number}, (theirs.fileno(),))
             theirs.close()
             if answer.get("ok"):
-                return Worker(self, number, ours)
+                return Worker(self, number, answer["pid"], ours)
             ours.close()
             if attempt == 0 and not answer:
                 self.restart(process)
@@ -268,7 +273,7 @@ class Sandbox:
     def restart(self, dead: subprocess.Popen) -> None:
         """Start again after ``dead``; once, however many threads noticed."""
         with self.lock:
-            if self.process is dead:
+            if self.process is dead and not self.stopped:
                 dead.kill()
                 self.close()
                 self.start()
@@ -288,6 +293,12 @@ class Sandbox:
             if not worker.ask({"op": "cell", "name": "probe", "source": source}, 30).get("raised"):
                 raise RuntimeError(f"a worker could {what}")
         worker.end()
+
+    def stop(self) -> None:
+        """Close for good, whatever other threads are still asking for: they get ``Gone``."""
+        self.stopped = True
+        with self.lock:
+            self.close()
 
     def close(self) -> None:
         """End every worker and the zygote; nothing is left."""

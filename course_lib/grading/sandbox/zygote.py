@@ -20,6 +20,7 @@ from unittest.mock import patch
 
 from course_lib.grading import precision
 from course_lib.grading.sandbox import confine, worker
+from course_lib.grading.sandbox.waiting import queued
 
 SCRATCH = "/scratch"
 POLL_SECONDS = 0.25
@@ -50,7 +51,7 @@ class Zygote:
         try:
             if order["order"] == "spawn":
                 self.pids[order["id"]] = self.spawn(handles[0])
-                return {"ok": True}
+                return {"ok": True, "pid": self.pids[order["id"]]}
             if order["order"] == "queued":
                 alone = order["id"] not in self.crowded  # else it may be queueing behind processes of its own
                 return {"seconds": queued(self.pids.get(order["id"], 0)) if alone else 0.0}
@@ -195,13 +196,6 @@ def proportional_memory(pid: int) -> int:
     with suppress(OSError), open(f"/proc/{pid}/smaps_rollup") as file:
         return next((int(line.split()[1]) << 10 for line in file if line.startswith("Pss:")), 0)
     return 0
-
-
-def queued(pid: int) -> float:
-    """Seconds that a process was ready to run and had to wait for a processor; 0 where the kernel does not say."""
-    with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/schedstat") as file:
-        return int(file.read().split()[1]) / 1e9
-    return 0.0
 
 
 def warm_up(modules: list[str]) -> None:

@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from course_lib.exercises import ROOT
-from course_lib.grading.sandbox import confine
+from course_lib.grading.sandbox import confine, waiting
 from course_lib.grading.sandbox.host import ESCAPES, Gone, Sandbox, interpreter
 
 PROBE = """
@@ -110,19 +113,17 @@ def test_workers_of_many_threads_do_not_disturb_each_other(sandbox):
 def test_time_in_the_queue_for_a_processor_is_not_the_student_s(sandbox, monkeypatch):
     """A worker that says nothing while it waits for a processor gets that time on top, up to a bound."""
     worker = sandbox.spawn()
-    order, asked = sandbox.order, []
+    asked: list[float] = []
 
-    def busy(request: dict, handles: tuple[int, ...] = ()) -> dict:
-        if request["order"] != "queued":
-            return order(request, handles)
-        asked.append(request)
-        return {"seconds": 0.4 * len(asked)}
+    def busy() -> float:
+        asked.append(0.4)
+        return sum(asked)
 
-    monkeypatch.setattr(sandbox, "order", busy)
+    monkeypatch.setattr(worker, "queued", busy)
     assert worker.ask({"op": "cell", "name": "x", "source": "import time; time.sleep(1)"}, 0.5) == {}
     with pytest.raises(Gone, match="timeout"):
         worker.ask({"op": "cell", "name": "x", "source": "import time; time.sleep(10)"}, 0.5)
-    assert len(asked) < 12
+    assert len(asked) < 12 and worker.undecided and worker.starved
 
 
 def test_every_escape_is_one_that_works_outside(tmp_path):
@@ -136,3 +137,40 @@ def test_every_escape_is_one_that_works_outside(tmp_path):
             continue
         exec(source.format(**places), {})
     assert Path(tmp_path / "escape").exists()
+
+
+SPIN = "while True: pass"
+THREADS = """
+import hashlib, threading
+for _ in range(3):
+    threading.Thread(target=lambda: [hashlib.sha256(bytes(1 << 25)) for _ in range(10**6)], daemon=True).start()
+while True: hashlib.sha256(bytes(1 << 25))
+"""
+
+
+@contextmanager
+def load(*sources: str) -> Iterator[list[int]]:
+    """Processes that want a processor all the time; their numbers."""
+    started = [subprocess.Popen([sys.executable, "-c", source]) for source in sources]
+    try:
+        time.sleep(1)
+        yield [one.pid for one in started]
+    finally:
+        for one in started:
+            one.kill()
+            one.wait()
+
+
+def test_waiting_behind_one_s_own_threads_does_not_count():
+    with load(THREADS, *[SPIN] * 2 * os.cpu_count()) as (threads, alone, *_):
+        assert waiting.queued(alone) > 0.05 and max(waiting.queued(threads) for _ in range(3)) == 0
+
+
+def test_each_sandbox_sees_how_long_its_worker_waited(sandbox):
+    worker = sandbox.spawn()
+    with load(*[SPIN] * 2 * os.cpu_count()):
+        worker.ask(
+            {"op": "cell", "name": "x", "source": "import time\nt = time.time()\nwhile time.time() < t + 1: 0"}, 30
+        )
+    assert worker.waited > 0.1 and worker.charged < 1
+    worker.end()
