@@ -63,10 +63,10 @@ class Grader:
         self.sandbox = Sandbox(memory=settings.memory, modules=self.assignment.modules, mode=settings.mode)
 
     def grade(self, job: Job, *, alone: bool = False) -> Record:
-        """The record of one submission; ``alone``: no other is being graded, so its verdict counts.
+        """The record of one submission; ``alone``: no other is being graded, so the time that it had counts.
 
         Raises:
-            Undecided: if it hit a deadline on a busy machine, where only a run alone can tell why.
+            Undecided: if it hit a deadline on a busy machine, where only a run alone can tell why, or not even that.
             Broken: if not the submission but the grader failed.
         """
         record = Record(job.student, job.id, job.file, sandbox=self.sandbox.mode)
@@ -81,14 +81,14 @@ class Grader:
             return replace(record, problem=shown(error), sandbox="")
         except (Exception, Gone) as error:
             raise Broken(f"the grader failed: {type(error).__name__}: {shown(error)}") from error
-        if session.undecided and not alone:
-            raise Undecided
+        if session.starved or (session.undecided and not alone):
+            raise Undecided("the machine was too busy to grade this; close other programs and grade again")
         if any(task.reason == "lost" for task in tasks):
             raise Broken("the sandbox broke three times in one test")
         return replace(record, tasks=tasks, notes=session.notes)
 
     def close(self) -> None:
-        self.sandbox.close()
+        self.sandbox.stop()
 
 
 def refuse_other_lessons(cells: list[Cell], slug: str) -> None:
@@ -133,9 +133,10 @@ def in_threads(grader: Grader, submissions: list[Submission], count: int) -> Ite
                 yield outcome(submission, future)
         for submission in undecided:
             yield outcome(submission, pool.submit(grade_one, grader, submission, alone=True))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    finally:  # also of Ctrl-C: what is still being graded ends with the sandbox
+        pool.shutdown(wait=False, cancel_futures=True)
         grader.close()
+        pool.shutdown(wait=True)
 
 
 def outcome(submission: Submission, future: Future) -> Result:

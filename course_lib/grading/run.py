@@ -1,6 +1,6 @@
 """One grading run: find the submissions, grade those that no earlier run did, write marks and reports."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -13,9 +13,20 @@ from course_lib.grading.batch import Grader, Job, Result, Settings, failed, in_t
 from course_lib.grading.cells import Unreadable, cells_of
 from course_lib.grading.contents import blocks_of, functions
 from course_lib.grading.lateness import Rule, lateness
-from course_lib.grading.marks import MISSING, Marks, Record, TaskInfo, called, namesakes, sorting
+from course_lib.grading.marks import (
+    MISSING,
+    Marks,
+    Record,
+    TaskInfo,
+    called,
+    namesakes,
+    record_to_data,
+    sorting,
+    to_json,
+)
 from course_lib.grading.overrides import by_hand
 from course_lib.grading.reports import write_results
+from course_lib.grading.reports.tables import table
 from course_lib.grading.roster import Roster, Unclear
 from course_lib.grading.similarity import fingerprint, groups
 from course_lib.grading.store import Store, key
@@ -67,10 +78,10 @@ def grade_lessons(
         for slug, submissions in lessons.items():
             after[slug] = grade_lesson(submissions, store, settings._replace(slug=slug), how, evening, bar)
     for slug, marks in after.items():
-        kept = [one for one in before[slug].records if keep(slug, one)] if slug in before else []
+        old = [one for one in before[slug].records if keep(slug, one)] if slug in before else []
         if slug in lessons:
             seen = {record.who for record in marks.records}
-            marks = replace(marks, records=(*marks.records, *(one for one in kept if one.who not in seen)))
+            marks = replace(marks, records=(*marks.records, *(one for one in old if one.who not in seen)))
         after[slug] = completed(marks, store, evening)
     done = tuple(after[slug] for slug in sorted(after))
     write_results(done, store.folder)
@@ -87,19 +98,44 @@ def grade_lesson(
     waiting = [one for one in submissions if one not in records]
     bar.set_postfix_str(f"{bar.total - bar.n - len(records)} left", refresh=False)
     bar.update(len(records))
-    for submission, record, certain in graded(waiting, assignment, settings, how.jobs, how.dask, how.root):
-        if certain:
-            store.put(names[submission], record)
-        records[submission] = record
-        left = f"{bar.total - bar.n - 1} left, {so_far(list(records.values()), assignment)}"
-        bar.set_postfix_str(left, refresh=False)
-        bar.update()
+    results = graded(waiting, assignment, settings, how.jobs, how.dask, how.root)
+    try:
+        for submission, record, certain in results:
+            records[submission] = kept(names[submission], record, store) if certain else record
+            left = f"{bar.total - bar.n - 1} left, {so_far(list(records.values()), assignment)}"
+            bar.set_postfix_str(left, refresh=False)
+            bar.update()
+    finally:
+        if isinstance(results, Generator):  # now, not when somebody collects it: Ctrl-C ends the sandbox
+            results.close()
     prints = {one.who: (names[one], one) for one in submissions if not records[one].problem}
     asked = {name.decode() for name in functions(settings.slug, how.root)}
     store.add_fingerprints(settings.slug, prints, lambda one: fingerprint_of(one, asked))
-    tasks = tuple(TaskInfo(task.name, task.title, task.points) for task in assignment.tasks)
-    rows = [handed_in(records[one], one, settings.slug, evening) for one in submissions]
-    return Marks(settings.slug, tasks, tuple(rows))
+    marks = Marks(settings.slug, tuple(TaskInfo(task.name, task.title, task.points) for task in assignment.tasks), ())
+    return replace(marks, records=tuple(row_of(records[one], one, marks, evening) for one in submissions))
+
+
+def kept(name: str, record: Record, store: Store) -> Record:
+    """The record once it is stored; what cannot be stored is told in its row, and graded by the next run."""
+    try:
+        store.put(name, record)
+    except OSError:  # the disk's fault, which would be that of every other row, too
+        raise
+    except Exception as error:
+        return replace(record, tasks=(), notes=(), problem=f"the result cannot be stored ({type(error).__name__})")
+    return record
+
+
+def row_of(record: Record, submission: Submission, marks: Marks, evening: Evening) -> Record:
+    """The row of one submission; where it cannot be written, one that says so, so that the others stand."""
+    try:
+        row = handed_in(record, submission, marks.slug, evening)
+        to_json(record_to_data(row))
+        table(replace(marks, records=(row,)))
+        return row
+    except Exception as error:
+        problem = f"its row cannot be written ({type(error).__name__})"
+        return replace(failed(submission, problem), who=submission.who, upload=submission.upload)
 
 
 def graded(

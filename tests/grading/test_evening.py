@@ -5,22 +5,29 @@ import errno
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from course_lib.cli import main
-from course_lib.exercises import UsageError
+from course_lib.exercises import ROOT, UsageError
 from course_lib.grading import run
 from course_lib.grading.assignment import Assignment
+from course_lib.grading.batch import Job, Undecided, in_threads
 from course_lib.grading.cells import Cell
 from course_lib.grading.contents import blocks_of
 from course_lib.grading.lateness import lateness, read_deadlines, read_rule
 from course_lib.grading.marks import Record, TaskMark
+from course_lib.grading.reports import pages, tables
 from course_lib.grading.roster import Roster, Unclear, read_roster
 from course_lib.grading.similarity import fingerprint, groups
 from course_lib.grading.store import Store
+from course_lib.grading.submissions import Submission, find_submissions
 from tests.grading.small import RIGHT, SLUG, another_lesson, answered, small_course
 
 OTHER = "08_other"
@@ -509,6 +516,75 @@ def test_every_verb_says_in_one_sentence_what_the_disk_refused(evening, capsys, 
     said = capsys.readouterr().err.strip()
     assert "put back what was moved away" in said and len(said.splitlines()) == 1
     assert ("--out" in said) == (line[0] != "override")
+
+
+STAGES = {
+    "the file is read": (Submission, "read"),
+    "its result is stored": (Store, "put"),
+    "lateness is told": (run, "handed_in"),
+    "its row is written": (tables, "start"),
+    "its page is written": (pages, "student_page"),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_whatever_goes_wrong_with_one_submission_stays_in_its_row(evening, monkeypatch, stage):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb", "ben.ipynb", "cy.ipynb")
+    where, name = STAGES[stage]
+    whole = getattr(where, name)
+
+    def broken(*arguments: object) -> object:
+        about = [one for one in arguments if isinstance(one, Record | Submission)]
+        if any(one.student == "ben" and not one.problem for one in about):
+            raise RuntimeError("injected")
+        return whole(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, broken)
+        status = grade("--lesson", "07")
+    table = rows(folder)
+    assert (table["ana"]["mark"], table["cy"]["mark"]) == ("5", "5")
+    (page,) = (folder / "out/students").glob("ben*.html")
+    assert "RuntimeError" in page.read_text(encoding="utf-8")
+    assert status == ("RuntimeError" in table["ben"]["problem"]) == (stage != "its page is written")
+    assert grade() == 0 and rows(folder)["ben"]["mark"] == "5"
+
+
+def test_what_a_busy_machine_cannot_decide_is_said_and_not_remembered(evening):
+    folder, _ = evening
+    hand_in(folder / "in", "ana.ipynb")
+
+    class Busy:
+        def grade(self, job: Job, *, alone: bool = False) -> Record:
+            raise Undecided("the machine was too busy to grade this; close other programs and grade again")
+
+        def close(self) -> None:
+            pass
+
+    ((_, record, certain),) = in_threads(Busy(), find_submissions(folder / "in", SLUG), 1)
+    assert "grade again" in record.problem and record.mark is None and not certain
+
+
+HANGS = "def mean(x):\n    while True:\n        pass\n"
+
+
+def test_ctrl_c_ends_the_sandbox_at_once(tmp_path):
+    root = small_course(tmp_path / "course")
+    hand_in(tmp_path / "in", "ana.ipynb")
+    hand_in(tmp_path / "in", "ben.ipynb", "cy.ipynb", data=answered({2: HANGS}))
+    code = (
+        "import sys, pathlib, course_lib.cli as cli; sys.exit(cli.main(sys.argv[2:], root=pathlib.Path(sys.argv[1])))"
+    )
+    line = ["grade", tmp_path / "in", "--out", tmp_path / "out", "--timeout", "60", "--jobs", "2"]
+    process = subprocess.Popen([sys.executable, "-c", code, root, *line], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "out").glob("records/*.json")) and process.poll() is None:
+        time.sleep(0.05)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and "run the same line again" in said and "Traceback" not in said
+    assert time.monotonic() - start < 10
 
 
 def test_ctrl_c_keeps_what_is_graded_and_says_how_to_go_on(evening, capsys, monkeypatch):
