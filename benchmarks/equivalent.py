@@ -29,10 +29,7 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         "task_01_2: return -(query[:, None, :] - key[None, :, :]).square().sum(-1) / 2": [
             "return -(key[None, :, :] - query[:, None, :]).square().sum(-1) / 2"
         ],
-        "task_02_4: return (1 - weights.sum(dim=1)).square().sum(dim=1).mean()": [
-            "return (weights.sum(dim=1) - 1).square().sum(dim=1).mean()"
-        ],
-        "task_02_4: return places * (1 - words / places) ** 2": ["return places * (words / places - 1) ** 2"],
+        "task_02_4: soft = places * (1 - words / places) ** 2": ["soft = places * (words / places - 1) ** 2"],
         "task_02_5: lengths = (torch.eye(len(scores), dtype=scores.dtype) - alpha).square().sum(dim=1)": [
             "lengths = (alpha - torch.eye(len(scores), dtype=scores.dtype)).square().sum(dim=1)"
         ],

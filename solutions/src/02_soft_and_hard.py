@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Exercise 02 · Soft and hard
 #
-# You write the soft read and straight-through, repair a REINFORCE loss, and derive two numbers: the smallest
-# doubly stochastic penalty and the best baseline.
+# You measure how far a hard read strays from the soft one, repair the loss of several looks, pick more than one place
+# straight-through, and derive two things: the smallest doubly stochastic penalty and the best baseline.
 #
-# *Minutes:* 55 · *Needs:* 02
+# *Minutes:* 58 · *Needs:* 02
 #
 # Each task has a cell to fill in, a check to run, and folded hints. The check answers in words and counts your points.
 # Your work is graded with other sizes and values than the ones you see here.
@@ -17,287 +17,368 @@ from course_lib.exercises import Exercise
 exercise = Exercise("02_soft_and_hard", points=[2, 3, 3, 3, 3])
 
 # %% [markdown]
-# ## task_02_1 · The soft context
-# difficulty 1/5 · importance 5/5 · 8 minutes
+# ## task_02_1 · How far a hard read strays
+# difficulty 2/5 · importance 4/5 · 10 minutes
 #
-# $z_b = \sum_n \alpha_{bn}\, a_{bn}$ with $\alpha_b = \mathrm{softmax}(e_b / \tau)$: what each image's decoder reads.
+# The soft read $r$ is the mean of the hard reads. How far are they from it? Return, for each image of a batch, the mean of
+# $\lVert v_n - r \rVert^2$ over the draws $n \sim \alpha = \mathrm{softmax}(e / \tau)$: exactly, without drawing.
 #
-# Shapes: `scores` b n, `annotations` b n d; result b d. `temperature` is τ.
+# Shapes: `scores` b n, `values` b n d; result b. `temperature` is τ.
 #
-# <details><summary>Hint 1: which axis?</summary>
+# <details><summary>Hint 1: what is the mean over the draws?</summary>
 #
-# The weights of one image sum to 1 over its n places; another image of the batch has no say.
+# Place n is drawn with the probability $\alpha_n$, so a mean over draws is a sum over places, each times its weight. The weights of one
+# image sum to 1; another image of the batch has no say.
 # </details>
 #
-# <details><summary>Hint 2: the product</summary>
+# <details><summary>Hint 2: three lines</summary>
 #
-# Give the weights a last axis of length 1, multiply, and sum over n.
+# The weights b n; the soft read b d; then for each place the squared distance of its value to the soft read, b n, and its mean under the weights.
 # </details>
 
 
 # %% tags=["task_02_1"]
-def soft_context(scores, annotations, temperature=1.0):
-    """The mean annotation under the weights: b n, b n d -> b d."""
+def spread(scores, values, temperature=1.0):
+    """The mean squared distance of a hard read to the soft one: b n, b n d -> b."""
     ### BEGIN SOLUTION
-    weights = (scores / temperature).softmax(dim=1)
-    return (weights[:, :, None] * annotations).sum(dim=1)
+    alpha = (scores / temperature).softmax(dim=1)
+    read = (alpha[:, :, None] * values).sum(dim=1)  # b d
+    return (alpha * (values - read[:, None]).square().sum(dim=2)).sum(dim=1)
     ### END SOLUTION
 
 
 # %% tags=["check_02_1"]
 with exercise.check(1):
-    scores = torch.tensor([[2.0, 1.0, 1.0], [1.0, 1.0, 1.0]]).log()  # weights ½ ¼ ¼ and ⅓ ⅓ ⅓
-    annotations = torch.tensor([[[0.0, 1.0], [4.0, 1.0], [12.0, 1.0]], [[3.0, 1.0], [6.0, 1.0], [9.0, 1.0]]])
-    z = soft_context(scores, annotations)
-    assert z.shape == (2, 2), f"2 images, annotations of length 2: the result is b d = (2, 2), not {tuple(z.shape)}"
-    assert torch.allclose(z[:, 1], torch.ones(2)), (
-        f"annotations that are all 1 must give 1, not {z[:, 1].numpy().round(2)}: the weights of each image sum to 1 over its n places"
+    scores = torch.tensor([[1.0, 1.0, 1.0], [2.0, 1.0, 1.0]]).log()  # weights ⅓ ⅓ ⅓ and ½ ¼ ¼
+    values = torch.tensor([[3.0, 6.0, 9.0], [0.0, 4.0, 12.0]])[:, :, None] * torch.tensor([1.0, 0.0, 0.0, 2.0])
+    both = spread(scores, values)
+    assert both.shape == (2,), (
+        f"2 images give 2 numbers, one for each image, not a tensor of shape {tuple(both.shape)}"
     )
-    assert torch.allclose(z[:, 0], torch.tensor([4.0, 6.0])), (
-        f"½·0 + ¼·4 + ¼·12 is 4, and the mean of 3, 6, 9 is 6; not {z[:, 0].numpy().round(2)}"
+    still = spread(scores[:1], torch.full((1, 3, 4), 7.0)).item()
+    assert abs(still - 196) > 1e-3, (
+        "values that are all 7 stray by 0, not by 196: that is their distance from zero, not from r"
     )
-    sharper = soft_context(scores, annotations, temperature=0.5)[0, 0]
-    assert sharper < 4, (
-        "a small τ must bring the result nearer to the likeliest place: divide the scores by τ, before the softmax"
+    assert abs(still) < 1e-3, (
+        f"values that are all 7 stray by 0, not by {still:.2f}: do the weights of an image sum to 1 over its places?"
     )
-    assert abs(sharper - 16 / 6) < 1e-5, (
-        f"τ = ½ squares the ratio 2 : 1 : 1 to 4 : 1 : 1, so z = 16/6 = 2.67, not {sharper:.2f}"
+    even = spread(scores[:1], values[:1]).item()
+    assert abs(even - 7.5) > 1e-3, (
+        "7.5 is a quarter of it: the length of a difference adds up over d, it is no mean over d"
+    )
+    assert abs(even - 30) < 1e-3, (
+        f"3, 6, 9 with equal weights stray by (9 + 0 + 9)/3 = 6, and the last column, twice as large, by 24: 30 in all, not {even:.2f}"
+    )
+    uneven = spread(scores[1:], values[1:]).item()
+    assert abs(uneven - 400 / 3) > 1e-2, (
+        "a draw takes the first place in half of the cases; you counted all places alike"
+    )
+    assert abs(uneven - 1160 / 9) > 1e-2, (
+        "distances are measured from the soft read, 4; you took another middle, 5.33"
+    )
+    assert abs(uneven - 120) < 1e-3, (
+        f"0, 4, 12 with weights ½ ¼ ¼: the soft read is 4, and they stray by ½·16 + ¼·0 + ¼·64 = 24, with the last column 120, not {uneven:.2f}"
+    )
+    assert torch.allclose(both, torch.tensor([30.0, 120.0])), (
+        f"alone the images give 30 and 120, together {both.numpy().round(2)}: one image changes the other"
+    )
+    sharper = spread(scores[1:], values[1:], temperature=0.5).item()
+    assert abs(sharper - 120) > 1e-3, "τ = ½ must change the result: is τ used?"
+    still = spread(scores[1:], torch.full((1, 3, 4), 7.0), temperature=0.5).item()
+    assert abs(still) < 1e-3, f"with τ = ½ values that are all 7 stray by {still:.2f}: the weights no longer sum to 1"
+    assert sharper < 120, (
+        f"a small τ prefers the likeliest place more, so draws stray less than 120, not {sharper:.2f}"
+    )
+    assert abs(sharper - 880 / 9) < 1e-2, (
+        f"τ = ½ squares the ratio 2 : 1 : 1 to 4 : 1 : 1, and 0, 4, 12 stray by 97.78 in all, not {sharper:.2f}"
     )
 
 # %% [markdown]
-# ## task_02_2 · Repair a REINFORCE loss
-# difficulty 3/5 · importance 5/5 · 12 minutes
+# ## task_02_2 · Repair the loss of several looks
+# difficulty 3/5 · importance 5/5 · 13 minutes
 #
-# This code runs, and it is wrong in two ways.
+# A captioner looks once before each of its t words, and draws each place. A look helps its own word and all words *after* it, which build on what was seen; it
+# can't help a word that was said before. So the reward of a look is minus the losses of its own word and of the later ones. This code runs, and is wrong in three ways:
 #
 # ```python
-# def surrogate(log_prob, reward, baseline):
-#     return (log_prob * (reward - baseline)).mean()
+# def surrogate(log_prob, losses, baseline):
+#     reward = -losses.cumsum(dim=1)
+#     return (log_prob * (reward - baseline)).sum(dim=1).mean()
 # ```
 #
-# Minimising it makes rewarded draws *less* likely; and its gradient also runs into the reward (which a network may have computed)
-# and into the baseline (which may be learned, by another loss). Repair both, so that its gradient, on average over draws, is that of *minus* the expected
-# reward, whatever the baseline is.
+# Repair it: on average over the draws, its gradient must be that of the expected sum of the losses, whatever the baseline is. It must train
+# neither the losses (a network computed them) nor the baseline (it may be learned, by another loss).
 #
-# Shapes: `log_prob`, `reward`, `baseline` b each (one entry a draw); result a number, the mean over the draws.
+# Shapes: `log_prob`, `losses` b t; `baseline` t (one entry a look); result a number: the sum over the looks, the mean over the images.
 #
-# <details><summary>Hint 1: the sign</summary>
+# <details><summary>Hint 1: three questions</summary>
 #
-# An optimiser goes down; the reward must go up.
+# An optimiser goes down; which way goes the reward? Write down `losses.cumsum(dim=1)` for the losses 1, 2, 4: which words is the second look paid
+# for? And where can a gradient run?
 # </details>
 #
-# <details><summary>Hint 2: a number, not a path</summary>
+# <details><summary>Hint 2: from here to the end</summary>
+#
+# The sum from word t to the end is the sum of all, minus the sum up to t, plus word t's own loss (it was taken off with the rest).
+# </details>
+#
+# <details><summary>Hint 3: a number, not a path</summary>
 #
 # Reward minus baseline only says how strongly to push the log-probability. For the gradient it is a constant factor: `detach` it.
 # </details>
 
 
 # %% tags=["task_02_2"]
-def surrogate(log_prob, reward, baseline):
-    """A loss whose average gradient is that of minus the expected reward: b, b, b -> a number."""
+def surrogate(log_prob, losses, baseline):
+    """A loss whose average gradient is that of the expected sum of the losses: b t, b t, t -> a number."""
     ### BEGIN SOLUTION
-    return -(log_prob * (reward - baseline).detach()).mean()
+    to_come = losses.sum(dim=1, keepdim=True) - losses.cumsum(dim=1) + losses  # b t
+    return (log_prob * (to_come + baseline).detach()).sum(dim=1).mean()
     ### END SOLUTION
 
 
 # %% tags=["check_02_2"]
+def gradients(losses, baseline):
+    """By the log-probabilities, the losses and the baseline."""
+    leaves = [t.requires_grad_() for t in (torch.full((2, 3), -1.0), torch.tensor(losses), torch.tensor(baseline))]
+    loss = surrogate(*leaves)
+    assert loss.ndim == 0, f"the result is one number, not a tensor of shape {tuple(loss.shape)}"
+    assert loss.requires_grad, "no gradient reaches the log-probabilities: cut its factor off, not them"
+    return torch.autograd.grad(loss, leaves, allow_unused=True)
+
+
 with exercise.check(2):
-    log_prob, reward, baseline = (
-        torch.tensor(numbers, requires_grad=True) for numbers in ([-1.0, -3.0], [5.0, 2.0], [1.0, 4.0])
+    losses, baseline = [[1.0, 2.0, 4.0], [3.0, 0.0, 1.0]], [-5.0, -3.0, -2.0]
+    found, *others = gradients(losses, baseline)
+    assert found is not None, "no gradient reaches the log-probabilities: cut its factor off, not them"
+    later = gradients([[1.0, 2.0, 104.0], [3.0, 0.0, 1.0]], baseline)[0] - found
+    first = gradients([[101.0, 2.0, 4.0], [3.0, 0.0, 1.0]], baseline)[0] - found
+    assert later[0, :2].any() or not first[0, 1:].any(), (
+        f"the first word got worse by 100, and the gradients of the three looks moved by {first[0].numpy().round(1)}: a look is paid for words before it"
     )
-    loss = surrogate(log_prob, reward, baseline)
-    assert loss.ndim == 0, (
-        f"the result is one number, the mean over the draws, not a tensor of shape {tuple(loss.shape)}"
+    assert later[0].all(), (
+        f"the last word got worse by 100, and the gradients of the three looks moved by {later[0].numpy().round(1)}: all three helped it"
     )
-    assert loss.requires_grad, "no gradient reaches the log-probabilities: detach the factor beside them, not them"
-    of_log_prob, *others = torch.autograd.grad(loss, (log_prob, reward, baseline), allow_unused=True)
-    assert of_log_prob is not None, (
-        "no gradient reaches the log-probabilities: detach the factor beside them, not them"
+    assert not first[0, 1:].any(), (
+        f"the first word got worse by 100, and the gradients of the three looks moved by {first[0].numpy().round(1)}: later looks can't have helped it"
     )
-    assert of_log_prob[0] < 0, (
-        "the first draw earned 5, more than its baseline of 1: going down the gradient must make it more likely"
+    assert later[0, 2] > 0, (
+        "a word got worse, and going down this gradient makes the look before it *more* likely: the sign"
     )
-    assert of_log_prob[1] > 0, "the second draw earned 2, less than its baseline of 4: it must become less likely"
-    assert torch.allclose(of_log_prob, torch.tensor([-2.0, 1.0])), (
-        f"with advantages 4 and −2 and two draws the gradient is −4/2 and 2/2, not {of_log_prob.numpy().round(2)}"
+    step = round(later[0, 2].item(), 1)
+    assert step != 100, (
+        "with two images, 100 more must push a look by 50, not by 100: the mean over the images is due"
     )
-    for name, gradient in zip(("reward", "baseline"), others):
-        assert gradient is None or (gradient == 0).all(), f"this loss must not train the {name}: it is a number here"
+    assert step != 16.7, (
+        "with two images and three looks, 100 more must push a look by 50, not by a sixth of it: looks add up"
+    )
+    assert step != 18.4, "a look of log-probability −1 is pushed by 50/e, not 50: do you push the probability?"
+    assert step == 50, f"with two images, 100 more must push a look by 50, not by {step}"
+    for name, gradient in zip(("losses", "baseline"), others):
+        assert gradient is None or not gradient.any(), f"this loss must not train the {name}: a number, not a path"
+    moved = gradients(losses, [-5.0, -3.0, 98.0])[0] - found
+    assert moved.any(), "another baseline must change the gradients; yours does not enter them"
+    assert moved[0, 2] > 0, "a larger baseline must make a look seem worse; here it makes it seem better"
+    expected = torch.tensor([[1.0, 1.5, 1.0], [-0.5, -1.0, -0.5]])
+    assert torch.allclose(found, expected), (
+        f"the rewards are −7 −6 −4 and −4 −1 −1, the baselines −5 −3 −2: the gradients are {expected.tolist()}, not {found.numpy().round(2).tolist()}"
+    )
 
 # %% [markdown]
-# ## task_02_3 · Straight-through
-# difficulty 3/5 · importance 4/5 · 10 minutes
+# ## task_02_3 · Straight-through, with several picks
+# difficulty 3/5 · importance 4/5 · 12 minutes
 #
-# Return weights that *pick*: a one-hot of the largest entry of `scores` + `noise`, whose gradient with respect to the scores is that of
-# $y = \mathrm{softmax}((e + g)/\tau)$.
+# Hard reading may also pick k places and take their mean. Return its weights: $1/k$ at the k largest entries of e + ε, 0 elsewhere. The gradient with respect to the scores
+# shall be that of $y = \mathrm{softmax}((e + \varepsilon)/\tau)$.
 #
-# Shapes: `scores` … n, `noise` … n (Gumbel noise, given); result … n, where … stands for any axes, or none.
-# Do not use `F.gumbel_softmax`, which draws its own noise.
+# Shapes: `scores` … n, `noise` … n (ε, given); result … n, where … stands for any axes, or none. `picks` is k. Do not use `F.gumbel_softmax`, which draws its own noise.
 #
-# <details><summary>Hint 1: add a zero</summary>
+# <details><summary>Hint 1: two halves</summary>
 #
-# `y - y.detach()` is zero, and has the gradient of y.
+# What is read and what is felt are computed apart. One of them must not be seen, the other must not be felt.
 # </details>
 #
-# <details><summary>Hint 2: the one-hot</summary>
+# <details><summary>Hint 2: the places</summary>
 #
-# `torch.zeros_like(y).scatter(-1, index, 1.0)` writes a 1 at `index`, which needs a last axis: `argmax(-1, keepdim=True)`.
+# `topk(k, dim=-1).indices` finds them, … k; `torch.zeros_like(y).scatter(-1, index, number)` writes a number there.
 # </details>
 
 
 # %% tags=["task_02_3"]
-def straight_through(scores, noise, temperature):
-    """One-hot forward, softmax backward: … n, … n -> … n."""
+def pick_several(scores, noise, temperature, picks):
+    """1/k at k places forward, softmax backward: … n, … n -> … n."""
     ### BEGIN SOLUTION
-    y = ((scores + noise) / temperature).softmax(dim=-1)
-    one_hot = torch.zeros_like(y).scatter(-1, y.argmax(dim=-1, keepdim=True), 1.0)
-    return one_hot + (y - y.detach())
+    noisy = scores + noise
+    y = (noisy / temperature).softmax(dim=-1)
+    picked = torch.zeros_like(y).scatter(-1, noisy.topk(picks, dim=-1).indices, 1 / picks)
+    return picked + (y - y.detach())
     ### END SOLUTION
 
 
 # %% tags=["check_02_3"]
 with exercise.check(3):
-    scores = torch.tensor([[2.0, 0.0, 1.0], [0.0, 0.0, 3.0]], requires_grad=True)
-    noise = torch.tensor([[0.0, 3.0, 0.5], [0.0, 1.0, 0.0]])  # sums 2 3 1.5 and 0 1 3
-    picked = straight_through(scores, noise, 0.5)
-    assert picked.shape == (2, 3), f"the result has the shape of the scores, (2, 3), not {tuple(picked.shape)}"
-    assert torch.allclose(picked.sum(-1), torch.ones(2)), "each row must sum to 1 over its n places, the last axis"
-    assert torch.allclose(picked.max(-1).values, torch.ones(2)), "forward, each row must be a one-hot, not a blend"
-    assert picked.argmax(-1).tolist() == [1, 2], (
-        f"scores + noise are largest at places 1 and 2; you picked {picked.argmax(-1).tolist()}: is the noise added?"
+    scores = torch.tensor([[2.0, 0.0, 1.0, -1.0], [0.0, 0.0, 3.0, 0.5]], requires_grad=True)
+    noise = torch.tensor([[0.0, 3.0, 0.5, 0.0], [0.0, 1.0, 0.0, -0.5]])  # sums 2 3 1.5 −1 and 0 1 3 0
+    picked = pick_several(scores, noise, 0.5, 2)
+    assert picked.shape == (2, 4), f"the result has the shape of the scores, (2, 4), not {tuple(picked.shape)}"
+    one, seen = pick_several(scores, noise, 0.5, 1).detach(), picked.detach()
+    assert torch.allclose(one.sum(-1), torch.ones(2)), (
+        f"with k = 1 each row sums to 1 over its n places, the last axis, not to {one.sum(-1).numpy().round(2)}"
     )
-    assert picked.requires_grad, "the one-hot alone has no gradient: add a zero that has one"
-    alone = straight_through(scores[0].detach(), noise[0], 0.5)  # one row, no axis before n
-    assert alone.tolist() == [0, 1, 0], f"a row alone, of shape (3,), must give [0, 1, 0], not {alone.tolist()}"
-    values = torch.tensor([1.0, 0.0, 0.0])
-    (gradient,) = torch.autograd.grad((picked * values).sum(), scores)
-    y = torch.tensor([4.0, 6.0, 3.0]).softmax(0)  # row 0, (e + g)/τ
-    expected = (y * (values - y[0]) / 0.5)[0]
-    assert gradient[0, 0] > 0, "the gradient has the wrong sign: a larger score must give a larger weight"
-    assert torch.allclose(gradient[0, 0], expected), (
-        f"∂y₀/∂e₀ = y₀(1 − y₀)/τ = {expected:.3f} with y = softmax((e + g)/τ), not {gradient[0, 0]:.3f}"
+    assert torch.allclose(one.amax(-1), torch.ones(2)), (
+        f"with k = 1 each row reads one place; the largest weights are {one.amax(-1).numpy().round(2)}: this blends"
+    )
+    assert one.argmax(-1).tolist() == [1, 2], (
+        f"the sums are largest at places 1 and 2; you picked {one.argmax(-1).tolist()}: does the noise take part?"
+    )
+    assert (seen > 1e-6).sum(-1).tolist() == [2, 2], (
+        f"with k = 2 each row has two weights above 0, not {(seen > 1e-6).sum(-1).tolist()}"
+    )
+    assert torch.allclose(seen.sum(-1), torch.ones(2)), (
+        f"the *mean* of two values is read: each row sums to 1, not to {seen.sum(-1).numpy().round(2)}"
+    )
+    assert torch.allclose(seen.amax(-1), torch.full((2,), 0.5)), (
+        f"both picks count alike, 0.5 each; the largest weights are {seen.amax(-1).numpy().round(2)}"
+    )
+    assert seen.nonzero()[:, 1].tolist() == [0, 1, 1, 2], "the two largest sums lie at places 0, 1 and at 1, 2"
+    alone = pick_several(scores[0].detach(), noise[0], 0.5, 2)  # one row, no axis before n
+    assert torch.allclose(alone, seen[0]), (
+        f"a row alone, of shape (4,), gives {alone.tolist()}, in the batch {seen[0].tolist()}"
+    )
+    assert picked.requires_grad, "what you return is right and has no gradient: nothing is felt"
+    (gradient,) = torch.autograd.grad(picked[0, 0], scores)
+    y = torch.tensor([4.0, 6.0, 3.0, -2.0]).softmax(0)  # row 0, (e + ε)/τ
+    expected, yours = (y[0] * (1 - y[0]) / 0.5).item(), gradient[0, 0].item()
+    assert yours > 0, "the gradient has the wrong sign: a larger score must give its place a larger weight"
+    assert abs(yours - 0.234) > 1e-3, (
+        "the picks are right, but the gradient is that of softmax(e/τ), without the noise"
+    )
+    assert abs(yours - 0.176) > 1e-3, "the picks are right, but the gradient is that of τ = 1: is τ used?"
+    assert abs(yours - expected) < 1e-4, (
+        f"∂y₀/∂e₀ = y₀(1 − y₀)/τ = {expected:.3f} with y = softmax((e + ε)/τ), not {yours:.3f}"
     )
 
 # %% [markdown]
-# ## task_02_4 · The doubly stochastic penalty and its minimum
-# difficulty 3/5 · importance 3/5 · 12 minutes
+# ## task_02_4 · The smallest penalty, soft and hard
+# difficulty 3/5 · importance 3/5 · 10 minutes
 #
-# Write `penalty`: $\sum_n \bigl(1 - \sum_t \alpha_{tn}\bigr)^2$, averaged over the batch. Then derive on paper: what is the *smallest* value it can have, over all
-# weights that are possible for t words and n places? Return it from `smallest_penalty`.
+# The doubly stochastic penalty of a caption is $\sum_n \bigl(1 - \sum_t \alpha_{tn}\bigr)^2$; each word's weights sum to 1. Derive on paper: what is the *smallest* value it can have
+# for t words and n places? First if the words read softly (any weights); then if each word reads *one* place (its weights are a one-hot). Return both numbers.
 #
-# Shapes: `weights` b t n, each word's weights sum to 1; result a number. `words` and `places` are whole numbers, either may be the larger one.
+# `words` and `places` are whole numbers; either may be the larger one, even many times.
 #
 # <details><summary>Hint 1: what is fixed?</summary>
 #
-# Each word's weights sum to 1, so all weights together sum to t. The penalty only sees what each place gets in all.
+# The penalty only sees what each place gets in all, $s_n$. The $s_n$ sum to t. What may they be if the words read softly, and what if hard?
 # </details>
 #
-# <details><summary>Hint 2: where is the minimum?</summary>
+# <details><summary>Hint 2: share it out</summary>
 #
-# Share a fixed total t among n places so that $\sum_n (1 - s_n)^2$ is smallest. Move a little from a place with more to one with less: what happens to the
-# sum? So all are equal.
+# Move a little from a place that has more to one that has less: what happens to the sum of the squares? Until when does this go on, if only whole looks can be
+# moved? (`divmod(7, 3)` is 2, 1.)
 # </details>
 
 
 # %% tags=["task_02_4"]
-def penalty(weights):
-    """How unequally a caption looks at the places: b t n -> a number."""
+def smallest_penalties(words, places):
+    """The minimum of the penalty if words read softly, and if each reads one place: two numbers."""
     ### BEGIN SOLUTION
-    return (1 - weights.sum(dim=1)).square().sum(dim=1).mean()
-    ### END SOLUTION
-
-
-def smallest_penalty(words, places):
-    """The minimum of the penalty over all weights."""
-    ### BEGIN SOLUTION
-    return places * (1 - words / places) ** 2
+    soft = places * (1 - words / places) ** 2
+    each, more = divmod(words, places)  # every place gets `each` looks, and `more` places get one more
+    hard = more * each**2 + (places - more) * (1 - each) ** 2
+    return soft, hard
     ### END SOLUTION
 
 
 # %% tags=["check_02_4"]
 with exercise.check(4):
-    same_place = torch.tensor([[[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]])  # 1 2 3: two words look at place 0
-    two_places = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
-    assert penalty(same_place).ndim == 0, "the result is one number, not one for each image or place"
-    assert penalty(same_place) == 3, (
-        f"the places get 2, 0, 0, so the penalty is 1 + 1 + 1 = 3, not {penalty(same_place):.2f}: sum over words, then 1 minus, square, sum over places"
-    )
-    assert penalty(two_places) == 1, f"the places get 1, 1, 0: the penalty is 1, not {penalty(two_places):.2f}"
-    blended = torch.tensor([[[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]]])
-    assert penalty(blended) == 1.5, (
-        f"the places get 1.5, 0.5, 0: the penalty is ¼ + ¼ + 1 = 1.5, not {penalty(blended):.2f}: each difference is squared by itself"
-    )
-    both = torch.cat([same_place, two_places])
-    assert penalty(both) == 2, f"two images with 3 and 1 have the mean 2, not {penalty(both):.2f}"
-    assert abs(smallest_penalty(3, 3)) < 1e-6, "as many words as places: each place can get 1, and nothing is left"
     generator = torch.Generator().manual_seed(0)
-    for words, places in ((2, 3), (5, 3)):
-        weights = torch.randn(2000, words, places, generator=generator).softmax(-1)
-        least, yours = min(penalty(one[None]).item() for one in weights), float(smallest_penalty(words, places))
-        case = f"{words} words, {places} places: 2000 random weights come down to {least:.2f}"
-        assert yours < least + 1e-6, f"{case}, less than your minimum {yours:.2f}"
-        assert yours > least - 0.05, f"{case}, and none near your minimum {yours:.2f}: all weights together sum to t"
+    for words, places in ((3, 3), (2, 5), (5, 3), (7, 3)):
+        answer, case = smallest_penalties(words, places), f"{words} words, {places} places"
+        assert isinstance(answer, tuple) and len(answer) == 2, f"return two numbers, soft and hard, not {answer}"
+        soft, hard = (float(number) for number in answer)
+        random = torch.randn(5000, words, places, generator=generator).softmax(-1)
+        least = (1 - random.sum(1)).square().sum(-1).min().item()
+        looks = torch.cartesian_prod(*[torch.arange(places)] * words)  # every way to look
+        best = (1 - torch.nn.functional.one_hot(looks, places).sum(1)).square().sum(-1).min().item()
+        assert soft < least + 1e-6, (
+            f"soft, {case}: 5000 random weights come down to {least:.2f}, below your {soft:.2f}"
+        )
+        assert soft > least - 0.1, (
+            f"soft, {case}: 5000 random weights come down to {least:.2f}, far above your {soft:.2f}: too good to be reached"
+        )
+        assert abs(hard - best) < 1e-6, (
+            f"hard, {case}: there are {len(looks)} ways to look, and the best of them has {best}, not {hard:.2f}"
+        )
 
 # %% [markdown]
 # ## task_02_5 · The best baseline
 # difficulty 4/5 · importance 3/5 · 13 minutes
 #
-# One place is drawn from $\alpha = \mathrm{softmax}(e)$, and the estimate of the gradient is $(L_n - b)\, \partial \log \alpha_n / \partial e$: the loss of that place minus b,
-# times its *direction*, the gradient of its log-probability. Derive the number b for which the variance of the estimate, summed
-# over the entries of e, is smallest. (Here b is taken off the loss. The lesson takes its baseline off the reward, which is minus
-# the loss: the two have opposite signs.)
+# One place is drawn from $\alpha = \mathrm{softmax}(e)$, and the estimate of the gradient is $(R_n - B)\, \partial \log \alpha_n$: the reward of that place minus the baseline B,
+# times its *direction*, the gradient of its log-probability with respect to e. Derive the number B for which the variance of the estimate, summed
+# over the entries of e, is smallest. (The lesson finds it from three points of a parabola. Here a formula is wanted.)
 #
-# Shapes: `scores` n, `losses` n; result a number.
+# Shapes: `scores` n, `rewards` n; result a number.
 #
-# <details><summary>Hint 1: only one term has b</summary>
+# <details><summary>Hint 1: only one term has B</summary>
 #
-# The variance is the mean square minus the square of the mean, and the mean does not depend on b. So minimise
-# $E\bigl[(L - b)^2\, \lVert \partial \log \alpha \rVert^2\bigr]$.
+# The variance is the mean square minus the square of the mean, and the mean does not depend on B. So minimise the mean of
+# $(R_n - B)^2\, \lVert \partial \log \alpha_n \rVert^2$ over the draws.
 # </details>
 #
 # <details><summary>Hint 2: set the derivative to zero</summary>
 #
-# A mean of the losses comes out, in which place n counts $\alpha_n \lVert \partial \log \alpha_n \rVert^2$.
+# A weighted mean of the rewards comes out. Its weights are not the α: in the mean square each place also counts by the length of its direction.
 # </details>
 #
-# <details><summary>Hint 3: the gradient of log α</summary>
+# <details><summary>Hint 3: the length of a direction</summary>
 #
-# $\partial \log \alpha_n / \partial e$ is a one-hot of n, minus α: n entries for each n, `torch.eye(n) - alpha`.
+# $\partial \log \alpha_n$ is a one-hot of n, minus α: n numbers for each place. All of them are rows of `torch.eye(n) - alpha`.
 # </details>
 
 
 # %% tags=["task_02_5"]
-def best_baseline(scores, losses):
+def best_baseline(scores, rewards):
     """The constant that makes the variance smallest: n, n -> a number."""
     ### BEGIN SOLUTION
     alpha = scores.softmax(dim=0)
     lengths = (torch.eye(len(scores), dtype=scores.dtype) - alpha).square().sum(dim=1)  # n
-    return (alpha * lengths * losses).sum() / (alpha * lengths).sum()
+    return (alpha * lengths * rewards).sum() / (alpha * lengths).sum()
     ### END SOLUTION
 
 
 # %% tags=["check_02_5"]
 with exercise.check(5):
-    even, losses = torch.zeros(4), torch.tensor([1.0, 2.0, 3.0, 10.0])
-    b = float(best_baseline(even, losses))
-    assert abs(b - 4) < 1e-4, (
-        f"with four equal weights every direction has the same length: b is the mean loss, 4, not {b:.2f}"
+    even, rewards = torch.zeros(4), torch.tensor([-1.0, -2.0, -3.0, -10.0])
+    found = float(best_baseline(even, rewards))
+    assert found < 0, f"all rewards are below 0 and B is taken off the reward, so it lies among them; not {found:.2f}"
+    same = float(best_baseline(torch.tensor([1.0, -1.0, 0.5]), torch.full((3,), -7.0)))
+    assert abs(same + 7) < 1e-4, f"if every reward is −7, B = −7 leaves no variance at all; not {same:.2f}"
+    assert abs(found + 4) < 1e-4, (
+        f"four equal weights: every direction has the same length, and B is the mean reward, −4, not {found:.2f}"
     )
-    same = float(best_baseline(torch.tensor([1.0, -1.0, 0.5]), torch.full((3,), 7.0)))
-    assert abs(same - 7) < 1e-4, f"if every loss is 7 the best baseline is 7, not {same:.2f}: it is a weighted mean"
     scores = torch.tensor([4.0, 1.0, 1.0]).log()  # weights 4/6, 1/6, 1/6
-    b = float(best_baseline(scores, losses[1:]))
+    found = float(best_baseline(scores, rewards[1:]))
     alpha = scores.softmax(0)
     directions = torch.autograd.functional.jacobian(lambda e: e.log_softmax(0), scores)  # draw n
 
-    def mean_square(b):
-        return (alpha[:, None] * ((losses[1:] - b)[:, None] * directions).square()).sum().item()
+    def mean_square(baseline):
+        return (alpha[:, None] * ((rewards[1:] - baseline)[:, None] * directions).square()).sum().item()
 
-    assert abs(b - (alpha @ losses[1:]).item()) > 1e-3, (
-        f"{b:.2f} is the mean loss: nearly the best, but a likely place has a short direction and counts less"
+    assert abs(found + 5) > 1e-3, "−5 is the plain mean: it forgets how often each place is drawn"
+    assert abs(found - (alpha @ rewards[1:]).item()) > 1e-3, (
+        f"{found:.2f} is the mean reward: nearly the best, but the directions are not equally long"
     )
-    nearby = {step: mean_square(b + step) - mean_square(b) for step in (-0.1, 0.1)}
+    near = {
+        -6.2: "the lengths count, but not how often each place is drawn",
+        -4.56: "the lengths count as they are; the mean square has their squares",
+        -5.41: "only one of the three numbers of each direction counts",
+        -3.23: "the lengths of the columns count, not those of the directions",
+    }
+    assert round(found, 2) not in near, f"not {found:.2f}: {near[round(found, 2)]}"
+    nearby = {step: mean_square(found + step) - mean_square(found) for step in (-0.1, 0.1)}
     better = min(nearby, key=nearby.get)
     assert nearby[better] > 0, (
-        f"at your b = {b:.2f} a {'smaller' if better < 0 else 'larger'} b still lowers the variance: how much does each loss count?"
+        f"at your B = {found:.2f} a {'smaller' if better < 0 else 'larger'} B still lowers the variance: how much does each reward count?"
     )
