@@ -51,6 +51,7 @@ class Format(NamedTuple):
     needs: dict[str, object] = {}  # noqa: RUF012  what the module must be built with, by the names of its attributes
     around: tuple[str, ...] = ()  # names of the network around the block
     read: Callable[[str, Tensor], Tensor] = lambda key, tensor: tensor
+    fold: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict  # what must be done to several tensors together
 
 
 class Table(NamedTuple):
@@ -89,6 +90,12 @@ def non_local(query: str, key: str, value: str, output: str, norm: str, pair: st
     names = {query: "query", output: "output", norm: "norm", pair: "pair_query pair_key"}
     keys = {theirs + end: ours for theirs, ours in ((key, "key"), (value, "value")) for end in ("", ".0")}
     return names | keys | {name.replace(".conv", ".0.conv"): ours for name, ours in keys.items() if ".conv" in name}
+
+
+def fold_scale(ours: dict[str, Tensor]) -> dict[str, Tensor]:
+    """timm divides the logits by √c, where others take the width of the query, or nothing: let θ be smaller."""
+    root = ours["query.weight"].shape[1] ** 0.5
+    return ours | {f"query.{leaf}": ours[f"query.{leaf}"] / root for leaf in ("weight", "bias")}
 
 
 TIMM_VIT = {
@@ -198,6 +205,11 @@ TABLES = {
             "mmcv": Format(
                 non_local("theta.conv", "phi.conv", "g.conv", "conv_out.conv", "conv_out.bn", "concat_project.conv"),
                 needs={"pools_input": False},
+            ),
+            "timm": Format(
+                {"t": "query", "p": "key", "g": "value", "z": "output", "norm": "norm"},
+                needs={"scale": 1.0},
+                fold=fold_scale,
             ),
         },
         cures={"value.weight": "build the module with hidden={}"},
@@ -372,13 +384,15 @@ TABLES = {
                     "conv_mask": "key",
                     **{f"channel_add_conv.{i}": f"add.{i}" for i in (0, 1, 3)},
                     **{f"channel_mul_conv.{i}": f"scale.{i}" for i in (0, 1, 3)},
-                }
+                },
+                needs={"eps": 1e-5},
             ),
             "timm": Format(
                 {"conv_attn": "key"}
                 | {f"mlp_{part}.fc1": f"{part}.0" for part in ("add", "scale")}
                 | {f"mlp_{part}.norm": f"{part}.1" for part in ("add", "scale")}
-                | {f"mlp_{part}.fc2": f"{part}.3" for part in ("add", "scale")}
+                | {f"mlp_{part}.fc2": f"{part}.3" for part in ("add", "scale")},
+                needs={"eps": 1e-6},
             ),
         },
         cures={f"{part}.0.weight": "build the module with hidden={}" for part in ("add", "scale")},
@@ -601,7 +615,7 @@ def translate(block: dict, prefix: str, table: Table) -> tuple[str, dict[str, Te
     for bias in set(form.absent) - ours.keys():
         if (weight := bias.removesuffix("bias") + "weight") in ours:
             ours[bias] = ours[weight].new_zeros(len(ours[weight]))
-    return source, ours
+    return source, form.fold(ours)
 
 
 def keep(tensor: Tensor) -> Tensor:

@@ -190,7 +190,7 @@ class MMNonLocal(nn.Module):
 class MLP(nn.Module):
     def __init__(self, c, d):
         super().__init__()
-        self.fc1, self.norm, self.fc2 = nn.Conv2d(c, d, 1), nn.LayerNorm(d), nn.Conv2d(d, c, 1)
+        self.fc1, self.norm, self.fc2 = nn.Conv2d(c, d, 1), nn.LayerNorm(d, eps=1e-6), nn.Conv2d(d, c, 1)
 
     def forward(self, x):
         return self.fc2(self.norm(self.fc1(x).movedim(1, 3)).movedim(3, 1).relu())

@@ -243,7 +243,11 @@ def files() -> dict[str, tuple]:
             for pooled, norm in ((False, True), (True, False))
         },
         "NonLocal, mmcv": (NonLocal(13, hidden=4, scaled=True), originals.MMNonLocal(13, 4), (0.3 * X,)),
-        "GCNet, timm": (GlobalContext(13, hidden=4, fusion="scale_add"), originals.TimmContext(13, 4), (X,)),
+        "GCNet, timm": (
+            GlobalContext(13, hidden=4, fusion="scale_add", eps=1e-6),
+            originals.TimmContext(13, 4),
+            (X,),
+        ),
         "A²": (DoubleAttention(13, gather=4, slots=3), originals.A2(13, 4, 3), (X,)),
         "GloRe": (GlobalReasoning(13, nodes=3, released=True), originals.GloRe(13, 3), (X,)),
         "APNB": (

@@ -68,6 +68,7 @@ class GlobalContext(nn.Module):
         reduction: how many times fewer hidden units than channels (the paper's r; its code takes 1/r).
         hidden: number of hidden units, where it is no quotient of the channels; reduction then has no say.
         fusion: ``"add"``, ``"scale"`` or ``"scale_add"``.
+        eps: what LN adds to the variance; timm's is 1e-6.
 
     Shape:
         x: b c h w -> b c h w; ``attention(x)``: b 1 n over the n = h·w positions, one map for all queries.
@@ -84,17 +85,25 @@ class GlobalContext(nn.Module):
     True
     """
 
-    def __init__(self, channels: int, *, reduction: int = 16, hidden: int | None = None, fusion: str = "add"):
+    def __init__(
+        self,
+        channels: int,
+        *,
+        reduction: int = 16,
+        hidden: int | None = None,
+        fusion: str = "add",
+        eps: float = 1e-5,
+    ):
         super().__init__()
         if fusion not in FUSIONS:
             raise ValueError(f"fusion={fusion!r} is unknown; use one of {', '.join(FUSIONS)}")
-        self.channels = channels
+        self.channels, self.eps = channels, eps
         self.key = nn.Conv1d(channels, 1, 1)
         nn.init.kaiming_normal_(self.key.weight)
         nn.init.zeros_(self.key.bias)
         hidden = hidden_width(channels, reduction, hidden)
-        self.scale = bottleneck(channels, hidden) if "scale" in fusion else None
-        self.add = bottleneck(channels, hidden) if "add" in fusion else None
+        self.scale = bottleneck(channels, hidden, eps) if "scale" in fusion else None
+        self.add = bottleneck(channels, hidden, eps) if "add" in fusion else None
 
     def attention(self, x: Tensor) -> Tensor:
         check_features(x, self.channels)
@@ -114,9 +123,11 @@ def pool(x: Tensor, weights: Tensor) -> Tensor:
     return (x.flatten(2) @ weights.mT).squeeze(2)
 
 
-def bottleneck(channels: int, hidden: int) -> nn.Sequential:
+def bottleneck(channels: int, hidden: int, eps: float) -> nn.Sequential:
     """W_v1, LN, ReLU, W_v2 on b c, with W_v2 at zero."""
-    layers = nn.Sequential(nn.Linear(channels, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, channels))
+    layers = nn.Sequential(
+        nn.Linear(channels, hidden), nn.LayerNorm(hidden, eps=eps), nn.ReLU(), nn.Linear(hidden, channels)
+    )
     nn.init.zeros_(layers[3].weight)
     nn.init.zeros_(layers[3].bias)
     return layers
