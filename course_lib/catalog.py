@@ -96,7 +96,9 @@ CITIZEN = {  # what engineers ask of a module; tests/test_citizens.py drives eve
     "twice": "second derivatives, with torch's default attention kernel",
     "ddp": "`DistributedDataParallel` with its defaults, trained by the loss of `forward`",
     "samples": "gradients of each sample by `torch.func`",
-    "copies": "`deepcopy`, pickle, channels last",
+    "copies": "`deepcopy` and pickle, also after a training step; `.to(memory_format=torch.channels_last)`",
+    "meta": "built on the meta device, `to_empty`, `reset_parameters` where there is one, `load_state_dict`",
+    "onnx": "`torch.onnx.export` of what was exported, run by onnxruntime at another batch size",
 }
 
 
@@ -343,6 +345,7 @@ CATALOG = (
         small={"size": (3, 4), "pool": 2, "hidden": 8},
         inputs=lambda b, c, h, w: ((b, c, h, w), (b, 3, 2 * h, 2 * w)),
         output=lambda b, c, h, w: (b, 3, 3, 4),
+        cannot={"onnx": "torch's converter knows no adaptive max pooling"},
     ),
     Mechanism(
         GranularityDescriptors,
@@ -433,7 +436,11 @@ CATALOG = (
         map_shape="b s h w k²",
         parameters=lambda m: 3 * m.channels**2 + m.kernel_size * m.channels,
         small={"kernel_size": 3, "num_heads": 3},
-        cannot={"size": TAPS, "samples": IN_PLACE},
+        cannot={
+            "onnx": "torch's converter writes the batch of the export into a reshape",
+            "size": TAPS,
+            "samples": IN_PLACE,
+        },
     ),
     Mechanism(
         CompactNonLocal,
@@ -776,10 +783,14 @@ CATALOG = (
         map=Distribution(1),
         map_shape="b p",
         parameters=lambda m: (
-            m.weight.numel() + m.bias.numel() + m.in_channels**2 // 4 + len(m.weight) * (m.in_channels // 4 + 1)
+            sum(w.numel() for w in m.weight)
+            + m.bias.numel()
+            + m.in_channels**2 // 4
+            + len(m.weight) * (m.in_channels // 4 + 1)
         ),
         arguments=lambda c, h, w: (c, 10, 3),
         output=lambda b, c, h, w: (b, 10, h, w),
+        cannot={"onnx": "the images are groups of one convolution, and ONNX wants their number fixed"},
     ),
     Mechanism(
         Gater,
@@ -875,6 +886,7 @@ CATALOG = (
         arguments=lambda c, h, w: (c, 4),
         inputs=lambda b, c, h, w: ((b, c, h * w), (b, h * w, 2), (b, c, 20), (b, 20, 2)),
         output=lambda b, c, h, w: (b, c, h * w),
+        cannot={"onnx": "torch's converter knows no cdist"},
     ),
     # cross — two inputs
     Mechanism(

@@ -74,10 +74,10 @@ class DynamicConv2d(nn.Module):
         self.in_channels, self.stride, self.groups, self.normalise = in_channels, stride, groups, normalise
         fan_in = in_channels // groups * kernel_size**2
         # torch's start of one convolution: uniform with bound 1 / √fan_in for kernel and bias
-        self.weight = nn.Parameter(
-            torch.empty(experts, out_channels, in_channels // groups, kernel_size, kernel_size)
-        )
-        nn.init.uniform_(self.weight, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
+        kernel = (out_channels, in_channels // groups, kernel_size, kernel_size)
+        self.weight = nn.ParameterList(torch.empty(kernel) for _ in range(experts))  # channels_last refuses five axes
+        for expert in self.weight:
+            nn.init.uniform_(expert, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
         self.bias = nn.Parameter(torch.empty(experts, out_channels)) if bias else None
         if bias:
             nn.init.uniform_(self.bias, -1 / math.sqrt(fan_in), 1 / math.sqrt(fan_in))
@@ -103,10 +103,11 @@ class DynamicConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weights = self.attention(x)
-        padding = self.weight.shape[-1] // 2
+        padding = self.weight[0].shape[-1] // 2
         if x.shape[0] == 0:  # no image, no mixture: any kernel gives the empty result its shape
             return F.conv2d(x, self.weight[0], None, self.stride, padding, groups=self.groups)
-        kernels = (weights @ self.weight.flatten(1)).view(-1, *self.weight.shape[2:])  # b p, p ocii -> bo c i i
+        experts = torch.stack(list(self.weight))  # p o c i i
+        kernels = (weights @ experts.flatten(1)).view(-1, *experts.shape[2:])  # b p, p ocii -> bo c i i
         bias = None if self.bias is None else (weights @ self.bias).flatten()  # b p, p o -> bo
         images = x.reshape(1, -1, *x.shape[2:])  # b c h w -> 1 bc h w: the channels of an image are a group
         y = F.conv2d(images, kernels, bias, self.stride, padding, groups=x.shape[0] * self.groups)

@@ -102,11 +102,17 @@ class FrequencyChannel(nn.Module):
                 f"use a number of frequencies that divides {channels}"
             )
         self.channels, hidden = channels, hidden_width(channels, reduction, hidden)
-        filters = dct_filters(frequencies, height, width).to(torch.get_default_dtype())  # f h w
-        filters = filters.repeat_interleave(channels // len(frequencies), dim=0)  # c h w
-        self.register_buffer("filters", filters, persistent=False)
+        self.frequencies = frequencies
+        self.register_buffer("filters", torch.empty(channels, height, width), persistent=False)
+        self.reset_parameters()
         self.squeeze = nn.Linear(channels, hidden, bias=False)
         self.excite = nn.Linear(hidden, channels, bias=False)
+
+    def reset_parameters(self) -> None:
+        """Compute the cosines, also for who started on the meta device and then called ``to_empty``."""
+        channels, height, width = self.filters.shape
+        filters = dct_filters(self.frequencies, height, width)  # f h w
+        self.filters.copy_(filters.repeat_interleave(channels // len(filters), dim=0))  # c h w
 
     def squeeze_waves(self, x: Tensor) -> Tensor:
         """How much of its wave each channel holds: z."""
