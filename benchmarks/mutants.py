@@ -79,14 +79,11 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("basis[0] = 1 / math.sqrt(size)", "pass"),
         ("math.sqrt(2 / size)", "(2 / size)"),
         ("dct_basis(height)[[u * down", "dct_basis(height)[[v * down"),
-        ("repeat_interleave(channels // len(frequencies), dim=0)", "repeat(channels // len(frequencies), 1, 1)"),
+        ("repeat_interleave(channels // len(filters), dim=0)", "repeat(channels // len(filters), 1, 1)"),
         ("max(height // GRID, 1), max(width // GRID, 1)", "height // GRID, width // GRID"),
         (".sum(dim=(2, 3))", ".mean(dim=(2, 3))"),
         (".sum(dim=(2, 3))", ".sum(dim=(2, 3)).abs()"),
-        (
-            'self.register_buffer("filters", filters, persistent=False)',
-            "self.filters = nn.Parameter(filters)",
-        ),
+        ("width), persistent=False)", "width))"),
         ("adaptive_avg_pool2d(x, size)", "torch.nn.functional.interpolate(x, size)"),
     ],
     "channel/gated_channel": [
@@ -290,8 +287,8 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ),
         (".mT  # (b s) m n", "  # "),
         (
-            "weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)",
-            "weights / weights.sum(dim=1, keepdim=True)",
+            "total.clamp(min=torch.finfo(weights.dtype).tiny)",
+            "total",
         ),
     ],
     "spatial/glimpse": [
@@ -321,11 +318,11 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
     ],
     "spatial/global_context": [
         (".softmax(dim=2)", ".softmax(dim=0)"),
-        ("nn.LayerNorm(hidden), nn.ReLU()", "nn.ReLU(), nn.LayerNorm(hidden)"),
+        ("nn.LayerNorm(hidden, eps=eps), nn.ReLU()", "nn.ReLU(), nn.LayerNorm(hidden, eps=eps)"),
         ("nn.init.zeros_(layers[3].weight)", "pass"),
         ("nn.init.zeros_(layers[3].bias)", "nn.init.ones_(layers[3].bias)"),
         ('"scale" in fusion', '"add" in fusion'),
-        ('bottleneck(channels, hidden) if "add"', 'bottleneck(channels, channels) if "add"'),
+        ('bottleneck(channels, hidden, eps) if "add"', 'bottleneck(channels, channels, eps) if "add"'),
         ("x = x * self.scale(context).sigmoid()", "x = x * self.scale(context)"),
         ("context = pool(x, self.attention(x))", "context = x.mean((2, 3))"),
         ("nn.init.zeros_(self.value.weight)", "pass"),
