@@ -4,7 +4,7 @@
 # You let channels compete within groups only, differentiate that block by hand, repair an ℓ1 gate, derive what moves in the first step,
 # and write ECA as a matrix.
 #
-# *Minutes:* 62 · *Needs:* 05
+# *Minutes:* 60 · *Needs:* 05
 #
 # Each task has a cell to fill in, a check to run, and folded hints. The check answers in words and counts your points.
 # Your work is graded with other sizes and values than the ones you see here.
@@ -129,10 +129,10 @@ with exercise.check(1):
 
 # %% [markdown]
 # ## task_05_2 · GCT in groups backward, by hand
-# difficulty 4/5 · importance 3/5 · 25 minutes
+# difficulty 4/5 · importance 3/5 · 23 minutes
 #
 # Given the gradient `g` of a loss with respect to the result $y$ of task 1, return the gradients with respect to x, α, γ and β, in this
-# order, from formulas: without autograd. Ask first: which channels does a channel push down, now that there are groups?
+# order, from formulas: without autograd. `size`, each channel's E, is written. Ask first: which channels does a channel push down, now that there are groups?
 #
 # Shapes: `g` and `x` b c h w; `alpha`, `gamma`, `beta` c each; results b c h w, c, c, c.
 #
@@ -157,12 +157,12 @@ with exercise.check(1):
 # %% tags=["task_05_2"]
 def gct_backward(g, x, alpha, gamma, beta, groups, epsilon=1e-5):
     """The gradients of x, α, γ, β: b c h w, b c h w, c, c, c -> b c h w, c, c, c."""
+    size = (x.square().sum(dim=(2, 3)) + epsilon).sqrt()  # b c
 
     ### BEGIN SOLUTION
     def mean(t):  # of the channel's group: b c -> b c
         return t.unflatten(1, (groups, -1)).mean(dim=2).repeat_interleave(x.shape[1] // groups, dim=1)
 
-    size = (x.square().sum(dim=(2, 3)) + epsilon).sqrt()  # b c
     measure = (mean((alpha * size).square()) + epsilon).sqrt()  # b c, the same within a group
     s_hat = alpha * size / measure
     t = torch.tanh(gamma * s_hat + beta)

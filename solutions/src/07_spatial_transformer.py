@@ -4,7 +4,7 @@
 # You write grid and sampler yourself, derive the gradient that trains them, find out which way a shift goes and how to go back, and
 # repair a transformer.
 #
-# *Minutes:* 66 · *Needs:* 07
+# *Minutes:* 60 · *Needs:* 07
 #
 # Each task has a cell to fill in, a check to run, and folded hints. The check answers in words and counts your points.
 # Your work is graded with other sizes and values than the ones you see here. Everywhere −1 and 1 are the outer **edges** of the image
@@ -106,10 +106,11 @@ with exercise.check(1):
 
 # %% [markdown]
 # ## task_07_2 · The gradient by θ
-# difficulty 4/5 · importance 4/5 · 20 minutes
+# difficulty 4/5 · importance 4/5 · 16 minutes
 #
 # Derive on paper how a loss $L$ changes with the six numbers of θ, and return $\partial L / \partial \theta$, without autograd. Given are one image, θ, and
-# `upstream`, $\partial L / \partial V$ for each output pixel. The first lines are written: `target` holds $(x^t, y^t, 1)$, and `x`, `y` say where each output reads, **in pixels**.
+# `upstream`, $\partial L / \partial V$ for each output pixel. The first lines are written: `target` holds $(x^t, y^t, 1)$, `x`, `y` say where each output reads, **in pixels**,
+# and `across`, `down` are the two triangles of the sampler.
 #
 # Shapes: `image` h w, `theta` 2 3, `upstream` p q; result 2 3.
 #
@@ -137,9 +138,9 @@ def theta_gradient(image, theta, upstream):
     y_t = ((2 * torch.arange(p, dtype=theta.dtype) + 1) / p - 1)[:, None].expand(p, q)
     target = torch.stack([x_t, y_t, torch.ones_like(x_t)], dim=-1)  # p q 3
     x, y = (((target @ theta.mT + 1) * torch.tensor([w, h]) - 1) / 2).unbind(dim=-1)  # p q, in pixels
-    ### BEGIN SOLUTION
     to_column, to_row = torch.arange(w) - x[..., None], torch.arange(h) - y[..., None]  # p q w, p q h
     across, down = (1 - to_column.abs()).clamp(min=0), (1 - to_row.abs()).clamp(min=0)
+    ### BEGIN SOLUTION
     slope_across, slope_down = to_column.sign() * (across > 0), to_row.sign() * (down > 0)
     by_x = torch.einsum("hw,pqh,pqw->pq", image, down, slope_across) * w / 2
     by_y = torch.einsum("hw,pqh,pqw->pq", image, slope_down, across) * h / 2
@@ -312,7 +313,7 @@ with exercise.check(4):
 
 # %% [markdown]
 # ## task_07_5 · Repair a transformer
-# difficulty 2/5 · importance 5/5 · 10 minutes
+# difficulty 2/5 · importance 5/5 · 8 minutes
 #
 # This code runs and its shapes are right; but dark digits on white paper come out smaller and within a frame, and at the start most of them are lost.
 # It is wrong in three ways.

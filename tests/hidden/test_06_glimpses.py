@@ -483,12 +483,6 @@ def test_mean(student, draw):
         assert_number(student.gradient_mean(d, std, b), moments(d, std, b)[0])
 
 
-@task("task_06_4", hint="E[ĝ²] − E[ĝ]², with E[ε²] = 1, E[ε⁴] = 3, E[ε⁶] = 15.")
-def test_variance(student, draw):
-    for d, std, b in [numbers(draw) for _ in range(6)]:
-        assert_number(student.gradient_variance(d, std, b), moments(d, std, b)[1])
-
-
 @task("task_06_4", hint="The variance is a parabola in b; where is its lowest point?")
 def test_best_baseline(student, draw):
     for d, std, _ in [numbers(draw) for _ in range(6)]:
@@ -513,48 +507,6 @@ def gradient_mean__wrong_sign(d, std, baseline):
 def gradient_mean__divided_by_the_spread(d, std, baseline):
     """The σ of l − c = σε − d cancels the one in ε/σ."""
     return 2 * d / std
-
-
-@wrong("task_06_4")
-def gradient_variance__second_moment(d, std, baseline):
-    """This is the mean of the square; subtract the square of the mean, 4d²."""
-    a = -(d**2 + baseline)
-    return (a**2 - 6 * a * std**2 + 15 * std**4) / std**2 + 12 * d**2
-
-
-@wrong("task_06_4")
-def gradient_variance__fourth_moment_is_one(d, std, baseline):
-    """E[ε⁴] is 3, not 1, and E[ε⁶] is 15."""
-    a = -(d**2 + baseline)
-    return (a**2 - 2 * a * std**2 + std**4) / std**2
-
-
-@wrong("task_06_4")
-def gradient_variance__without_the_baseline(d, std, baseline):
-    """The baseline is missing: it leaves the mean as it is and changes the variance."""
-    a = -(d**2)
-    return (a**2 - 6 * a * std**2 + 15 * std**4) / std**2 + 8 * d**2
-
-
-@wrong("task_06_4")
-def gradient_variance__sign_of_the_cross_term(d, std, baseline):
-    """The cross term is −6a, and a = −(d² + b): where a is negative, it adds to the variance."""
-    a = -(d**2 + baseline)
-    return (a**2 + 6 * a * std**2 + 15 * std**4) / std**2 + 8 * d**2
-
-
-@wrong("task_06_4")
-def gradient_variance__baseline_added(d, std, baseline):
-    """The baseline is taken off the reward, so a = −(d² + b); here it was added."""
-    a = -(d**2 - baseline)
-    return (a**2 - 6 * a * std**2 + 15 * std**4) / std**2 + 8 * d**2
-
-
-@wrong("task_06_4")
-def gradient_variance__score_and_reward_independent(d, std, baseline):
-    """The variances of reward and score are not simply multiplied: both depend on the same draw."""
-    reward_variance = 2 * std**4 + 4 * d**2 * std**2
-    return (reward_variance + (d**2 + std**2 + baseline) ** 2) / std**2
 
 
 @wrong("task_06_4")
