@@ -32,6 +32,9 @@ def carry_out(parser: Parser, argv: Sequence[str] | None, run: Run, *, extra: st
             return with_asserts()
         need_asserts()
         return run(arguments)
+    except KeyboardInterrupt:
+        print(f"\n{parser.prog}: stopped", file=sys.stderr)
+        return 130
     except UsageError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
     except ModuleNotFoundError as error:

@@ -30,14 +30,22 @@ ELSEWHERE = """\
 (podman takes the same words). `course report` works here."""
 
 
+EXIT_STATUS = """\
+Exit status: 0 all were graded; 1 some could not be (they are listed, the others stand); 2 wrong usage or no sandbox;
+130 stopped by Ctrl-C. Answers that are the same after renaming are listed in the summary: a hint, never a mark."""
+
+
 def add_grade(subparsers) -> None:
     parser = verb(subparsers, "grade", grade, "Grade a folder of submissions: marks, pages, tables, a picture.")
+    parser.epilog = EXIT_STATUS
     parser.add_argument(
         "submissions", type=Path, help="a folder (of one lesson or several), a downloaded zip, or one notebook"
     )
     parser.add_argument("--out", type=Path, required=True, help="the folder of results; what is in it stays")
     parser.add_argument("--lesson", help="grade this exercise only (01, addressing); default: all that are found")
-    parser.add_argument("--roster", type=Path, metavar="CSV", help="who should hand in: columns name, id, section")
+    parser.add_argument(
+        "--roster", type=Path, metavar="CSV", help="who should hand in: columns name, id, email, section"
+    )
     parser.add_argument(
         "--deadline",
         action="append",
