@@ -494,6 +494,9 @@ def test_a_disk_that_refuses_loses_nothing(evening, capsys, monkeypatch, number)
     assert grade() == 0 and not list((folder / "out").rglob("*.unfinished"))
 
 
+REFUSED = {"override": "os.fsync", "release": "course_lib.authoring.release.release"}
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -509,8 +512,12 @@ def test_every_verb_says_in_one_sentence_what_the_disk_refused(evening, capsys, 
     hand_in(folder / "in", "ana.ipynb")
     grade()
     capsys.readouterr()
-    if line[0] == "override":
-        monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOENT, "gone", "a place")))
+
+    def refuse(*_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "gone", "a place")
+
+    if line[0] in REFUSED:
+        monkeypatch.setattr(REFUSED[line[0]], refuse)
     words = [one.replace("IN", str(folder / "in")).replace("OUT", str(folder / "out")) for one in line]
     assert main(words, root=folder / "course" if line[0] == "grade" else None) == 2
     said = capsys.readouterr().err.strip()
