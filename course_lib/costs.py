@@ -22,13 +22,23 @@ def multiply_adds(module: nn.Module, *inputs: torch.Tensor) -> int:
     return counter.get_total_flops() // 2  # torch counts a multiply-add as two
 
 
+def sizes(row: Mechanism, c: int, h: int, w: int) -> tuple[int, int]:
+    """Parameters and multiply-adds of one sample with ``c`` channels on ``h`` x ``w``.
+
+    Raises:
+        ValueError: if the mechanism does not exist at this size.
+    """
+    with torch.device("meta"):  # shapes without numbers: any size costs nothing
+        module = row.build(c, h, w, **required(row))
+        count = multiply_adds(module, *[torch.empty(shape) for shape in row.inputs(1, c, h, w)])
+    return sum(p.numel() for p in module.parameters()), count
+
+
 def cost(row: Mechanism, c: int, h: int, w: int) -> tuple[str, str, str]:
-    """Parameters and multiply-adds of one sample with ``c`` channels on ``h`` x ``w``; or dashes, and why not."""
+    """Parameters and multiply-adds as ``course list`` prints them; or dashes, and why not."""
     try:
-        with torch.device("meta"):  # shapes without numbers: any size costs nothing
-            module = row.build(c, h, w, **required(row))
-            count = multiply_adds(module, *[torch.empty(shape) for shape in row.inputs(1, c, h, w)])
-        return f"{sum(p.numel() for p in module.parameters()):,}", f"{count:,}", ""
+        parameters, count = sizes(row, c, h, w)
+        return f"{parameters:,}", f"{count:,}", ""
     except ValueError as error:
         return "–", "–", f"{row.name}: {error}"
 

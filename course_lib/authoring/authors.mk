@@ -17,8 +17,8 @@ bench: .venv/test
 	for file in benchmarks/*.py; do $(BIN)/python -m benchmarks.$$(basename $$file .py) || exit; done
 
 site: .venv/test
-	$(BIN)/python -m sphinx -q -W --keep-going site site/_build
-	@echo "The reference: site/_build/index.html"
+	$(BIN)/python -m sphinx -q -W --keep-going -c site -d site/_build/doctrees . site/_build/html
+	@echo "The website: site/_build/html/index.html"
 
 .venv/test: pyproject.toml constraints.txt | .venv/bin/pip
 	@echo "Installing the course and its test tools into .venv (a few minutes the first time) ..."

@@ -9,6 +9,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 
+from course_lib.authoring import sliders
 from course_lib.authoring.address import badge, feedback, set_up, written
 from course_lib.authoring.closure import library_hash
 from course_lib.authoring.execution import run
@@ -42,7 +43,9 @@ def build(slug: str, kind: str, root: Path, *, execute: bool = True, force: bool
     library = library_hash(source_of(slug, kind, root), root)
     if not execute or (is_current(old, new, library) and not force):
         return write(path, with_outputs(new, old))
-    run(new, folder=path.parent, name=f"{kind} {slug}")
+    sprites = run(new, folder=path.parent, name=f"{kind} {slug}")
+    if kind == "lesson":
+        sliders.keep(sprites, slug, root)
     new.metadata.course["library"] = library
     write(path, new)
     return "executed"

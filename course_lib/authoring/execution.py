@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 from PIL import Image
 from tqdm.auto import tqdm
 
+from course_lib.authoring import sliders
 from course_lib.authoring.address import from_source
 
 # One thread and fixed hashes: the same outputs everywhere. Bars tell the time, so they are not stored.
@@ -27,8 +28,10 @@ class CellFailed(RuntimeError):
     """A cell of a lesson or solution raised; the words say which and what."""
 
 
-def run(notebook: NotebookNode, *, folder: Path, name: str) -> None:
+def run(notebook: NotebookNode, *, folder: Path, name: str) -> list[dict]:
     """Execute ``notebook`` in place in a fresh kernel, from ``folder``, with a progress bar over its code cells.
+
+    Returns the sprites of its sliders, in their order; they are no part of the notebook.
 
     Raises:
         CellFailed: naming the cell and what it raised. Nothing is written then.
@@ -41,7 +44,7 @@ def run(notebook: NotebookNode, *, folder: Path, name: str) -> None:
             timeout=600,
             record_timing=False,
             coalesce_streams=True,
-            extra_arguments=["--log-level=ERROR"],
+            extra_arguments=["--log-level=ERROR", f"--IPKernelApp.exec_lines={sliders.WATCH}"],
             resources={"metadata": {"path": str(folder)}},
             on_cell_executed=lambda cell, cell_index, execute_reply: bar.update(),
         )
@@ -50,9 +53,13 @@ def run(notebook: NotebookNode, *, folder: Path, name: str) -> None:
         except CellExecutionError as error:
             raise CellFailed(f"{name} stopped at {in_the_source(notebook)}") from error
     notebook.metadata = NotebookNode(metadata)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [clean(output) for output in cell.outputs if WIDGET not in output.get("data", {})]
+    drawn = []
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        drawn += [output.data[sliders.MIME] for output in cell.outputs if sliders.MIME in output.get("data", {})]
+        cell.outputs = [
+            clean(output) for output in cell.outputs if not {WIDGET, sliders.MIME} & {*output.get("data", {})}
+        ]
+    return drawn
 
 
 def in_the_source(notebook: NotebookNode) -> str:

@@ -1,0 +1,114 @@
+"""Sliders for readers without a kernel: the pictures of ``steer``, drawn beforehand into one file.
+
+While the builder executes a lesson, ``watch()`` lets every ``steer`` also send its sprite: a grid of its pictures,
+for at most ``MOST`` combinations of its controls. ``sliders`` keeps it, the website moves it about. Lessons and
+library know nothing of this.
+"""
+
+import base64
+import io
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ipywidgets
+from matplotlib.figure import Figure
+from PIL import Image
+
+from course_lib import interactive
+from course_lib.authoring.sliders import MIME
+from course_lib.plotting import SHOWN, new_figure, png
+
+MOST = 60
+
+
+def watch() -> None:
+    """From now on, ``steer`` also sends its sprite."""
+    from IPython.display import display
+
+    steer = interactive.steer
+
+    def steer_and_send(draw: Callable, *, width: float = 7.0, height: float = 2.6, **controls: ipywidgets.Widget):
+        display({MIME: sprite(draw, (width, height), controls)}, raw=True)
+        return steer(draw, width=width, height=height, **controls)
+
+    interactive.steer = steer_and_send
+
+
+def sprite(draw: Callable, size: tuple[float, float], controls: dict[str, ipywidgets.Widget]) -> dict[str, Any]:
+    """All pictures in one, and what the page must know of them: each slider's name, options and start."""
+    chosen = dict(
+        zip(controls, thinned([(control.options, control.value) for control in controls.values()]), strict=True)
+    )
+    frames = []
+    for values in itertools.product(*chosen.values()):
+        figure = new_figure(*size)
+        figure.set_dpi(SHOWN)
+        draw(figure, **dict(zip(chosen, values, strict=True)))
+        frames.append(drawn(figure))
+    columns = math.ceil(math.sqrt(len(frames)))
+    sliders = [
+        {
+            "name": control.description,
+            "options": [str(one) for one in chosen[name]],
+            "start": chosen[name].index(control.value),
+        }
+        for name, control in controls.items()
+    ]
+    about = {
+        "sliders": sliders,
+        "columns": columns,
+        "rows": math.ceil(len(frames) / columns),
+        "frame": frames[0].size,
+    }
+    return {"about": about, "picture": base64.b64encode(packed(grid(frames, columns))).decode()}
+
+
+def thinned(controls: Sequence[tuple[Sequence, Any]], most: int = MOST) -> list[list]:
+    """Fewer options where there are too many combinations: evenly spread, the start and both ends kept.
+
+    >>> thinned([(range(9), 4), ("ab", "a")], most=10)
+    [[0, 2, 4, 6, 8], ['a', 'b']]
+    """
+    counts = [len(options) for options, _ in controls]
+    while math.prod(counts) > most:
+        counts[counts.index(max(counts))] -= 1
+    return [spread(list(options), start, count) for (options, start), count in zip(controls, counts, strict=True)]
+
+
+def spread(options: list, start: Any, count: int) -> list:
+    """``count`` of the options, in their order; the start takes the place of its nearest neighbour.
+
+    >>> spread([0, 1, 2, 3, 4, 5, 6], 5, 3)
+    [0, 3, 5]
+    """
+    if count == 1:
+        return [start]
+    last, at = len(options) - 1, options.index(start)
+    places = [round(k * last / (count - 1)) for k in range(count)]
+    nearest = min(range(count), key=lambda k: abs(places[k] - at))
+    places[nearest] = at
+    return [options[place] for place in places]
+
+
+def drawn(figure: Figure) -> Image.Image:
+    return Image.open(io.BytesIO(png(figure))).convert("RGB")
+
+
+def grid(frames: list[Image.Image], columns: int) -> Image.Image:
+    """The frames row by row, like words on a page."""
+    width, height = frames[0].size
+    sheet = Image.new("RGB", (columns * width, math.ceil(len(frames) / columns) * height), "white")
+    for k, frame in enumerate(frames):
+        sheet.paste(frame, (k % columns * width, k // columns * height))
+    return sheet
+
+
+def packed(sheet: Image.Image) -> bytes:
+    """As WebP: without loss or with a little, whichever is smaller."""
+    files = []
+    for options in ({"lossless": True}, {"quality": 45}):
+        sheet.save(file := io.BytesIO(), "WEBP", **options)
+        files.append(file.getvalue())
+    return min(files, key=len)

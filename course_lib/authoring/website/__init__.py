@@ -1,0 +1,20 @@
+"""The website: Sphinx reads notebooks and generated pages, and ``make site`` needs nothing else.
+
+course     what the pages tell of lessons and exercises, read from their sources
+cards      what the pages tell of mechanisms, read from catalogue, docstring and running module
+reach      what one output number depends on, as a picture
+moving     the moving picture of README.md
+pages      the templates of site/pages become documents
+notebooks  a notebook becomes a page: no badge, no set-up, sliders that move
+reference  docstrings become pages
+"""
+
+from sphinx.application import Sphinx
+
+from course_lib.authoring.website import notebooks, pages, reference
+
+
+def setup(app: Sphinx) -> dict:
+    for part in (pages, notebooks, reference):
+        part.setup(app)
+    return {"parallel_read_safe": False}

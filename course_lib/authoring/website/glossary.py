@@ -1,0 +1,38 @@
+"""Every term of site/terms.txt in a sentence of the lesson that earns it."""
+
+import re
+from typing import NamedTuple
+
+from course_lib.authoring.website.course import Lesson
+from course_lib.exercises import ROOT
+
+SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z*$])")
+
+
+class Term(NamedTuple):
+    name: str
+    sentence: str
+    lesson: Lesson
+
+
+def glossary(lessons: list[Lesson]) -> list[Term]:
+    """In alphabetical order; a term waits until a lesson names it."""
+    names = (ROOT / "site/terms.txt").read_text(encoding="utf-8").splitlines()
+    found = (earned(name, lessons) for name in sorted(filter(None, names), key=str.lower))
+    return [term for term in found if term]
+
+
+def earned(name: str, lessons: list[Lesson]) -> Term | None:
+    """The term in the first sentence that stresses it, else in the first that names it."""
+    for pattern in (rf"\*{re.escape(name)}\w*[.,:;]?\*", rf"\b{re.escape(name)}"):
+        for lesson in lessons:
+            for sentence in sentences(lesson.text):
+                if re.search(pattern, sentence, re.I):
+                    return Term(name, sentence, lesson)
+    return None
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of the prose: no headings, tables, lists of facts or displayed formulas."""
+    blocks = [block for block in text.split("\n\n") if not re.match(r"[#|]|\$\$|\*Minutes", block)]
+    return [one for block in blocks for one in SENTENCE.split(" ".join(block.split()))]

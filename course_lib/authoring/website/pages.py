@@ -1,0 +1,112 @@
+"""The templates of site/pages become documents; nothing is written beside the sources."""
+
+import json
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sphinx.application import Sphinx
+
+from course_lib import published
+from course_lib.authoring.address import repository
+from course_lib.authoring.website.cards import Card, cards
+from course_lib.authoring.website.chart import chart
+from course_lib.authoring.website.course import Lesson, lessons, with_links
+from course_lib.authoring.website.glossary import glossary
+from course_lib.authoring.website.notebooks import moving
+from course_lib.authoring.website.papers import papers
+from course_lib.authoring.website.syllabus import Part, syllabus
+from course_lib.catalog import QUESTIONS
+from course_lib.diagrams.__main__ import write_all
+from course_lib.exercises import ROOT
+
+TEMPLATES = ROOT / "site/pages"
+EACH = {"mechanism.md", "room.rst"}  # one document for each mechanism, for each room
+
+
+def documents() -> Iterator[tuple[str, str]]:
+    """The path and the text of every generated document."""
+    jinja = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    jinja.filters |= {"links": with_links, "groupby_lesson": by_lesson}
+    facts = known()
+    for path in sorted(TEMPLATES.rglob("*.*")):
+        name = path.relative_to(TEMPLATES).as_posix()
+        if name not in EACH:
+            yield name, jinja.get_template(name).render(facts)
+    for card in facts["cards"]:
+        yield f"mechanisms/{card.row.name}.md", jinja.get_template("mechanism.md").render(facts, card=card)
+    for room, question in QUESTIONS.items():
+        yield f"reference/{room}.rst", jinja.get_template("room.rst").render(facts, room=room, question=question)
+
+
+def known() -> dict[str, Any]:
+    """All that the templates may name."""
+    course, mechanisms = lessons(ROOT), cards()
+    numbers = {int(lesson.number): lesson for lesson in course}
+    waiting = [card for card in mechanisms if card.row.lesson not in numbers]
+    return {
+        "lessons": course,
+        "by_number": numbers,
+        "cards": mechanisms,
+        "to_come": groupby(sorted(waiting, key=lesson_of), key=lesson_of),
+        "rooms": QUESTIONS,
+        "papers": papers(mechanisms, course),
+        "glossary": glossary(course),
+        "syllabi": {weeks: syllabus(course, weeks) for weeks in (4, 8, 14)},
+        "total_points": sum(sum(lesson.exercise.points) for lesson in course if lesson.exercise),
+        "published": published.TABLES,
+        "chart": chart(mechanisms),
+        "moving": first_slider(),
+        "address": repository(ROOT),
+        "changes": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
+    }
+
+
+def by_lesson(week: list[Part]) -> Iterator[tuple[Lesson, list[str]]]:
+    """What is to be done of each lesson in one week."""
+    for lesson, group in groupby(week, key=lambda part: part.lesson):
+        yield lesson, [part.what for part in group]
+
+
+def lesson_of(card: Card) -> int:
+    return card.row.lesson
+
+
+def first_slider() -> str:
+    """The first lesson's picture for the home page; it moves by itself for a moment."""
+    path = next(iter(sorted((ROOT / "site/sliders").glob("*.json"))))
+    return moving(json.loads(path.read_text(encoding="utf-8")), f"_static/{path.stem}.webp", play=1)
+
+
+def write(app: Sphinx) -> None:
+    """All documents, below the folder in which Sphinx keeps what it has read, and the diagrams that they show."""
+    write_all(Path(app.outdir) / "_static/diagrams")
+    for name, text in documents():
+        path = folder(app) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def register(app: Sphinx, env, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """Sphinx looks for documents below its source folder; these it is told of."""
+    names = []
+    for path in sorted(folder(app).rglob("*.*")):
+        names.append(path.relative_to(folder(app)).with_suffix("").as_posix())
+        env.project.docnames.add(names[-1])
+        env.project._docname_to_path[names[-1]] = path
+        env.project._path_to_docname[path] = names[-1]
+    removed.difference_update(names)
+    return names
+
+
+def folder(app: Sphinx) -> Path:
+    return Path(app.doctreedir).resolve() / "pages"
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", write)
+    app.connect("env-get-outdated", register)

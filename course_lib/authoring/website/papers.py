@@ -1,0 +1,50 @@
+"""The bibliography: every paper that a mechanism was built from or a lesson refers to."""
+
+import inspect
+import re
+from dataclasses import dataclass, field
+
+from course_lib.authoring.website.cards import Card
+from course_lib.authoring.website.course import ARXIV, Lesson
+
+REFERENCES = re.compile(r"^\*References?\.\* ((?:.+\n)+)", re.M)
+
+
+@dataclass
+class Paper:
+    citation: str
+    cards: list[Card] = field(default_factory=list)
+    lessons: list[Lesson] = field(default_factory=list)
+
+    @property
+    def year(self) -> str:
+        return next(iter(re.findall(r"\b(?:19|20)\d\d\b", ARXIV.sub("", self.citation))), "")
+
+
+def papers(cards: list[Card], lessons: list[Lesson]) -> list[Paper]:
+    """The newest first; two citations of one arXiv number are one paper."""
+    found: dict[str, Paper] = {}
+    for lesson in lessons:
+        for line in references(lesson):
+            found.setdefault(key(line), Paper(line)).lessons.append(lesson)
+    for card in cards:
+        for short in card.row.paper.split("; "):
+            found.setdefault(key(short), Paper(header(card.row.module))).cards.append(card)
+    return sorted(found.values(), key=lambda paper: (paper.year, paper.citation), reverse=True)
+
+
+def key(citation: str) -> str:
+    numbers = ARXIV.findall(citation)
+    return numbers[0] if numbers else citation
+
+
+def references(lesson: Lesson) -> list[str]:
+    """The lines of the lesson's references that name an arXiv number."""
+    text = "\n".join(REFERENCES.findall(lesson.text))
+    return [line.strip() for line in text.splitlines() if ARXIV.search(line)]
+
+
+def header(module: type) -> str:
+    """Title, authors and place, as the file's first lines give them."""
+    title, _, rest = (inspect.getdoc(inspect.getmodule(module)) or "").partition("\n\n")
+    return f"{title} {' '.join(rest.partition('Lesson:')[0].split())}"

@@ -1,0 +1,131 @@
+"""The website in a real browser: sliders move by keyboard, search finds, nothing is asked elsewhere, axe agrees."""
+
+import http.server
+import threading
+from functools import partial
+from itertools import product
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from course_lib.authoring.tables import written
+from tests.browser import lab
+from tests.website.conftest import ROOT
+
+LESSON = "notebooks/09_non_local"
+KINDS = ("index", LESSON, "exercises/09_non_local", "mechanisms/NonLocal", "compare", "papers", "instructors")
+MORE = ("lessons", "mechanisms", "questions", "glossary", "engineers", "reference/channel", "search", "404")
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+OURS = {"include": [["#main-content"]]}  # around it stands the theme, the same on every page
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    """The site as a server gives it."""
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=site)
+    handler.log_message = lambda *_: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with lab.chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser, address):
+    """A function that opens a page, and the list of addresses that pages asked for."""
+    asked, contexts = [], []
+
+    def visit(name: str, *, dark: bool = False, width: int = 1280):
+        colours = "dark" if dark else "light"
+        contexts.append(browser.new_context(color_scheme=colours, viewport={"width": width, "height": 900}))
+        page = contexts[-1].new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{address}/{name}.html")
+        return page
+
+    visit.asked = asked
+    yield visit
+    for context in contexts:
+        context.close()
+    assert [one for one in asked if not one.startswith((address, "data:", "blob:"))] == []
+
+
+def frame(page) -> str:
+    return page.locator(".steer .frame").first.evaluate("frame => getComputedStyle(frame).backgroundPosition")
+
+
+def test_a_slider_moves_by_keyboard_and_says_its_value(visit):
+    page = visit(LESSON)
+    slider = page.locator(".steer input[type=range]").last
+    before, said = frame(page), slider.get_attribute("aria-valuetext")
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    assert frame(page) != before and slider.get_attribute("aria-valuetext") != said
+    page.keyboard.press("ArrowRight")
+    assert frame(page) == before and slider.get_attribute("aria-valuetext") == said
+
+
+def test_the_picture_on_the_home_page_moves_until_the_reader_takes_over(visit):
+    page = visit("index")
+    before = frame(page)
+    page.wait_for_function(
+        "before => getComputedStyle(document.querySelector('.frame')).backgroundPosition != before", arg=before
+    )
+    page.locator(".steer input[type=range]").nth(1).press("ArrowRight")
+    taken = frame(page)
+    page.wait_for_timeout(1200)
+    assert frame(page) == taken
+
+
+def test_formulas_are_set_without_a_network(visit):
+    page = visit(LESSON)
+    page.wait_for_selector("mjx-container svg")
+    assert page.locator("mjx-merror, [data-mjx-error]").count() == 0
+    assert any(one.endswith("tex-svg.js") for one in {one.split("?")[0] for one in visit.asked})
+
+
+def test_search_finds_a_lesson_and_a_mechanism(visit):
+    page = visit("search")
+    page.goto(f"{page.url}?q=squeeze")
+    page.wait_for_selector("ul.search li a")
+    found = page.locator("ul.search li a").evaluate_all("links => links.map(link => link.href.split('?')[0])")
+    assert any("/notebooks/03" in link for link in found) and any("/mechanisms/" in link for link in found)
+
+
+def test_a_folded_answer_opens(visit):
+    page = visit(LESSON)
+    answer = page.locator("details.hide.below-input").first
+    assert not answer.locator(".cell_output, .output").first.is_visible()
+    answer.locator("summary").click()
+    assert answer.locator(".output").first.is_visible()
+
+
+def test_the_table_is_sorted_by_a_button(visit):
+    page = visit("compare")
+    page.get_by_role("button", name="Parameters").click()
+    cells = "rows => rows.map(row => Number(row.cells[2].dataset.value))"
+    values = page.locator("table.sortable tbody tr").evaluate_all(cells)
+    assert values == sorted(values) and len(set(values)) > 20
+
+
+@pytest.mark.parametrize(
+    "name", [*KINDS, *(f"notebooks/{slug}" for slug in written(ROOT) if f"notebooks/{slug}" not in KINDS)]
+)
+def test_a_page_fits_a_telephone(visit, name):
+    page = visit(name, width=390)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("name, dark", [*product(KINDS, (False, True)), *product(MORE, (False,))])
+def test_axe_finds_nothing_of_ours(visit, name, dark):
+    page = visit(name, dark=dark)
+    page.wait_for_load_state("networkidle")
+    found = Axe().run(page, context=OURS, options=RULES).response
+    assert {one["id"]: [node["target"] for node in one["nodes"]][:3] for one in found["violations"]} == {}
+    assert len(found["passes"]) > 3, "axe looked at something"

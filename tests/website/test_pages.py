@@ -1,0 +1,177 @@
+"""The pages of the website: every lesson and mechanism has one, no link is broken, and all of it is small."""
+
+import base64
+import gzip
+import io
+import json
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import torch
+from PIL import Image
+
+from course_lib.authoring.tables import written
+from course_lib.authoring.website import chart, reach, syllabus
+from course_lib.authoring.website.course import lessons
+from course_lib.catalog import CATALOG
+from tests.website.conftest import ROOT
+
+MIB = 2**20
+
+
+class Addresses(HTMLParser):
+    """What a page links to, what it loads, and the names that can be linked to."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.links: list[str] = []
+        self.loads: list[str] = []
+        self.names: set[str] = {""}
+        self.without_words: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list) -> None:
+        found = dict(attributes)
+        self.names |= {found[name] for name in ("id", "name") if found.get(name)}
+        if tag == "a" and "href" in found:
+            self.links.append(found["href"])
+        if tag in ("script", "img") and "src" in found:
+            self.loads.append(found["src"])
+        if tag == "link" and found.get("rel") in ("stylesheet", "icon", "preload"):
+            self.loads.append(found["href"])
+        if tag == "img" and "alt" not in found:
+            self.without_words.append(found["src"][:80])
+
+
+@cache
+def read(page: Path) -> Addresses:
+    return Addresses(page.read_text(encoding="utf-8"))
+
+
+def pages(site: Path) -> list[Path]:
+    return sorted(
+        page for page in site.rglob("*.html") if "_static" not in page.parts
+    )  # there the theme has templates
+
+
+def test_every_lesson_exercise_and_mechanism_has_its_page(site):
+    for slug in written(ROOT):
+        assert (site / f"notebooks/{slug}.html").exists()
+    for lesson in lessons(ROOT):
+        assert lesson.exercise is None or (site / f"exercises/{lesson.slug}.html").exists()
+    assert {path.stem for path in (site / "mechanisms").glob("*.html")} == {row.name for row in CATALOG}
+
+
+def test_no_link_of_ours_is_broken(site):
+    broken = []
+    for page in pages(site):
+        for link in read(page).links:
+            parts = urlsplit(link)
+            target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            if parts.scheme or parts.netloc or "genindex" in page.name:
+                continue
+            if not target.is_file() or (
+                target.suffix == ".html" and unquote(parts.fragment) not in read(target).names
+            ):
+                broken.append((page.relative_to(site).as_posix(), link))
+    assert broken == []
+
+
+def test_nothing_is_loaded_from_elsewhere_and_all_that_is_loaded_is_there(site):
+    for page in pages(site):
+        for address in read(page).loads:
+            parts = urlsplit(address)
+            assert parts.scheme in ("", "data") and not parts.netloc, (page.name, address)
+            assert parts.scheme or (page.parent / unquote(parts.path)).is_file(), (page.name, address)
+
+
+def test_every_picture_has_an_alternative_text(site):
+    assert {page.name: read(page).without_words for page in pages(site) if read(page).without_words} == {}
+
+
+def test_no_set_up_badge_answer_or_placeholder_reaches_a_page(site):
+    for page in [*site.glob("notebooks/*.html"), *site.glob("exercises/*.html")]:
+        text = page.read_text(encoding="utf-8")
+        for word in ("sparse-checkout", "Open in Colab", "BEGIN SOLUTION", "github.com/OWNER"):
+            assert word not in text, f"{page.name} shows {word}"
+
+
+def test_a_lesson_with_a_sprite_shows_its_sliders_and_one_without_says_where_they_move(site):
+    for slug in written(ROOT):
+        text = (site / f"notebooks/{slug}.html").read_text(encoding="utf-8")
+        sprite = ROOT / f"site/sliders/{slug}-1.json"
+        if sprite.exists():
+            sliders = json.loads(sprite.read_text(encoding="utf-8"))["sliders"]
+            assert text.count('type="range"') == len(sliders)
+            assert (site / f"_static/{slug}-1.webp").is_file()
+        else:
+            assert "These sliders move in JupyterLab" in text
+
+
+def sent(path: Path) -> int:
+    """The bytes that a server sends: text is compressed on the way."""
+    content = path.read_bytes()
+    return len(content if path.suffix in (".webp", ".png", ".woff2") else gzip.compress(content))
+
+
+@pytest.mark.parametrize("slug", written(ROOT))
+def test_a_lesson_is_small(site, slug):
+    page = site / f"notebooks/{slug}.html"
+    loaded = {(page.parent / unquote(urlsplit(one).path)).resolve() for one in read(page).loads if one[:5] != "data:"}
+    shared = {path for path in loaded if "_static" in path.parts}
+    sprites = site.glob(f"_static/{slug}-*.webp")
+    own = sum(sent(path) for path in (page, *(loaded - shared), *sprites))
+    assert own <= 1 * MIB, f"{slug}: {own / MIB:.2f} MiB, once the shared files are there"
+    assert own + sum(sent(path) for path in shared) <= 5 * MIB, f"{slug} on the first visit"
+
+
+def test_the_site_is_small(site):
+    assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) <= 60 * MIB
+
+
+# What the pages are made of
+
+
+def test_a_syllabus_holds_everything_once_in_order():
+    course = lessons(ROOT)
+    for weeks in (4, 8, 14):
+        plan = syllabus.syllabus(course, weeks)
+        assert len(plan) == weeks and all(plan)
+        assert [part for week in plan for part in week] == syllabus.parts(course, weeks)
+
+
+def row(name: str):
+    return next(row for row in CATALOG if row.name == name)
+
+
+@pytest.mark.parametrize(
+    "name, places, channels",
+    [
+        ("EfficientChannel", 256, 3),  # k = 3 neighbours of 32 channels, averaged over all places
+        ("GatherExcite", 256, 1),  # each channel alone
+        ("StandAloneAttention", 49, 32),  # a window of 7 × 7
+        ("NonLocal", 256, 32),
+    ],
+)
+def test_reach_is_what_the_formula_says(name, places, channels):
+    found = reach.reach(row(name))
+    assert [int((part > reach.NOTHING).sum()) for part in found] == [places, channels]
+
+
+def test_nothing_heard_is_transparent():
+    address = reach.address(torch.tensor([[0.0, 1.0, 1e-6]]))
+    pixels = Image.open(io.BytesIO(base64.b64decode(address.split(",")[1])))
+    assert [pixels.getpixel((k, 0))[3] for k in range(3)] == [0, 255, 255]
+    assert pixels.getpixel((1, 0))[:3] == (253, 231, 36) and pixels.getpixel((2, 0))[:3] == (68, 1, 84)
+
+
+def test_the_chart_places_cost_on_a_logarithmic_axis():
+    assert chart.across(1) - chart.across(0) == pytest.approx(chart.across(0) - chart.across(-1), abs=0.2)
+    assert chart.across(-9) == chart.across(chart.LEAST)
+
+
+def test_every_lesson_keeps_three_things():
+    assert {lesson.slug: len(lesson.kept) for lesson in lessons(ROOT)} == dict.fromkeys(written(ROOT), 3)
