@@ -2,6 +2,7 @@
 
 import json
 import os
+from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -80,7 +81,8 @@ def run(notebook: NotebookNode, path: Path, seconds: float, lost: dict[int, str]
     numbered = enumerate(notebook.cells, start=1)
     cells = [(number, cell) for number, cell in numbered if cell.cell_type == "code" and number not in lost]
     place = {"metadata": {"path": str(path.parent)}}
-    client = NotebookClient(notebook, timeout=seconds, resources=place, extra_arguments=["--log-level=ERROR"])
+    copy = deepcopy(notebook)  # nbclient puts what it ran, our questions too, in the place of cells
+    client = NotebookClient(copy, timeout=seconds, resources=place, extra_arguments=["--log-level=ERROR"])
     with client.setup_kernel(env={**os.environ, **ENVIRONMENT}):
         bar = tqdm(
             [one for one in cells if one[0] not in lost], desc=path.stem, unit="cell", leave=False, disable=None

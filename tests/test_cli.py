@@ -271,6 +271,14 @@ def test_a_cell_that_takes_the_kernel_with_it_costs_its_own_task(course, monkeyp
     assert outcome.exercise.earned == [0, 1] and words in report(outcome)
 
 
+def test_a_question_to_the_kernel_takes_no_cell_s_place(course):
+    """An error is asked for, then the kernel is lost: the next run has the last check still in it."""
+    path = parts(SLUG, course)["exercise"]
+    solve(path, task_01_1="1 / 0", check_01_1="import os; os._exit(0)")
+    solve(path, task_01_2="class Counter:\n    def count(self, numbers):\n        return len(numbers)")
+    assert run_checks(path).exercise.earned == [0, 1]
+
+
 def test_check_runs_nothing_of_the_student_in_this_process(course):
     solve(parts(SLUG, course)["exercise"], task_01_1="import sys, os\nsys.canary = os.environ['CANARY'] = '1'")
     before = dict(os.environ)
