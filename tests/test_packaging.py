@@ -271,6 +271,17 @@ def test_set_up_is_done_once(fresh):
     assert len((folder / "calls").read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize("failing, status", [((), 0), (("ruff",), 2), (("mypy",), 2), (("ruff", "codespell"), 2)])
+def test_lint_runs_every_tool_and_fails_at_the_end(fresh, failing, status):
+    folder, make = fresh
+    for name in ("pip", "python", "ruff", "codespell", "mypy"):
+        program(folder / ".venv/bin" / name, f'echo "{name} $*" >> {folder}/calls\nexit {int(name in failing)}')
+    (folder / ".venv/test").touch()
+    assert make("lint").returncode == status
+    said = (folder / "calls").read_text().splitlines()
+    assert [line.strip() for line in said] == ["ruff check .", "ruff format --check .", "codespell", "mypy"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no build with CUDA on the package index")
 @pytest.mark.parametrize("reached", [True, False])
 def test_without_a_driver_torch_comes_without_cuda_and_an_index_out_of_reach_breaks_nothing(fresh, reached):
