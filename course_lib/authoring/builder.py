@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
 
 import nbformat
@@ -11,7 +12,7 @@ from nbformat.v4 import new_notebook
 
 from course_lib.authoring import sliders
 from course_lib.authoring.address import badge, feedback, set_up, written
-from course_lib.authoring.closure import library_hash
+from course_lib.authoring.closure import library_files, library_hash
 from course_lib.authoring.execution import run
 from course_lib.authoring.places import parts
 from course_lib.authoring.sources import points, read_cells, tagged
@@ -47,6 +48,7 @@ def build(slug: str, kind: str, root: Path, *, execute: bool = True, force: bool
     if kind == "lesson":
         sliders.keep(sprites, slug, root)
     new.metadata.course["library"] = library
+    new.metadata.course["files"] = library_files(source_of(slug, kind, root), root)  # so that `stale` can name them
     write(path, new)
     return "executed"
 
@@ -59,12 +61,30 @@ def stale(slug: str, kind: str, root: Path) -> str | None:
         return "does not exist"
     if edited(old):
         return "was edited by hand"
-    if skeleton(old) != skeleton(generate(slug, kind, root)):
-        return "does not match its source"
+    if skeleton(old) != skeleton(new := generate(slug, kind, root)):
+        return f"does not match its source: {difference(old, new)}"
     executed = old.metadata.course.get("library")  # an exercise never is
     if executed and executed != library_hash(source_of(slug, kind, root), root):
-        return "was executed before the library or its data changed"
+        return f"was executed before {changed_files(slug, kind, root)} changed"
     return None
+
+
+def difference(old: NotebookNode, new: NotebookNode) -> str:
+    """Where a notebook and what its source makes part ways; cells are counted as in the source."""
+    pairs = enumerate(zip_longest(written(old.cells), written(new.cells)), start=1)
+    first = next((k for k, (here, there) in pairs if here != there), None)
+    if first is not None:
+        return f"the first other cell is cell {first}"
+    same_text = [cell.source for cell in old.cells] == [cell.source for cell in new.cells]
+    return "the tags or other metadata" if same_text else "the address or version in the cells that we add"
+
+
+def changed_files(slug: str, kind: str, root: Path) -> str:
+    """The files of library and data that are not those with which a notebook was executed."""
+    old = read(parts(slug, root)[kind]).metadata.course.get("files", {})
+    new = library_files(source_of(slug, kind, root), root)
+    names = sorted(name for name in old | new if old.get(name) != new.get(name))
+    return ", ".join(names) if old else "the library or its data"  # once, nothing was noted
 
 
 def kinds(slug: str, root: Path) -> list[str]:

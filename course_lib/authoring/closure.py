@@ -16,6 +16,12 @@ def library_hash(source: Path, root: Path) -> str:
     return content_hash(closure([source], root) - {source}, root)[:16]
 
 
+def library_files(source: Path, root: Path) -> dict[str, str]:
+    """What ``library_hash`` is made of: a short hash of each file, by its name."""
+    files = sorted(closure([source], root) - {source})
+    return {path.relative_to(root).as_posix(): content_hash([path], root)[:8] for path in files}
+
+
 def content_hash(paths: Iterable[Path], root: Path) -> str:
     """A hash of the names and contents of files below ``root``, the same in a checkout with other line ends."""
     digest = hashlib.sha256()

@@ -42,7 +42,9 @@ def text_of(root, kind):
 
 def test_a_new_address_rewrites_everything_and_executes_nothing(course):
     move(course, "https://github.com/else/where")
-    assert [stale(SLUG, kind, course) for kind in KINDS] == ["does not match its source"] * 3
+    assert [stale(SLUG, kind, course) for kind in KINDS] == [
+        "does not match its source: the address or version in the cells that we add"
+    ] * 3
     assert main(["build"], root=course) == 0
     assert main(["build", "--check"], root=course) == 0
     for kind in KINDS:

@@ -212,16 +212,32 @@ def test_stale_says_why(course):
     rewrite(parts(SLUG, course)["solution source"], "sum over", "sum by")
     parts(SLUG, course)["lesson"].unlink()
     assert [stale(SLUG, kind, course) for kind in KINDS] == [
-        "does not exist", "does not match its source", "does not match its source",
-    ]  # fmt: skip
+        "does not exist",
+        "does not match its source: the first other cell is cell 4",
+        "does not match its source: the first other cell is cell 4",
+    ]
+
+
+def test_stale_tells_a_new_tag_and_a_last_cell(course):
+    rewrite(parts(SLUG, course)["lesson source"], ', "folded"]', "]")
+    assert stale(SLUG, "lesson", course).endswith("the first other cell is cell 6")  # folding writes a title
+    build(SLUG, "lesson", course)
+    rewrite(parts(SLUG, course)["lesson source"], '["static"]', '["static", "answer"]')
+    assert stale(SLUG, "lesson", course).endswith("the tags or other metadata")
+    rewrite(parts(SLUG, course)["lesson source"], "[0, 1, 2, 3]", "[0, 1, 2, 3]\n\n# %%\n4")
+    assert stale(SLUG, "lesson", course).endswith("the first other cell is cell 7")
 
 
 def test_a_changed_library_makes_outputs_stale_and_executes_again(course):
     (course / "course_lib/inner.py").write_text("words = repr\n")  # imported by exercises.py, not by the lesson
     assert [stale(SLUG, kind, course) for kind in KINDS] == [
-        "was executed before the library or its data changed",
+        "was executed before course_lib/inner.py changed",
     ] * 2 + [None]  # fmt: skip
     assert main(["build", "--check"], root=course) == 1
+    notebook = read(parts(SLUG, course)["lesson"])
+    del notebook.metadata.course["files"]  # as once, when no file was noted
+    write(parts(SLUG, course)["lesson"], notebook)
+    assert stale(SLUG, "lesson", course) == "was executed before the library or its data changed"
     assert [build(SLUG, kind, course) for kind in KINDS] == ["executed", "executed", "unchanged"]
     assert [stale(SLUG, kind, course) for kind in KINDS] == [None] * 3
 
