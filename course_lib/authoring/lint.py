@@ -14,10 +14,11 @@ from typing import NamedTuple
 from nbformat import NotebookNode
 
 from course_lib.authoring.address import from_source
-from course_lib.authoring.builder import read, source_of, stale
+from course_lib.authoring.builder import generate, read, source_of, stale
 from course_lib.authoring.minutes import DEEPER, sections
 from course_lib.authoring.places import parts
-from course_lib.authoring.sources import Header, headers, parse, read_cells, read_header, tagged
+from course_lib.authoring.sources import TAG, Header, headers, parse, read_cells, read_header, tagged
+from course_lib.exercises import UsageError
 
 COLOUR_MAPS = {  # perceptual, and readable by colour-blind eyes
     *("viridis", "cividis", "magma", "inferno", "plasma", "twilight", "gray", "grey", "binary"),
@@ -33,8 +34,9 @@ RANDOM = {  # what draws numbers, by the module that it is imported from
 DRAWING_ENDINGS = ("normal_", "uniform_", "random_", "bernoulli_", "exponential_")  # kaiming_normal_ is one, too
 SEEDS = {"numpy.random": "numpy.random.seed", "random": "random.seed"}  # of all others torch.manual_seed
 IDENTIFIER = re.compile(r"arXiv[: ]\d{4}\.\d{4,5}|\b10\.\d{4,}/\S+")
-RATINGS = re.compile(r"^difficulty [1-5]/5 · importance [1-5]/5 · \d+ minutes$", re.M)
+RATINGS = re.compile(r"^difficulty [1-5]/5 · importance [1-5]/5 · (\d+) minutes$", re.M)
 HINT = re.compile(r"<details>\s*<summary>.+?</summary>\s*(.*?)\s*</details>", re.S)
+TAGS = {"answer", "folded", "static", "widget", "nbval-ignore-output", "raises-exception"}  # and tasks and checks
 LONGEST, MEDIAN, UNSTABLE = 20, 6, 0.05
 TASKS, WRONG = 3, 5  # at least: of an exercise; named wrong answers of a task
 
@@ -92,11 +94,21 @@ def findings(chosen: list[str], root: Path) -> list[Finding]:
 
 
 def outputs(slug: str, kind: str, root: Path) -> list[list[NotebookNode]] | None:
-    """The outputs of each cell of the source."""
+    """The outputs of each cell of the source; None where they are not those of this source."""
     notebook = read(parts(slug, root)[kind])
-    if notebook is None or stale(slug, kind, root):
+    if notebook is None or refusal(slug, kind, root) or stale(slug, kind, root):
         return None
     return [cell.get("outputs", []) for cell in from_source(notebook.cells)]
+
+
+def refusal(slug: str, kind: str, root: Path) -> tuple[str, str] | None:
+    """What the builder does not accept in a source, and the cure, or None."""
+    try:
+        generate(slug, kind, root)
+    except UsageError as error:
+        value, _, cure = str(error).removeprefix(str(source_of(slug, kind, root))).lstrip(": ").rpartition("; ")
+        return value, cure
+    return None
 
 
 def missing_parts(slug: str, root: Path) -> Iterator[tuple[str, str]]:
@@ -144,6 +156,8 @@ def minutes(source: Source) -> Found:
             yield 1, f"deeper {source.header.deeper}", f'write "*Minutes:* …, deeper {sum(promised.values())}"'
         if any(source.outputs or []):
             yield from promised_minutes(source, promised)
+    elif source.kind == "solution":
+        yield from minutes_of_tasks(source)
 
 
 def promised_minutes(source: Source, promised: dict[str, int]) -> Found:
@@ -155,6 +169,14 @@ def promised_minutes(source: Source, promised: dict[str, int]) -> Found:
     for title, counted in deeper:
         if title not in promised or off(counted, promised[title]):
             yield 0, f"{title!r} takes {counted:.0f} minutes", f"head it ## Deeper · {title} ({counted:.0f} minutes)"
+
+
+def minutes_of_tasks(source: Source) -> Found:
+    """An exercise promises the sum of its tasks."""
+    tasks = [int(found) for cell in source.cells for found in RATINGS.findall(cell.source)]
+    rated = len(tasks) == sum(tagged(cell, "task") is not None for cell in source.cells)
+    if rated and sum(tasks) != source.header.minutes:
+        yield 1, f"{source.header.minutes} minutes", f'write "*Minutes:* {sum(tasks)}", the sum of the tasks'
 
 
 def off(counted: float, promised: int) -> bool:
@@ -216,6 +238,18 @@ def alt_text(source: Source) -> Found:
             words = re.findall(r'<img [^>]*alt="([^"]*)"', "".join(data.get("text/html", "")))
             if "image/png" in data or any(len(one) < 10 for one in words):
                 yield i, "a figure without alternative text", 'end the cell with describe(figure, "what it shows …")'
+
+
+def tags(source: Source) -> Found:
+    """A tag that nobody reads is a slip: the cell would silently not be what its author wanted."""
+    for i, cell in enumerate(source.cells, start=1):
+        for tag in cell.metadata.get("tags", []):
+            if tag not in TAGS and not TAG.fullmatch(tag):
+                yield (
+                    i,
+                    f"tag {tag!r}",
+                    f"use one of {', '.join(sorted(TAGS))}, or task_{source.slug[:2]}_1 and the like",
+                )
 
 
 def static_twins(source: Source) -> Found:
@@ -345,10 +379,12 @@ def dotted(node: ast.expr) -> str:
 
 
 def up_to_date(source: Source) -> Found:
-    if source.outputs is None:
+    if refused := refusal(source.slug, source.kind, source.root):
+        yield 0, *refused
+    elif source.outputs is None:
         yield 0, "its notebook is not up to date", f"run `course build {source.slug[:2]}`"
     elif not any(source.outputs):
-        yield 0, "its notebook was never executed", f"run `course build --force {source.slug[:2]}`"
+        yield 0, "its notebook was never executed", f"run `course build {source.slug[:2]}`"
 
 
 def stable_outputs(source: Source) -> Found:
@@ -391,7 +427,7 @@ def ratings_and_hints(source: Source) -> Found:
 
 
 BOTH = (
-    title_and_question, minutes, needs, nothing_left_to_fill, citations, alt_text, colour_maps, seeds,
+    title_and_question, minutes, needs, tags, nothing_left_to_fill, citations, alt_text, colour_maps, seeds,
     up_to_date, stable_outputs,
 )  # fmt: skip
 RULES = {

@@ -51,7 +51,7 @@ def read_header(first: str) -> Header:
         objectives=re.findall(r"^[-*] (.+)$", objectives[1], re.M) if objectives else [],
         minutes=int(minutes[1]) if minutes else 0,
         deeper=int(minutes[2] or 0) if minutes else 0,
-        needs=re.findall(r"\b\d\d\b", needs[1]) if needs else [],
+        needs=re.findall(r"\d+", needs[1]) if needs else [],
     )
 
 

@@ -62,7 +62,8 @@ def sound(tmp_path_factory):
     """The tiny course with a third task and all six parts."""
     root = tiny_course(tmp_path_factory.mktemp("sound"))
     solution = parts(SLUG, root)["solution source"]
-    solution.write_text(solution.read_text().replace("points=[2, 1]", "points=[2, 1, 1]") + THIRD)
+    three = solution.read_text().replace("points=[2, 1]", "points=[2, 1, 1]").replace("*Minutes:* 5", "*Minutes:* 7")
+    solution.write_text(three + THIRD)
     parts(SLUG, root)["hidden tests"].parent.mkdir(parents=True)
     parts(SLUG, root)["hidden tests"].write_text(HIDDEN)
     return root
@@ -115,6 +116,17 @@ def cell(code):
         ("needs", (LESSON, " · *Needs:* —", ""), "no needs"),
         ("needs", (LESSON, "*Needs:* —", "*Needs:* 77"), "needs 77; there are lessons 01"),
         ("needs", (LESSON, "*Needs:* —", "*Needs:* 01"), "needs itself: 01 → 01"),
+        ("needs", (LESSON, "*Needs:* —", "*Needs:* 7"), "needs 7; there are lessons 01"),
+        (
+            "minutes",
+            (SOLUTION, "*Minutes:* 7", "*Minutes:* 8"),
+            '8 minutes; write "*Minutes:* 7", the sum of the tasks',
+        ),
+        (
+            "tags",
+            (LESSON, 'tags=["static", "folded"]', 'tags=["static", "fold"]'),
+            "cell 6: tag 'fold'; use one of answer",
+        ),
         ("nothing_left_to_fill", (LESSON, "four pixels, each", "FILL IN"), "says FILL IN"),
         ("citations", (LESSON, "arXiv 1709.01507", "a journal"), "no paper with an arXiv id or DOI"),
         (
@@ -176,8 +188,18 @@ def test_every_rule_is_tested():
     assert {rule.__name__ for rules in RULES.values() for rule in rules} <= tested
 
 
+def test_what_the_builder_refuses_is_one_finding_among_the_others(course, monkeypatch):
+    found_after(course, monkeypatch)
+    source = parts(SLUG, course)[SOLUTION]
+    source.write_text(source.read_text().replace("[2, 1, 1]", "[2, 1]").replace("Add, then divide.", ""))
+    found = [str(finding).removeprefix("solutions/src/01_averages.py") for finding in findings([SLUG], course)]
+    assert len(found) == 2 and found[0].startswith(" cell 3: task_01_1 has 1 hints")
+    assert found[1].startswith(": has task cells [1, 2, 3] but points for 2 tasks; give points=[…]")
+
+
 def test_an_exercise_has_three_tasks(course, monkeypatch):
-    found = found_after(course, monkeypatch, (SOLUTION, THIRD, ""), (SOLUTION, "[2, 1, 1]", "[2, 1]"))
+    changes = (THIRD, ""), ("[2, 1, 1]", "[2, 1]"), ("*Minutes:* 7", "*Minutes:* 5")
+    found = found_after(course, monkeypatch, *((SOLUTION, *change) for change in changes))
     assert [str(finding) for finding in found] == ["solutions/src/01_averages.py: 2 tasks; set at least 3"]
 
 
@@ -217,7 +239,7 @@ def test_notebooks_that_are_not_built_or_not_executed_are_named(course, monkeypa
     for kind in ("lesson", "solution"):
         notebooks.build(SLUG, kind, course, execute=False)
     found = [str(finding) for finding in findings([SLUG], course)]
-    assert ["was never executed" in finding for finding in found] == [True] * 2, found
+    assert ["was never executed; run `course build 01`" in finding for finding in found] == [True] * 2, found
 
 
 def test_findings_are_printed_and_the_status_is_1(course, monkeypatch, capsys):
