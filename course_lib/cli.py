@@ -40,19 +40,20 @@ def build(arguments: argparse.Namespace, root: Path) -> int:
     """Exit 0 when all is up to date, 1 when a cell or a check failed, 2 when an edited notebook was left alone."""
     require_sources(root)
     require_own_library(root)
-    from course_lib.authoring.builder import build, kinds
+    from course_lib.authoring.builder import build, generate, kinds
     from course_lib.authoring.execution import CellFailed
 
     chosen = [find_slug(name, root) for name in arguments.slug] or slugs(root)
     if arguments.check:
         return check_build(chosen, root)
-    edited = []
+    edited, notebooks = [], [(slug, kind) for slug in chosen for kind in kinds(slug, root)]
+    for slug, kind in notebooks:
+        generate(slug, kind, root)  # what is refused is refused now, not after minutes of execution
     try:
-        for slug in chosen:
-            for kind in kinds(slug, root):
-                done = build(slug, kind, root, force=arguments.force)
-                print(f"{relative(slug, kind, root)}: {done}")
-                edited += [relative(slug, kind, root)] * (done == "edited")
+        for slug, kind in notebooks:
+            done = build(slug, kind, root, force=arguments.force)
+            print(f"{relative(slug, kind, root)}: {done}")
+            edited += [relative(slug, kind, root)] * (done == "edited")
     except CellFailed as error:
         print(f"course: {error}", file=sys.stderr)
         return 1

@@ -80,6 +80,15 @@ def test_check_names_stale_files_and_the_cure_and_changes_nothing(course, capsys
     assert before == {path: path.read_bytes() for path in course.rglob("*") if path.is_file()}
 
 
+def test_a_refused_source_is_refused_before_anything_is_executed(course, capsys):
+    for part, old, new in (("lesson source", "[0, 1, 2, 3]", "[3, 2, 1, 0]"), ("solution source", "[2, 1]", "[2]")):
+        path = parts(SLUG, course)[part]
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    assert main(["build", "01"], root=course) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and "points for 1 tasks" in told.err
+
+
 def test_a_solved_exercise_survives_any_build(course, capsys):
     path = solve(parts(SLUG, course)["exercise"], task_01_1="def mean(numbers):\n    return 3")
     before = path.read_bytes()
