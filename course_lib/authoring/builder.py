@@ -63,9 +63,9 @@ def stale(slug: str, kind: str, root: Path) -> str | None:
         return "was edited by hand"
     if skeleton(old) != skeleton(new := generate(slug, kind, root)):
         return f"does not match its source: {difference(old, new)}"
-    executed = old.metadata.course.get("library")  # an exercise never is
-    if executed and executed != library_hash(source_of(slug, kind, root), root):
-        return f"was executed before {changed_files(slug, kind, root)} changed"
+    executed, source = old.metadata.course.get("library"), source_of(slug, kind, root)  # an exercise never is
+    if executed and executed != library_hash(source, root):
+        return f"was executed before {changed_files(old, library_files(source, root))} changed"
     return None
 
 
@@ -79,12 +79,11 @@ def difference(old: NotebookNode, new: NotebookNode) -> str:
     return "the tags or other metadata" if same_text else "the address or version in the cells that we add"
 
 
-def changed_files(slug: str, kind: str, root: Path) -> str:
+def changed_files(notebook: NotebookNode, now: dict[str, str]) -> str:
     """The files of library and data that are not those with which a notebook was executed."""
-    old = read(parts(slug, root)[kind]).metadata.course.get("files", {})
-    new = library_files(source_of(slug, kind, root), root)
-    names = sorted(name for name in old | new if old.get(name) != new.get(name))
-    return ", ".join(names) if old else "the library or its data"  # once, nothing was noted
+    then = notebook.metadata.course.get("files", {})
+    names = sorted(name for name in then | now if then.get(name) != now.get(name))
+    return ", ".join(names) if then else "the library or its data"  # once, nothing was noted
 
 
 def kinds(slug: str, root: Path) -> list[str]:
