@@ -25,7 +25,7 @@ def course(tmp_path, monkeypatch):
     """A tiny course that was executed once; a second execution is an error."""
     root = tiny_course(tmp_path)
     (root / "CITATION.cff").write_text("cff-version: 1.2.0\nversion: 0.0.1\nrepository-code: x\n")
-    monkeypatch.setattr(builder, "run", lambda notebook, *, folder, name: None)
+    monkeypatch.setattr(builder, "run", lambda notebook, *, folder, name: [])
     assert main(["build"], root=root) == 0
     monkeypatch.setattr(builder, "run", None)
     return root
