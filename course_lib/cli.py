@@ -85,7 +85,9 @@ def check_build(chosen: list[str], root: Path) -> int:
 def leftovers(root: Path) -> list[str]:
     """The files of a lesson that is no longer there."""
     places = [path.relative_to(root).as_posix() for path in parts("[0-9][0-9]_*", root).values()]
+    places += ["site/sliders/[0-9][0-9]_*"]
     kept = {path for slug in slugs(root) for path in parts(slug, root).values()}
+    kept |= {path for slug in slugs(root) for path in root.glob(f"site/sliders/{slug}-*")}
     return [path.relative_to(root).as_posix() for place in places for path in root.glob(place) if path not in kept]
 
 

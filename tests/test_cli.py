@@ -25,7 +25,7 @@ SLUG = "01_averages"
 @pytest.fixture
 def course(tmp_path, monkeypatch):
     """A tiny course that is built, with the kernel left out."""
-    monkeypatch.setattr(notebooks, "run", lambda notebook, *, folder, name: None)
+    monkeypatch.setattr(notebooks, "run", lambda notebook, *, folder, name: [])
     root = tiny_course(tmp_path)
     assert main(["build"], root=root) == 0
     return root
@@ -214,10 +214,13 @@ def test_where_of_a_module_whose_lesson_is_not_written(course, capsys):
 
 
 def test_what_a_removed_lesson_left_behind_is_named(course, capsys):
-    left = course / "exercises/16_branch.ipynb"
-    left.write_text("{}")
+    left = ("exercises/16_branch.ipynb", "site/sliders/16_branch-1.json")
+    for name in (*left, "site/sliders/01_averages-1.json"):
+        (course / name).parent.mkdir(parents=True, exist_ok=True)
+        (course / name).write_text("{}")
     assert main(["build", "--check"], root=course) == 1
-    assert "exercises/16_branch.ipynb has no lesson source; delete it" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert all(f"{name} has no lesson source; delete it" in error for name in left) and "01_averages" not in error
 
 
 # check
