@@ -11,11 +11,14 @@ from course_lib.data.canvases import draw_digits
 TEXTURES = ("horizontal stripes", "vertical stripes", "checkerboard")
 
 
-def cued_channels(count: int, *, test: bool = False, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+def cued_channels(
+    count: int, *, test: bool = False, sparse: bool = False, seed: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
     """Images n 4 8 24, labels n, cues n.
 
     Channels 0–2 hold a digit each in columns 0–7; channel 3 holds texture ``TEXTURES[cue]`` in columns 16–23, with
-    a little noise; the label is the digit of channel number ``cue``.
+    a little noise; the label is the digit of channel number ``cue``. ``sparse`` leaves 2 × 2 pixels of the texture,
+    anywhere in those columns.
 
     >>> [part.shape[0] for part in cued_channels(5)]
     [5, 5, 5]
@@ -26,8 +29,16 @@ def cued_channels(count: int, *, test: bool = False, seed: int = 0) -> tuple[Ten
     images[:, :3, :, :8] = digits.view(count, 3, 8, 8)
     cues = torch.randint(3, (count,), generator=generator)
     noise = 0.1 * torch.randn(count, 8, 8, generator=generator)
-    images[:, 3, :, 16:] = textures()[cues] + noise
+    texture = textures()[cues]
+    images[:, 3, :, 16:] = (texture * one_tile(count, generator) if sparse else texture) + noise
     return images, labels.view(count, 3)[torch.arange(count), cues], cues
+
+
+def one_tile(count: int, generator: torch.Generator) -> Tensor:
+    """Masks n 8 8 with 2 × 2 ones: at even rows and columns, so that every tile shows the texture alike."""
+    row, column = 2 * torch.randint(4, (2, count, 1), generator=generator)  # n 1 each
+    inside = [(torch.arange(8) - start).div(2, rounding_mode="floor") == 0 for start in (row, column)]  # n 8 each
+    return (inside[0][:, :, None] & inside[1][:, None, :]).float()
 
 
 def textures() -> Tensor:

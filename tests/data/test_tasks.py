@@ -73,6 +73,17 @@ def test_the_cue_names_the_channel_whose_digit_is_the_label():
     assert images[:, :3, :, 8:].eq(0).all() and images[:, 3, :, :16].eq(0).all()
 
 
+def test_a_sparse_cue_is_one_tile_of_the_texture_anywhere():
+    images, _, cues = cued_channels(200, sparse=True)
+    assert torch.equal(images[:, :3], cued_channels(200)[0][:, :3]), "the digits are the same"
+    bright = images[:, 3, :, 16:] > 0.5
+    assert bright.sum((1, 2)).eq(2).all(), "of 64 pixels two are bright, whatever the texture"
+    for one, cue in zip(bright, cues, strict=True):
+        (y, x), (other_y, other_x) = one.nonzero().tolist()
+        assert (y == other_y, x == other_x) == [(True, False), (False, True), (False, False)][cue]
+    assert bright.any(dim=0).sum() > 40, "everywhere"
+
+
 def test_recall_is_answered_by_looking_the_key_up():
     images, targets, sources, queries = in_image_recall(50, height=7, width=11)
     assert images.shape == (50, 10, 7, 11) and sources.sum() == 200 and queries.sum() == 400
