@@ -11,12 +11,19 @@ BAND = "return sum((w * torch.diag(one, j) for w, one, j in zip(weight, ones, ra
 
 UNREAD = "a grid does not depend on the number of channels that it is given"
 ZERO = "it differs at exactly 0 only, where a ReLU has no slope"
+EDGE = (
+    "it differs at one value only: a wave of frequency h is zero at all h positions, and no map lies exactly at 1e-6"
+)
 BOTH = "N and M enter both formulas in the same way"
 
 GRID = "grid = F.affine_grid(theta, [len(images), images.shape[1], *self.size], align_corners=False)"
 
 EXPLAINED: dict[str, dict[str, list[str]]] = {
     SIGN: {
+        "task_04_1: squares = mask * (x - mean[:, :, None, None]).square()": [
+            "squares = mask * (mean[:, :, None, None] - x).square()"
+        ],
+        "task_04_2: v = v - v.mean(dim=2, keepdim=True)": ["v = v.mean(dim=2, keepdim=True) - v"],
         "task_07_1: across = (1 - (x[..., None] - torch.arange(w)).abs()).clamp(min=0)": [
             "across = (1 - (torch.arange(w) - x[..., None]).abs()).clamp(min=0)"
         ],
@@ -45,6 +52,12 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         "task_03_3: d = w_squeeze.mT @ ((u > 0) * (w_excite.mT @ a))": [
             "d = w_squeeze.mT @ ((u >= 0) * (w_excite.mT @ a))"
         ],
+    },
+    EDGE: {
+        "task_04_2: v = torch.where(v.abs().amax(dim=2, keepdim=True) > 1e-06, v, 0.0)": [
+            "v = torch.where(v.abs().amax(dim=2, keepdim=True) >= 1e-06, v, 0.0)"
+        ],
+        "task_04_3: if u < h and v < w:": ["if u <= h and v < w:", "if u < h and v <= w:"],
     },
     BOTH: {
         "task_09_5: n, m, d = (height * width, height // subsample * (width // subsample), channels // 2)": [
@@ -78,6 +91,14 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     SAID: {
+        "task_04_3: u, v = (u * max(h // 7, 1), v * max(w // 7, 1))": [
+            "u, v = (u * max(1, h // 7), v * max(w // 7, 1))",
+            "u, v = (u * max(h // 7, 1), v * max(1, w // 7))",
+        ],
+        "task_04_4: mine = torch.nn.functional.one_hot(nearest, len(codewords)).to(x.dtype)": [
+            "mine = torch.nn.functional.one_hot(nearest, len(codewords))",
+            "mine = torch.nn.functional.one_hot(nearest, len(codewords)).to(x)",
+        ],
         "task_07_1: down, across = torch.meshgrid(y, x, indexing='ij')": ["down, across = torch.meshgrid(y, x)"],
         f"task_07_5: {GRID}": [GRID.replace(", align_corners=False", "")],
         "task_07_5: return F.grid_sample(images - self.background, grid, align_corners=False) + self.background": [

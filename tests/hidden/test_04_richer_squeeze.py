@@ -123,7 +123,7 @@ def correlation_by_loops(x):
         for i in range(c):
             for j in range(c):
                 lengths = math.sqrt((away[i] ** 2).sum()) * math.sqrt((away[j] ** 2).sum())
-                one[i, j] = (away[i] * away[j]).sum() / lengths if lengths > 1e-9 else 0.0
+                one[i, j] = (away[i] * away[j]).sum() / lengths if lengths > 0 else 0.0
     return result
 
 
@@ -142,7 +142,7 @@ def test_correlations_equal_the_loops(student, draw):
 @task("task_04_2", hint="A constant channel has zeros in its row and column, and on the diagonal; never NaN.")
 def test_correlations_of_constant_channels(student, draw):
     x = scaled(draw)
-    x[:, 1] = draw.number(0.2, 0.9)
+    x[:, 1] = draw.number(0.2, 0.9) + 1e-7 * draw.uniform(*x[:, 1].shape)  # as constant as rounding leaves it
     expected = correlation_by_loops(x)
     expected[:, 1] = expected[:, :, 1] = 0.0
     assert_same(student.correlations(x), expected)
@@ -151,6 +151,7 @@ def test_correlations_of_constant_channels(student, draw):
 @task("task_04_2", hint="Small channels vary, too: a spread of 1e-4 is no constant.")
 def test_correlations_of_small_channels(student, draw):
     x = scaled(draw) * 1e-4
+    x[:, 0], x[:, 0, 0, 0] = 0.0, -4e-6  # one dip: far below the mean, and hardly above it
     assert_same(student.correlations(x), correlation_by_loops(x))
 
 
@@ -260,7 +261,7 @@ def test_waves_on_small_maps(student, draw):
 
 @task("task_04_3", hint="Maps of 7 and more: u · ⌊h/7⌋ down, v · ⌊w/7⌋ across, each with its own length.")
 def test_waves_on_large_maps(student, draw):
-    for h, w in ((7, 7), (15, 23), (8, 13)):
+    for h, w in ((7, 7), (20, 23), (8, 13)):
         check_waves(student, draw, h, w)
 
 
@@ -353,7 +354,7 @@ def pixels_and_words(draw):
     """Pixels around codewords, of which one is so far that nothing is near it."""
     b, c, h, w, m = draw.primes(5, high=13)
     codewords = draw.normal(m, c)
-    codewords[1] = 50
+    codewords[-1] = 50
     return draw.normal(b, c, h, w) * 1.5, codewords
 
 
@@ -374,6 +375,12 @@ def residuals_by_loops(x, codewords):
 def test_residuals_equal_the_loops(student, draw):
     x, codewords = pixels_and_words(draw)
     assert_same(student.hard_residuals(x, codewords), residuals_by_loops(x, codewords))
+
+
+@task("task_04_4", hint="However short a sum is, its length becomes 1.")
+def test_short_residuals_are_scaled_too(student, draw):
+    x, codewords = pixels_and_words(draw)
+    assert_same(student.hard_residuals(x / 1000, codewords / 1000), residuals_by_loops(x, codewords))
 
 
 @task("task_04_4", hint="Codewords without pixels, and pixels that lie on their codeword, keep zeros.")
