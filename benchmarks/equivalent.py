@@ -12,7 +12,7 @@ BAND = "return sum((w * torch.diag(one, j) for w, one, j in zip(weight, ones, ra
 UNREAD = "a grid does not depend on the number of channels that it is given"
 ZERO = "it differs at exactly 0 only, where a ReLU has no slope"
 EDGE = (
-    "it differs at one value only: a wave of frequency h is zero at all h positions, and no map lies exactly at 1e-6"
+    "it differs at one value only: a wave of frequency h is zero at all positions, and no map lies exactly at 1e-6"
 )
 BOTH = "N and M enter both formulas in the same way"
 
