@@ -11,9 +11,7 @@ BAND = "return sum((w * torch.diag(one, j) for w, one, j in zip(weight, ones, ra
 
 UNREAD = "a grid does not depend on the number of channels that it is given"
 ZERO = "it differs at exactly 0 only, where a ReLU has no slope"
-EDGE = (
-    "it differs at one value only: a wave of frequency h is zero at all positions, and no map lies exactly at 1e-6"
-)
+EDGE = "it differs at one value only: a wave of frequency h is zero at all positions, and no map lies exactly at 1e-6"
 BOTH = "N and M enter both formulas in the same way"
 
 GRID = "grid = F.affine_grid(theta, [len(images), images.shape[1], *self.size], align_corners=False)"
