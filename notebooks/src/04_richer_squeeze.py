@@ -96,7 +96,7 @@ def style(x):
 # %%
 torch.manual_seed(0)
 x = torch.randn(2, 3, 4, 5)
-block = StyleRecalibration(3, correction=0, epsilon=0.0).eval()
+block = StyleRecalibration(3, epsilon=0.0).eval()
 nn.init.normal_(block.weight)
 z = (style(x) * block.weight).sum(dim=-1)  # b c 2, c 2 -> b c
 
@@ -180,7 +180,7 @@ encoding.codewords.data, encoding.smoothing.data = codewords, torch.ones(4)
 torch.testing.assert_close(second.covariance(x).flatten(1), covariance(x))
 torch.testing.assert_close(frequency.squeeze_waves(x.repeat_interleave(8, dim=1)), waves(x))
 summed = 64 * residuals(x).unflatten(1, (4, 2))  # b m c
-torch.testing.assert_close(encoding.descriptor(x), summed.relu().mean(dim=1))
+torch.testing.assert_close(encoding.descriptor(x), summed.relu().sum(dim=1))
 
 # %% [markdown]
 # ## Four pairs of kinds of images
@@ -541,7 +541,7 @@ diagram(SecondOrderPooling)
 diagram(FrequencyChannel)
 
 # %% [markdown]
-# EncNet sorts the pixels first, and is the only one that *adds* the gated channels to x. During training it also has to predict from its description which classes are in the
+# EncNet sorts the pixels first. (Its released code also *adds* the gated channels to x: `released=True`.) During training it also has to predict from its description which classes are in the
 # image:
 
 # %%
