@@ -38,23 +38,23 @@ def watch() -> None:
 
 def sprite(draw: Callable, size: tuple[float, float], controls: dict[str, ipywidgets.Widget]) -> dict[str, Any]:
     """All pictures in one, and what the page must know of them: each slider's name, options and start."""
-    chosen = dict(
-        zip(controls, thinned([(control.options, control.value) for control in controls.values()]), strict=True)
-    )
+    pairs = [labelled(control.options) for control in controls.values()]
+    starts = [options[control.index] for options, control in zip(pairs, controls.values(), strict=True)]
+    chosen = thinned(list(zip(pairs, starts, strict=True)))
     frames = []
-    for values in itertools.product(*chosen.values()):
+    for combination in itertools.product(*chosen):
         figure = new_figure(*size)
         figure.set_dpi(SHOWN)
-        draw(figure, **dict(zip(chosen, values, strict=True)))
+        draw(figure, **{name: value for name, (_, value) in zip(controls, combination, strict=True)})
         frames.append(drawn(figure))
     columns = math.ceil(math.sqrt(len(frames)))
     sliders = [
         {
             "name": control.description,
-            "options": [str(one) for one in chosen[name]],
-            "start": chosen[name].index(control.value),
+            "options": [label for label, _ in options],
+            "start": options.index(start),
         }
-        for name, control in controls.items()
+        for control, options, start in zip(controls.values(), chosen, starts, strict=True)
     ]
     about = {
         "sliders": sliders,
@@ -63,6 +63,15 @@ def sprite(draw: Callable, size: tuple[float, float], controls: dict[str, ipywid
         "frame": frames[0].size,
     }
     return {"about": about, "picture": base64.b64encode(packed(grid(frames, columns))).decode()}
+
+
+def labelled(options: Sequence) -> list[tuple[str, Any]]:
+    """Each option as the slider shows it, and its value, as ipywidgets reads them.
+
+    >>> labelled([("nobody", 0), 7])
+    [('nobody', 0), ('7', 7)]
+    """
+    return [one if isinstance(one, tuple) else (str(one), one) for one in options]
 
 
 def thinned(controls: Sequence[tuple[Sequence, Any]], most: int = MOST) -> list[list]:
