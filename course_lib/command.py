@@ -31,10 +31,15 @@ def carry_out(parser: Parser, argv: Sequence[str] | None, run: Run, *, extra: st
         if argv is None and not __debug__:
             return with_asserts()
         need_asserts()
-        return run(arguments)
+        status = run(arguments)
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         print(f"\n{parser.prog}: stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader has seen enough: `course where 16 | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+        return 1
     except UsageError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
     except ModuleNotFoundError as error:

@@ -28,8 +28,8 @@ extensions = [
 # notebooks, with the outputs that are stored in them
 nb_execution_mode = "off"
 nb_merge_streams = True
-nb_code_prompt_show = "Show the code"
-nb_code_prompt_hide = "Hide the code"
+nb_code_prompt_show = "Show the {type}"
+nb_code_prompt_hide = "Hide the {type}"
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence", "attrs_inline", "attrs_block"]
 myst_links_external_new_tab = False
 myst_heading_anchors = 3
@@ -61,7 +61,7 @@ html_theme_options = {
     "logo": {"text": project},
     "use_download_button": True,
     "use_fullscreen_button": False,
-    "extra_footer": "Text and figures CC BY 4.0, code MIT. Every number was measured by the cell above it.",
+    "extra_footer": "Text and figures CC BY 4.0, code MIT. What a lesson measures stands below its cell.",
 }
 if address := repository(ROOT):  # launch buttons follow the address; a placeholder has none
     html_theme_options |= {

@@ -479,3 +479,14 @@ def test_without_asserts_nothing_is_judged(tmp_path):
     )
     assert "unset PYTHONOPTIMIZE" in plain.stderr and "✓" not in plain.stdout
     assert again.returncode == 1 and "so far 0 of 1" in again.stdout, again.stderr
+
+
+def test_a_reader_who_has_seen_enough_is_no_error():
+    """``course where 01 | head -6``"""
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(
+        [sys.executable, "-m", "course_lib.cli", "where", "01"], cwd=ROOT, stdout=writes, stderr=subprocess.PIPE
+    )
+    os.close(writes)
+    assert done.stderr == b"" and done.returncode == 1

@@ -3,7 +3,7 @@
 import doctest
 from pathlib import Path
 
-PAGE = Path(__file__).parents[1] / "site/insert.rst"
+PAGE = Path(__file__).parents[1] / "site/pages/reference/insert.rst"
 
 
 def test_the_lines_of_the_page_print_what_stands_below_them():

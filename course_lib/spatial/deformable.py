@@ -1,7 +1,8 @@
-"""Deformable Convolutional Networks, and Deformable ConvNets v2: More Deformable, Better Results.
+"""Deformable convolution, without and with modulation.
 
-Jifeng Dai et al., ICCV 2017, arXiv 1703.06211, section 2.1;
-Xizhou Zhu, Han Hu, Stephen Lin, Jifeng Dai, CVPR 2019, arXiv 1811.11168, section 3.1.
+Jifeng Dai et al., Deformable Convolutional Networks, ICCV 2017, arXiv 1703.06211, section 2.1. Xizhou Zhu, Han Hu,
+Stephen Lin, Jifeng Dai, Deformable ConvNets v2: More Deformable, Better Results, CVPR 2019, arXiv 1811.11168,
+section 3.1.
 Lesson: notebooks/08_deformable.ipynb
 """
 

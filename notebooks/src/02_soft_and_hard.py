@@ -226,7 +226,7 @@ def loss_of(read, target):
 def all_draws(e, losses, baseline=0.0):
     """What REINFORCE says after each possible draw: place that was drawn, score."""
     directions = torch.eye(len(e)) - e.softmax(0)  # row n: the gradient of log α_n
-    return (losses + baseline)[:, None] * directions
+    return (losses + baseline)[:, None] * directions  # L + B = −(R − B) for the reward R = −L; B comes next, here 0
 
 
 # %%
@@ -262,7 +262,7 @@ for baseline in (0.0, mean_reward, 100.0):
     torch.testing.assert_close(alpha @ says, exact, atol=1e-4, rtol=0)
 
 # %% [markdown]
-# Any baseline is right on average, and the mean reward takes off four fifths of the variance.
+# Any number B leaves the average right, and here the mean reward takes off four fifths of the variance.
 #
 # ## Straight-through: pretend to have blended
 #
@@ -294,7 +294,7 @@ torch.testing.assert_close(of_first, (y[0] * (one_hot - y)).detach())
 
 # %%
 def bias_and_variance(read, e, v, target, exact):
-    """From 2000 copies of the scores with their own noise. (Their mean is off by variance / 2000, without any bias.)"""
+    """From 2000 copies of the scores with their own noise. (The squared distance of their mean, without any bias, is variance / 2000: it is taken off.)"""
     copies = e.detach().expand(2000, 8).clone().requires_grad_()
     losses = loss_of(read(copies, v.expand(2000, 8, 3)), target)
     (says,) = torch.autograd.grad(losses.sum(), copies)  # a gradient a row
@@ -368,7 +368,7 @@ assert (bias[:, (2, 4)].median(0).values < 0.1).all()
 assert (variance[:, (2, 4)].median(0).values > 10 * variance[:, (1, 3)].median(0).values).all()
 
 # %% [markdown]
-# **Read it.** REINFORCE has no bias; soft, Gumbel at τ = 2 and straight-through at τ = 1 have. At τ = 0.1 what is left is too small for 2000 draws to show, and the variance is ten times as large or more. Straight-through is usually *less* noisy than REINFORCE with
+# **Read it.** REINFORCE has no bias; soft, Gumbel at τ = 2 and straight-through at τ = 1 have. At τ = 0.1 what is left is too small for 2000 draws to show, and the variance is ten times as large or more. **At τ = 1** straight-through is usually *less* noisy than REINFORCE with
 # its baseline. Example 0 says the opposite: one example would have told us the wrong story. Which error hurts more, this picture cannot tell. It must be tried.
 #
 # ## The experiment: find the digit
@@ -383,7 +383,7 @@ describe(
 )
 
 # %% [markdown]
-# Nobody says which cell is real: the network only hears whether it named the digit. **Without attention**, from the mean of all cells, it fails:
+# Nobody says which cell is real: the network is told which digit it is, and never where. **Without attention**, from the mean of all cells, it fails:
 
 # %%
 blurred, blurred_test = train.cells.flatten(2).mean(1), test.cells.flatten(2).mean(1)
@@ -441,7 +441,7 @@ def picking(model, cells, labels, baseline):
 
 
 # %% [markdown]
-# Suppose it is slow. Then there are two explanations. It wants something else: soft lowers $L(\sum_n \alpha_n v_n)$, the **loss of the mean**, REINFORCE $\sum_n \alpha_n L(v_n)$,
+# If REINFORCE turns out slow, there are two explanations. It wants something else: soft lowers $L(\sum_n \alpha_n v_n)$, the **loss of the mean**, REINFORCE $\sum_n \alpha_n L(v_n)$,
 # the **mean of the losses**. Or it hears too little: one place of nine. **A control tells them apart**: the mean of the losses over *all nine* places. It has REINFORCE's goal, and draws nothing.
 
 
@@ -517,7 +517,7 @@ describe(
 )
 
 # %% [markdown]
-# **Read it.** "All nine" is as fast as soft, and has REINFORCE's goal. So REINFORCE is not slow because of its goal. What differs is how much an update *hears*: nine losses, or one.
+# **Read it.** "All nine" is as fast as soft, and has REINFORCE's goal. So REINFORCE is not slow because of its goal. What differs is how *noisy* an update is: all nine losses, or the loss of one draw.
 #
 # But straight-through reads one place, too, and is nearly as fast as soft. It hears more: by the formula for soft, with y for α, its gradient for place n is $\frac{\partial L}{\partial r} \cdot y_n (v_n - \sum_m y_m v_m) / \tau$,
 # and in this stand *all nine values*. (Two deeper sections: how near its direction is to the right one, and what more draws bring.)
@@ -595,7 +595,7 @@ assert divmod(int(likeness.argmax()), 19) == (6, 13) and 0.5 < alpha.max() < 0.8
 
 # %% [markdown]
 # **Read it.** Without noise a small τ always reads the likeliest place; with noise it reads one place, *not always the same*: that is how hard reading finds out which
-# places pay. At τ = 1 the soft read is a paler eye, at τ = 10 the average of everything: a colour that lies at no place. What the pictures do *not* show: which of them would help a task.
+# places pay. At τ = 1 the soft read is a paler eye, at τ = 10 the average of everything: a plain patch that lies at no place. What the pictures do *not* show: which of them would help a task.
 #
 # ## The bridge
 #
@@ -608,8 +608,8 @@ assert divmod(int(likeness.argmax()), 19) == (6, 13) and 0.5 < alpha.max() < 0.8
 # ## Three things to keep
 #
 # 1. Soft lowers **the loss of the mean**, hard **the mean of the losses**: different goals; here, the same result.
-# 2. REINFORCE has no bias; a **baseline** that does not know the draw takes variance off at no price. Straight-through and Gumbel have bias, and a small τ buys less of it with more variance.
-# 3. REINFORCE was slow **because an update hears one place of nine**: with its goal and all nine heard, learning was as fast as soft.
+# 2. REINFORCE has no bias; a **baseline** that does not know the draw adds none, and one near the mean reward takes most of the variance off. Straight-through and Gumbel have bias, and a small τ buys less of it with more variance.
+# 3. REINFORCE was slow **because of its draws, not because of its goal**: with the same goal and no draw, learning was as fast as soft. A baseline, or more draws, wins much of it back.
 #
 # **Now the [exercise](../exercises/02_soft_and_hard.ipynb).** What follows goes deeper; each section can be read alone. Lesson 06 picks places several times in a row.
 
@@ -679,7 +679,7 @@ print(f"smallest ≈ {(best / at_mean).min():.2f}, in an example where one place
 assert (best / at_mean).median() > 0.97 and (best / at_mean).min() < 0.33 and 0.75 < largest < 0.8
 
 # %% [markdown]
-# In most examples the mean reward is nearly the best; but where one place has nearly four fifths of the weight, the best one leaves less than a third of the variance.
+# In most examples the mean reward is nearly the best; but in one, where a place has nearly four fifths of the weight, the best one leaves less than a third of the variance.
 #
 # ## Deeper · Who hears the right direction? (8 minutes)
 #
@@ -762,7 +762,7 @@ for way in ("scores hear nine", "scores hear one"):
 assert needed["scores hear nine"].max() < 0.8 * needed["scores hear one"].min()
 
 # %% [markdown]
-# It is the scores that must hear nine.
+# It is the scores that must hear more than one place.
 #
 # ## Deeper · Soft and hard want different things (3 minutes)
 #
@@ -859,8 +859,9 @@ assert abs(mean_needed["entropy, weight 0.02"] - plain) < 15 and mean_needed["en
 assert mean_needed["4 draws, the other three"] < mean_needed["4 draws, moving average"] - 8 < plain - 18
 
 # %% [markdown]
-# The entropy term, which Xu et al. use, only costs here: with a small weight it changes nothing. No run gave up the search, so there was nothing to rescue. Four draws help, and the same four draws with a baseline *of their
-# own image* help more: they are about as fast as soft, for four names an update instead of nine.
+# The entropy term, which Xu et al. use, does not help here: with a small weight it changes nothing, with a larger one it costs updates. No run gave up the search, so there was nothing to rescue. Four draws help, and the same four draws with a baseline *of their
+# own image* help more: they need about as few updates as soft and "all nine". For each image they name
+# four cells, "all nine" names nine, and soft names one mixture.
 #
 # ## Deeper · A caption: look again before each word (15 minutes)
 #
@@ -875,7 +876,7 @@ diagram(ShowAttendTellCell)
 # | symbol | name | shape | in words |
 # |---|---|---|---|
 # | $a$ | annotations | n c | what lies at each place: keys and values |
-# | $h_{t-1}$ | state | k | the sentence so far: the query of an additive score (lesson 01; w is u in the paper and in the diagram) |
+# | $h_{t-1}$ | state | k | the sentence so far: the query of an additive score (lesson 01; w is u in the diagram; the letters are those of the released code) |
 # | $z_t$ | context | c | what is read before word t |
 # | $\beta_t$ | selector | 1 | between 0 and 1, from the state: how much the image counts for this word |
 # | $W_c, W_d, w$ | learned | c c, c k, c | the small network that scores a place |

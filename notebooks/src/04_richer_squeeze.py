@@ -120,7 +120,7 @@ print("the gates:", list(block.attention(x).shape), "= b c 1 1")
 # | SRM | $x_i$, and $(x_i - \mu)^2$, then the root | 2 c |
 # | GSoP, second-order pooling | $(x_i - \mu)(x_i - \mu)^\top$: every channel times every channel | c² |
 # | FcaNet, frequencies | $x_i B_i$: times a fixed wave $B$, another for each group of channels | c |
-# | EncNet, context encoding | $a_{ik} (x_i - d_k)$: the way from codeword $d_k$ to $x_i$, for the share $a_{ik}$ that belongs to it | m c |
+# | EncNet, context encoding | $a_{ik} (x_i - d_k)$: the way from codeword $d_k$ to $x_i$, for the share $a_{ik}$ that belongs to it | m c, then summed to c |
 #
 # A *codeword* is a typical pixel; EncNet learns m of them. The shares $a_{ik} = \mathrm{softmax}_k(-s_k \lVert x_i - d_k \rVert^2)$ say which codeword is near.
 #
@@ -167,7 +167,8 @@ def residuals(x):
 
 
 # %% [markdown]
-# **The blocks of `course_lib` compute the same**, once their learned first layers are taken out (EncNet sums where we average):
+# **The blocks of `course_lib` start from the same**, once their learned first layers are taken out (and x ≥ 0, since GSoP's block first takes the ReLU of x). EncNet sums
+# where we average, and then adds its codewords up: m c numbers become c. What we try below gets them before that.
 
 # %%
 x = torch.rand(3, 2, 8, 8)
@@ -185,7 +186,7 @@ torch.testing.assert_close(encoding.descriptor(x), summed.relu().sum(dim=1))
 # %% [markdown]
 # ## Four pairs of kinds of images
 #
-# In every image of these pairs, both channels have mean 0. So no average can tell anything, beyond rounding. The deviation is 1 everywhere, except in the first pair.
+# In every image of these pairs, both channels have mean 0. So the mean of a channel tells nothing, beyond rounding. The deviation is 1 everywhere, except in the first pair.
 #
 # | pair | kind 0 | kind 1 |
 # |---|---|---|
@@ -291,7 +292,8 @@ describe(
 )
 
 # %% [markdown]
-# The network: a convolution that can see the cue, **one gate**, a second convolution, a linear layer. Five gates:
+# The network: a convolution that can see the cue, **one gate**, a second convolution, a linear layer. The convolution mixes the four channels: one of its
+# 16 features can answer to the cue *and* to a digit. So a gate that sees only its own channel can still hear the cue. Five gates:
 #
 # - **none**, and **SE**: the two baselines;
 # - **SRM**: mean and deviation, then the norm, then the sigmoid;
@@ -353,8 +355,8 @@ def train_with(name, seed):
 
 
 # %% [markdown]
-# **We predicted**: the mean of a rare event is too small to be heard, and the deviation is what makes SRM work. The deviation of
-# two bright pixels among 192 (without the noise) is ten times their mean. So "SRM, mean twice" should fail, and "SRM, no norm" should do well. *Before
+# **We predicted**: the mean of a rare event is too small to be heard, and the deviation is what makes SRM work. A feature that answers at
+# 2 of 192 positions, and nowhere else, has a deviation ten times its mean. So "SRM, mean twice" should fail, and "SRM, no norm" should do well. *Before
 # running: do you agree?* Half a minute.
 
 # %% tags=["answer"]
@@ -402,7 +404,7 @@ features = [trunk(half[None], block=4) for half in halves]  # 12 times 1 c h w: 
 
 # %% [markdown]
 # Waves and codewords must fit these maps: 16 slow waves on 14 × 14, each for two or three channels; and eight pixels drawn from the features as codewords, with $s_k$ such that
-# a pixel's typical squared distance counts as 8.
+# a pixel's mean squared distance from the *average pixel* counts as 8.
 
 
 # %%
@@ -452,7 +454,7 @@ figure.colorbar(shown, ax=panels, label="cosine", shrink=0.6)
 describe(
     figure,
     "five tables of 6 × 6 cosines, left halves down, right halves across. In four tables the diagonal is violet and most of the rest orange or white; with the "
-    "mean it is darkest. In the table of the waves all colours are pale, and the diagonal hardly stands out.",
+    "mean and the deviation it is darkest. In the table of the waves all colours are pale, and the diagonal hardly stands out.",
 )
 
 # %% [markdown]

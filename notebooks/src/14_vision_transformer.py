@@ -199,8 +199,8 @@ for name, change in changes.items():
     assert (change.abs().max() > 1e-3) == (name == "positions stay")
 
 # %% [markdown]
-# The last line has a consequence. A fresh table is random, and a shuffled one is just as random. So *a ViT learns images whose patches are all
-# shuffled in the same way as well as the originals*. It does not know that patches 1 and 2 are neighbours.
+# The last line has a consequence. A fresh table is random, and a shuffled one is just as random. So *a ViT learns images as well when the patches
+# of all of them are shuffled, if it is one shuffle for all*. It does not know that patches 1 and 2 are neighbours.
 #
 # ## The experiment: a ViT against a CNN of equal size
 #
@@ -295,8 +295,8 @@ describe(
 
 # %% [markdown]
 # **Read it.** To the ViT, a digit one pixel further is made of other words. The CNN without the pool at the end loses about half as much, the one with it
-# hardly anything. So "convolutions get shifts for free" is half true: much of it is *the pool*. (The rest may be the convolutions, or the small 2 × 2 pool
-# between them; we did not separate them.) And digits of 8 × 8 pixels say nothing about large scale.
+# hardly anything. Of the shift that the CNN withstands and the ViT does not, the global pool explains about a third. (The rest may be the convolutions, or the small
+# 2 × 2 pool between them; we did not separate them.) And digits of 8 × 8 pixels say nothing about large scale.
 #
 # ## A ViT that has learned, with a concession
 #
@@ -418,12 +418,12 @@ assert covered["rollout"] > 2 * covered["chance"] and covered["least rollout"] <
 
 # %% [markdown]
 # **Read it.** What rollout ranks highest costs far more answers than patches by chance or by the last layer, and what it ranks lowest costs next to nothing. So the map shows what is
-# needed. *But eight patches drawn by chance in the digit's square cost as much*: rollout tells where the digit is, and nothing finer. And the first layer alone does as well.
+# needed. *But eight patches drawn by chance in the digit's square cost as much*: rollout tells where the digit is. With eight patches covered little is left to lose, so this test cannot see anything finer. And the first layer alone does as well.
 #
 # ## Whom does a patch ask? Beside a CNN's features
 #
 # Every patch asks, not only the class token. Beside it stands what *likeness* would ask: the cosines of lesson 09, on features of the
-# ImageNet-trained *trunk*. **The right map is a CNN's, and nothing in it was learned for digits.**
+# ImageNet-trained *trunk*. **The map at the right-hand side is a CNN's, and nothing in it was learned for digits.**
 # *Before moving: does a place of the background ask the digit? In the ViT? By likeness?*
 
 # %%
@@ -521,6 +521,9 @@ assert asked["CNN, likeness"][0] < 0.25 and asked["CNN, likeness"][1] > 0.5
 # | 01 soft look-up | given | memory keys | memory values | n m | softmax over the keys | n · m · (d + v) |
 # | 09 non-local block | θ(x) | φ(x) | g(x) | n n | softmax over the keys, or 1/n | n² · c + projections |
 # | 14 ViT block | $W_q$ LN(z) | $W_k$ LN(z) | $W_v$ LN(z) | s n n | softmax over the keys | 2 n² d + 12 n d² |
+#
+# **What is left?** Without convolutions and positions, a bag of patches. All order comes from a table that must be learned; on 1300 small digits that is less than a CNN
+# reaches in as many steps.
 #
 # ## Three things to keep
 #
@@ -620,7 +623,7 @@ describe(
 )
 
 # %% [markdown]
-# *We predicted* that the CNN with max-pool falls below the ViT, which (as shown above) does not notice. One seed. *Before running: do you agree?*
+# *We predicted* that the CNN with max-pool falls below the ViT, which, by the argument above, should not notice (we did not train it). One seed. *Before running: do you agree?*
 
 # %% tags=["answer"]
 again = accuracy(train(networks["CNN, max-pool"], 0, shuffle_alike(images), labels), shuffle_alike(test), truth)
@@ -628,8 +631,8 @@ print(f"CNN, shuffled alike: right ≈ {again:.2f}, as they are ≈ {pooled[0]:.
 assert again > with_places.max() + 0.05 and again > pooled[0] - 0.06
 
 # %% [markdown]
-# *The prediction was wrong.* Images shuffled alike cost the CNN almost nothing. So knowing which patches are neighbours is not why it won here: its five convolutions can learn a fixed
-# arrangement, too. We have not found out why it wins.
+# *The prediction was wrong.* Images shuffled alike cost the CNN almost nothing. So knowing which patches are neighbours is not why it won here. Whether its convolutions learn the new
+# arrangement, or need none, we did not separate; nor have we found out why it wins.
 #
 # ## Deeper · Is it the half? (4 minutes)
 #
@@ -839,7 +842,7 @@ print(f"96 × 96: more picture ≈ {usual:.2f}, the same picture enlarged ≈ {b
 assert big < whole - 0.1 < usual
 
 # %% [markdown]
-# More picture costs little: the words are the old ones, only more. Enlarged pictures have new words, strokes half as wide again, and accuracy falls, though the
+# More picture costs little: the words are the old ones, only more. Enlarged pictures have new words, strokes 1.5 times as wide, and accuracy falls, though the
 # positions are the same. The paper *fine-tunes* at the new size. And code bases interpolate differently (`method=`): bicubic, with or without antialiasing, or
 # bilinear with aligned corners. Use the one that the weights were trained with.
 #
@@ -860,7 +863,7 @@ for name in ("timm", "Hugging Face", "the paper's code"):
     print(f"{name:16}", next(theirs for theirs, ours in formats[name].names.items() if "query" in ours).format(0))
 
 # %% [markdown]
-# **timm stacks query, key and value in one layer; Hugging Face does not.** To show it without a network, we write a small ViT to two files, as these would.
+# **timm stacks query, key and value in one layer; Hugging Face does not.** To show it without the internet, we write a small ViT to two files, as these would.
 
 
 # %%
@@ -903,7 +906,7 @@ print(f"four heads instead of three: the logits change by ≈ {(wrong(image) - s
 assert (wrong(image) - source(image)).abs().max() > 1e-3
 
 # %% [markdown]
-# **A real one, if you ask for it.** Set `DOWNLOAD = True` to fetch DeiT-Ti, 23 MB, and see its rollout on the cat. Nothing else in this course needs a network, and
+# **A real one, if you ask for it.** Set `DOWNLOAD = True` to fetch DeiT-Ti, 23 MB, and see its rollout on the cat. Nothing else in this course needs the internet, and
 # no result of this cell is stored.
 
 # %%

@@ -368,7 +368,7 @@ with exercise.check(5):
 
     assert abs(found + 5) > 1e-3, "−5 is the plain mean: it forgets how often each place is drawn"
     assert abs(found - (alpha @ rewards[1:]).item()) > 1e-3, (
-        f"{found:.2f} is the mean reward: nearly the best, but the directions are not equally long"
+        f"{found:.2f} is the mean reward: often near the best, but here the directions are far from equally long"
     )
     near = {
         -6.2: "the lengths count, but not how often each place is drawn",

@@ -2,7 +2,7 @@
 # # Exercise 04 · Richer squeeze
 #
 # You describe channels where a mask lets you look, compare channels whatever their scale, repair waves that collapse on small maps, sort pixels hard into
-# codewords, and derive why a rare cue is heard by the deviation rather than by the mean.
+# codewords, and derive how far a rare event moves a mean, and a deviation.
 #
 # *Minutes:* 52 · *Needs:* 04
 #
@@ -225,8 +225,8 @@ with exercise.check(3):
 # ## task_04_4 · Sort hard
 # difficulty 3/5 · importance 3/5 · 12 minutes
 #
-# EncNet's shares become hard when s is large: every pixel belongs to its **nearest** codeword alone. That is VLAD, the vector of locally aggregated descriptors. Write it, with its
-# usual ending: the residuals of each codeword are summed, and **each codeword's sum** is scaled to length 1.
+# EncNet's shares become hard when s is large: every pixel belongs to its **nearest** codeword alone. That is VLAD, the vector of locally aggregated descriptors. Write it, with
+# an ending that came later, *intra-normalisation*: the residuals of each codeword are summed, and **each codeword's sum** is scaled to length 1.
 #
 # $$e_k = \sum_{i:\, k \text{ nearest to } x_i} (x_i - d_k) \qquad v_k = e_k / \lVert e_k \rVert$$
 #
@@ -284,7 +284,7 @@ with exercise.check(4):
 # ## task_04_5 · A rare event
 # difficulty 2/5 · importance 4/5 · 6 minutes
 #
-# Why does a deviation hear a rare cue better than a mean? A channel of n positions is b everywhere, but b + a at k of them, 0 < k < n. By how much is its **mean** higher than
+# How far does a rare event move a mean, and how far a deviation? (The lesson predicted too much from this: without its norm, SRM did not hear the cue.) A channel of n positions is b everywhere, but b + a at k of them, 0 < k < n. By how much is its **mean** higher than
 # without the event? And what is its **standard deviation** (which divides by n)? Derive both on paper, and return the two numbers, in this order. Neither needs a loop.
 #
 # (For 2 pixels among 192 with a = 1 they are 0.0104 and 0.1015: the mean falls with the share k / n, the deviation only with its root.)

@@ -491,7 +491,7 @@ def test_best_baseline_is_a_weighted_mean(student, draw):
 
 @wrong("task_02_5")
 def best_baseline__mean_reward(scores, rewards):
-    """This is the mean reward under the weights: nearly the best, but it forgets that directions differ in length."""
+    """This is the mean reward under the weights: often near the best, but directions differ in length."""
     return scores.softmax(0) @ rewards
 
 

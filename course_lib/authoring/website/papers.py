@@ -29,7 +29,7 @@ def papers(cards: list[Card], lessons: list[Lesson]) -> list[Paper]:
             found.setdefault(key(line), Paper(line)).lessons.append(lesson)
     for card in cards:
         for short in card.row.paper.split("; "):
-            found.setdefault(key(short), Paper(header(card.row.module))).cards.append(card)
+            found.setdefault(key(short), Paper(citation(card.row.module, key(short)))).cards.append(card)
     return sorted(found.values(), key=lambda paper: (paper.year, paper.citation), reverse=True)
 
 
@@ -39,12 +39,16 @@ def key(citation: str) -> str:
 
 
 def references(lesson: Lesson) -> list[str]:
-    """The lines of the lesson's references that name an arXiv number."""
-    text = "\n".join(REFERENCES.findall(lesson.text))
-    return [line.strip() for line in text.splitlines() if ARXIV.search(line)]
+    """The lesson's references with an arXiv number or a DOI; each ends with a line that ends in a full stop."""
+    entries = re.split(r"(?<=\.)\n", "".join(REFERENCES.findall(lesson.text)))
+    return [" ".join(entry.split()) for entry in entries if ARXIV.search(entry) or "doi " in entry]
 
 
-def header(module: type) -> str:
-    """Title, authors and place, as the file's first lines give them."""
+def citation(module: type, number: str) -> str:
+    """Title, authors and place, as the file's first lines give them; of several papers the one of this number."""
     title, _, rest = (inspect.getdoc(inspect.getmodule(module)) or "").partition("\n\n")
-    return f"{title} {' '.join(rest.partition('Lesson:')[0].split())}"
+    papers = re.split(r"(?<=[.;])\s+(?=[A-Z][\w-]+ [A-Z])", " ".join(rest.partition("Lesson:")[0].split()))
+    several = [one.rstrip(";") for one in papers if ARXIV.search(one)]
+    if len(several) < 2:
+        return f"{title} {' '.join(papers)}"
+    return next((one for one in several if number in one), several[0])

@@ -93,4 +93,6 @@ def address(values: Tensor) -> str:
 def words(found: Reach) -> str:
     """The pictures for those who don't see them."""
     places, channels = (f"{100 * share:.3g} %" for share in found.shares)
-    return f"One number of the output depends on {places} of the places and {channels} of the channels."
+    return (
+        f"A small change in {places} of the places and in {channels} of the channels moves one number of the output."
+    )
