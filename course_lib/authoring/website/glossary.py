@@ -6,6 +6,7 @@ from typing import NamedTuple
 from course_lib.authoring.website.course import Lesson
 from course_lib.exercises import ROOT
 
+BLOCK = re.compile(r"\n\n|\n(?=- |\d\. )")  # a paragraph, or one item of a list
 SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z*$])")
 
 
@@ -34,5 +35,5 @@ def earned(name: str, lessons: list[Lesson]) -> Term | None:
 
 def sentences(text: str) -> list[str]:
     """The sentences of the prose: no headings, tables, lists of facts or displayed formulas."""
-    blocks = [block for block in text.split("\n\n") if not re.match(r"[#|]|\$\$|\*Minutes", block)]
-    return [one for block in blocks for one in SENTENCE.split(" ".join(block.split()))]
+    blocks = [block for block in BLOCK.split(text) if not re.match(r"[#|]|\$\$|\*Minutes", block)]
+    return [one for block in blocks for one in SENTENCE.split(" ".join(block.removeprefix("- ").split()))]
