@@ -85,7 +85,7 @@ class ExternalAttention(nn.Module):
         if self.normalise == "slots":
             return scores.softmax(dim=1)
         weights = scores.softmax(dim=2)
-        return weights if self.normalise == "positions" else share(weights, dim=1, released=self.released)
+        return weights if self.normalise == "positions" else share(weights, axis=1, released=self.released)
 
     def attention(self, x: Tensor) -> Tensor:
         return self.weights(x).unflatten(0, (x.shape[0], self.num_heads)).mT  # (b s) m n -> b s n m
@@ -95,9 +95,9 @@ class ExternalAttention(nn.Module):
         return (x + self.norm(self.output(read))).relu()
 
 
-def share(weights: Tensor, *, dim: int, released: bool) -> Tensor:
+def share(weights: Tensor, *, axis: int, released: bool) -> Tensor:
     """Divide by the sum over the slots."""
-    total = weights.sum(dim=dim, keepdim=True)
+    total = weights.sum(dim=axis, keepdim=True)
     return weights / (total + 1e-9 if released else total.clamp(min=torch.finfo(weights.dtype).tiny))
 
 
@@ -144,7 +144,7 @@ class ExternalTokenAttention(nn.Module):
     def attention(self, x: Tensor) -> Tensor:
         check_tokens(x, self.embed_dim)
         heads = self.embed(x).unflatten(2, (self.heads, -1)).transpose(1, 2)  # b n d -> b s n d_head
-        return share(self.memory_key(heads).softmax(dim=2), dim=3, released=True)
+        return share(self.memory_key(heads).softmax(dim=2), axis=3, released=True)
 
     def forward(self, x: Tensor) -> Tensor:
         read = self.memory_value(self.attention(x))  # b s n m -> b s n d_head
