@@ -10,6 +10,8 @@ from course_lib.authoring.places import parts
 from course_lib.authoring.sources import Header, headers, is_draft
 from course_lib.exercises import UsageError
 
+ARXIV = re.compile(r"\barXiv (\d{4}\.\d{4,5})")
+
 
 def written(root: Path) -> dict[str, Header]:
     """The headers of the lessons that readers may see: a draft is not among them."""
@@ -46,11 +48,19 @@ def mechanisms_table(root: Path) -> str:
     rows = ["| Mechanism | Asks | Paper | Lesson |", "|---|---|---|---|"]
     for row in CATALOG:
         file = row.module.__module__.replace(".", "/") + ".py"
-        paper = re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", row.paper)
         number = f"{row.lesson:02d}"
         lesson = f"[{number}]({lessons[number]})" if number in lessons else number
-        rows.append(f"| [{row.title}]({file}) | {row.question} | {paper} | {lesson} |")
+        rows.append(f"| [{row.title}]({file}) | {row.question} | {with_links(row.paper)} | {lesson} |")
     return "\n".join(rows)
+
+
+def with_links(text: str) -> str:
+    """Every arXiv number becomes a link.
+
+    >>> with_links("Hu 2018, arXiv 1709.01507")
+    'Hu 2018, [arXiv 1709.01507](https://arxiv.org/abs/1709.01507)'
+    """
+    return ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", text)
 
 
 SECTIONS: dict[str, Callable[[Path], str]] = {

@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from course_lib.authoring.places import parts
-from course_lib.authoring.sources import Header, points, read_cells
+from course_lib.authoring.sources import Header, points, read_cells, read_header
 from course_lib.authoring.tables import written
 
-ARXIV = re.compile(r"\barXiv (\d{4}\.\d{4,5})")
 KEPT = re.compile(r"^## Three things to keep\n+((?:\d\. .*\n(?:   .*\n)*)+)", re.M)
 
 
 class Exercise(NamedTuple):
     points: list[int]
     minutes: int
-    titles: list[str]
 
 
 class Lesson:
@@ -42,21 +40,9 @@ class Lesson:
         source = parts(self.slug, self.root)["solution source"]
         if not source.exists():
             return None
-        text = "\n\n".join(cell.source for cell in read_cells(source) if cell.cell_type == "markdown")
-        minutes = re.search(r"\*Minutes:\*\s*(\d+)", text)
-        titles = re.findall(r"^## task_\d\d_\d+ · (.+)$", text, re.M)
-        return Exercise(points(source), int(minutes[1]) if minutes else 0, titles)
+        return Exercise(points(source), read_header(read_cells(source)[0].source).minutes)
 
 
 @cache
 def lessons(root: Path) -> list[Lesson]:
     return [Lesson(slug, header, root) for slug, header in written(root).items()]
-
-
-def with_links(text: str) -> str:
-    """Every arXiv number becomes a link.
-
-    >>> with_links("Hu 2018, arXiv 1709.01507")
-    'Hu 2018, [arXiv 1709.01507](https://arxiv.org/abs/1709.01507)'
-    """
-    return ARXIV.sub(r"[arXiv \1](https://arxiv.org/abs/\1)", text)

@@ -19,17 +19,17 @@ class Term(NamedTuple):
 def glossary(lessons: list[Lesson]) -> list[Term]:
     """In alphabetical order; a term waits until a lesson names it."""
     names = (ROOT / "site/terms.txt").read_text(encoding="utf-8").splitlines()
-    found = (earned(name, lessons) for name in sorted(filter(None, names), key=str.lower))
+    said = [(sentence, lesson) for lesson in lessons for sentence in sentences(lesson.text)]
+    found = (earned(name, said) for name in sorted(filter(None, names), key=str.lower))
     return [term for term in found if term]
 
 
-def earned(name: str, lessons: list[Lesson]) -> Term | None:
+def earned(name: str, said: list[tuple[str, Lesson]]) -> Term | None:
     """The term in the first sentence that stresses it, else in the first that names it."""
     for pattern in (rf"\*{re.escape(name)}\w*[.,:;]?\*", rf"\b{re.escape(name)}"):
-        for lesson in lessons:
-            for sentence in sentences(lesson.text):
-                if re.search(pattern, sentence, re.I):
-                    return Term(name, sentence, lesson)
+        for sentence, lesson in said:
+            if re.search(pattern, sentence, re.I):
+                return Term(name, sentence, lesson)
     return None
 
 

@@ -13,7 +13,8 @@ from sphinx.application import Sphinx
 
 from course_lib.authoring.address import BADGE_LINE
 from course_lib.authoring.sliders import place
-from course_lib.authoring.website.course import lessons, with_links
+from course_lib.authoring.tables import with_links
+from course_lib.authoring.website.course import lessons
 from course_lib.exercises import ROOT
 
 MODULE = re.compile(r"\[([^\]]+)\]\(\.\./(course_lib/[\w/]+)\.py\)")

@@ -11,9 +11,10 @@ from sphinx.application import Sphinx
 
 from course_lib import published
 from course_lib.authoring.address import repository
+from course_lib.authoring.tables import with_links
 from course_lib.authoring.website.cards import Card, cards
 from course_lib.authoring.website.chart import chart
-from course_lib.authoring.website.course import Lesson, lessons, with_links
+from course_lib.authoring.website.course import Lesson, lessons
 from course_lib.authoring.website.glossary import glossary
 from course_lib.authoring.website.notebooks import moving
 from course_lib.authoring.website.papers import papers
@@ -78,7 +79,7 @@ def lesson_of(card: Card) -> int:
 
 def first_slider() -> str:
     """The first lesson's picture for the home page; it moves by itself for a moment."""
-    path = next(iter(sorted((ROOT / "site/sliders").glob("*.json"))))
+    path = min((ROOT / "site/sliders").glob("*.json"))
     return moving(json.loads(path.read_text(encoding="utf-8")), f"_static/{path.stem}.webp", play=1)
 
 

@@ -4,8 +4,9 @@ import inspect
 import re
 from dataclasses import dataclass, field
 
+from course_lib.authoring.tables import ARXIV
 from course_lib.authoring.website.cards import Card
-from course_lib.authoring.website.course import ARXIV, Lesson
+from course_lib.authoring.website.course import Lesson
 
 REFERENCES = re.compile(r"^\*References?\.\* ((?:.+\n)+)", re.M)
 

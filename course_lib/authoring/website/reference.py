@@ -52,10 +52,9 @@ def with_diagram(app, what, name, obj, options, lines: list[str]) -> None:
 def picture(mechanism: type, *, up: int) -> str:
     """The diagram in HTML, light or dark as the page is, for a page that many folders down."""
     source, alt = f"{'../' * up}_static/diagrams/{mechanism.__name__}", html.escape(words(mechanism))
-    grounds = (("light", alt), ("dark", alt))
     images = [
-        f'<img class="only-{ground} diagram" src="{source}-{ground}.svg" alt="{said}" loading="lazy">'
-        for ground, said in grounds
+        f'<img class="only-{ground} diagram" src="{source}-{ground}.svg" alt="{alt}" loading="lazy">'
+        for ground in ("light", "dark")
     ]
     return "".join(images)
 
