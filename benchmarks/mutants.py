@@ -267,9 +267,9 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
     "spatial/external": [
         ("scores.softmax(dim=1)", "scores.softmax(dim=2)"),
         ("weights = scores.softmax(dim=2)", "weights = scores.softmax(dim=1)"),
-        ("share(weights, dim=1", "share(weights, dim=2"),
+        ("share(weights, axis=1", "share(weights, axis=2"),
         ("total + 1e-9 if released else", "total if released else"),
-        ("self.memory_key(heads).softmax(dim=2), dim=3", "self.memory_key(heads).softmax(dim=3), dim=3"),
+        ("self.memory_key(heads).softmax(dim=2), axis=3", "self.memory_key(heads).softmax(dim=3), axis=3"),
         ("weights = scores.softmax(dim=2)", "weights = scores.softmax(dim=0)"),
         (".relu()", ""),
         ("(x + self.norm", "(self.norm"),
