@@ -60,7 +60,8 @@ class CrissCross(nn.Module):
     def scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Q_u · K_i along u's column and along its row: b h w h, b h w w."""
         query, key = self.query(x), self.key(x)
-        return torch.einsum("bcyx,bcix->byxi", query, key), torch.einsum("bcyx,bcyi->byxi", query, key)
+        column = by_column(query).mT @ by_column(key)  # b w h i
+        return column.transpose(1, 2), by_row(query).mT @ by_row(key)
 
     def attention(self, x: Tensor) -> Tensor:
         check_features(x, self.channels)
@@ -71,18 +72,28 @@ class CrissCross(nn.Module):
     def once(self, x: Tensor) -> Tensor:
         """One loop: every position reads its cross."""
         column, row = self.scores(x)
-        itself = torch.eye(x.shape[2], dtype=torch.bool, device=x.device)[:, None]  # y 1 i: i is y
-        both = torch.cat([column.masked_fill(itself, -math.inf), row], dim=3).softmax(dim=3)  # b h w h+w
-        column, row = both.split(x.shape[2:], dim=3)
+        itself = torch.diag(column.new_full(x.shape[2:3], -math.inf))[:, None]  # y 1 i: −∞ where i is y, else 0
+        column, row = torch.cat([column + itself, row], dim=3).softmax(dim=3).split(x.shape[2:], dim=3)
         value = self.value(x)
-        read = torch.einsum("bcix,byxi->bcyx", value, column) + torch.einsum("bcyi,byxi->bcyx", value, row)
-        return x + self.gamma * read
+        down = by_column(value) @ column.transpose(1, 2).contiguous().mT  # b w c i, b w i h -> b w c h
+        across = by_row(value) @ row.contiguous().mT  # b h c i, b h i w -> b h c w
+        return x + self.gamma * (down.permute(0, 2, 3, 1) + across.transpose(1, 2))
 
     def forward(self, x: Tensor) -> Tensor:
         check_features(x, self.channels)
         for _ in range(self.loops):
             x = self.once(x)
         return x
+
+
+def by_column(x: Tensor) -> Tensor:
+    """b c h w -> b w c h, side by side in memory: then one product serves all columns without a copy."""
+    return x.permute(0, 3, 1, 2).contiguous()
+
+
+def by_row(x: Tensor) -> Tensor:
+    """b c h w -> b h c w, side by side in memory."""
+    return x.transpose(1, 2).contiguous()
 
 
 def other_columns(width: int, device: torch.device) -> Tensor:

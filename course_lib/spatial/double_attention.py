@@ -52,14 +52,14 @@ class DoubleAttention(nn.Module):
             )
         self.channels = channels
         self.feature = nn.Linear(channels, width)
-        self.gather = nn.Conv1d(channels, slots, 1)
-        self.distribute = nn.Conv1d(channels, slots, 1)
+        self.gather = nn.Conv2d(channels, slots, 1)
+        self.distribute = nn.Conv2d(channels, slots, 1)
         self.output = nn.Linear(width, channels)
 
     def attention(self, x: Tensor) -> tuple[Tensor, Tensor]:
         check_features(x, self.channels)
-        x = x.flatten(2)  # b c h w -> b c n
-        return self.gather(x).softmax(dim=2), self.distribute(x).softmax(dim=1)
+        gather, distribute = self.gather(x).flatten(2), self.distribute(x).flatten(2)  # b m h w -> b m n
+        return gather.softmax(dim=2), distribute.softmax(dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
         gather, distribute = self.attention(x)
