@@ -5,6 +5,7 @@ A submission's time is what Gradescope or nbgrader recorded; else the time of th
 zip gives it. Canvas keeps no times: there, the mark ``_LATE_`` in the name decides alone.
 """
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -50,17 +51,46 @@ class Submission(NamedTuple):
 
 
 @dataclass
+class Entry:
+    """One outermost thing of a student's, a file, folder or zip, and what the platform says of it."""
+
+    path: str
+    late: bool = False
+    upload: str = ""
+    time: float = 0.0
+    stamps: dict[tuple[str, ...], float] = field(default_factory=dict)  # nbgrader's: a time for each assignment
+    candidates: list[Candidate] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)  # files that are no notebook
+    problem: str = ""
+    meant: set[str] = field(default_factory=set)  # the lessons that it was handed in for, whatever is in it
+
+    @property
+    def download(self) -> str:
+        """The folder or zip that it lies in."""
+        return self.path.rpartition("/")[0]
+
+    @property
+    def lessons(self) -> set[str]:
+        """What was worked on; where nothing was, all that it is about."""
+        worked = {lesson for one in self.candidates if one.touched for lesson in one.lessons}
+        return worked or {lesson for one in self.candidates for lesson in one.lessons}
+
+    def moment(self, candidate: Candidate) -> float:
+        """When the platform received a file; 0 where it does not say."""
+        return self.stamps.get(candidate.found.parts[:2], self.time)
+
+
+@dataclass
 class Hand:
     """Everything that one student handed in."""
 
     who: Who
     names: set[str] = field(default_factory=set)
-    entries: set[str] = field(default_factory=set)
-    candidates: list[Candidate] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)  # files that are no notebook
-    meant: set[str] = field(default_factory=set)  # the lessons that files without a lesson were meant for
-    problems: list[str] = field(default_factory=list)
-    time: float = 0.0
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        return [one for entry in self.entries for one in entry.candidates]
 
 
 class Download(NamedTuple):
@@ -122,16 +152,30 @@ def skipped(hands: list[Hand], slug: str) -> list[str]:
 
 
 def place_meant(hands: list[Hand], known: list[str]) -> None:
-    """Say for which lessons something was handed in that names none: by its name, else by what lies beside it."""
-    beside: dict[str, set[str]] = {}
+    """Say for which lessons each thing was handed in: for the one that its download is about.
+
+    Where that is not clear, a thing without a notebook is meant by its name, else for all that its download is about;
+    beside a notebook of the same student it means nothing.
+    """
+    about: dict[str, list[set[str]]] = {}
+    for entry in (entry for hand in hands for entry in hand.entries):
+        about.setdefault(entry.download, []).extend([entry.lessons] if entry.lessons else [])
     for hand in hands:
-        for one in hand.candidates:
-            beside.setdefault(one.entry.rpartition("/")[0], set()).update(one.lessons)
-    for hand in hands:
-        named = " ".join([*hand.entries, *hand.others])
-        hand.meant = {slug for slug in known if slug in named} or {
-            lesson for entry in hand.entries for lesson in beside.get(entry.rpartition("/")[0], ())
-        }
+        told = {entry.download for entry in hand.entries if entry.lessons}
+        for entry in hand.entries:
+            beside = about[entry.download]
+            if len(about) > 1 and (lesson := lesson_of(beside)):
+                entry.meant = {lesson}
+            elif not entry.lessons:
+                named = {slug for slug in known if slug in " ".join([entry.path, *entry.others])}
+                entry.meant = named or (set() if entry.download in told else set().union(*beside))
+
+
+def lesson_of(download: list[set[str]]) -> str:
+    """The lesson that at least two of three things in a download are about, and at most half as many another."""
+    counts = Counter(lesson for lessons in download for lesson in lessons).most_common(2)
+    (lesson, most), (_, next_) = (*counts, ("", 0), ("", 0))[:2]
+    return lesson if 3 * most >= 2 * len(download) and 2 * next_ <= most else ""
 
 
 # From names to students
@@ -144,10 +188,9 @@ def hands_in(place: Path, known: list[str], root: Path, only: Path | None) -> tu
         found, _ = files_below(place)
         if not found:
             return [], []
-        hands = [Hand(user, {user.student}, {"submission"}, time=user.time) for user in users]
-        for hand in hands:
-            fill(hand, "submission", found, known, root)
-        return hands, []
+        entry = Entry("submission", time=users[0].time)
+        fill(entry, found, known, root)
+        return [Hand(user, {user.student}, [entry]) for user in users], []
     nbgrader = (place / "submitted").is_dir()
     shelves = sort_out(place / "submitted" if nbgrader else place, known)
     hands_by_key: dict[str, Hand] = {}
@@ -160,26 +203,26 @@ def hands_in(place: Path, known: list[str], root: Path, only: Path | None) -> tu
                 continue
             hand = hands_by_key.setdefault(who.key, Hand(who))
             hand.names.add(who.student)
-            hand.entries.add("/".join(path))
-            hand.time = max(hand.time, who.time, recorded(found) if nbgrader else 0.0)
-            hand.who = hand.who._replace(late=hand.who.late or who.late, upload=hand.who.upload or who.upload)
-            fill(hand, "/".join(path), found, known, root)
+            entry = Entry("/".join(path), who.late, who.upload, who.time, recorded(found) if nbgrader else {})
+            hand.entries.append(entry)
+            fill(entry, found, known, root)
     return list(hands_by_key.values()), shelves.notes
 
 
-def recorded(files: list[Found]) -> float:
-    """The time that nbgrader noted: ``submitted/STUDENT/ASSIGNMENT/timestamp.txt``."""
-    times = [one for one in files if one.parts[2:] == ("timestamp.txt",) and not one.members]
-    return max((moment(one.read(100).decode(errors="replace")) for one in times), default=0.0)
+def recorded(files: list[Found]) -> dict[tuple[str, ...], float]:
+    """The times that nbgrader noted: ``submitted/STUDENT/ASSIGNMENT/timestamp.txt``."""
+    stamps = [one for one in files if one.parts[2:] == ("timestamp.txt",) and not one.members]
+    return {one.parts[:2]: moment(one.read(100).decode(errors="replace")) for one in stamps}
 
 
 # From a student's files to candidates
 
 
-def fill(hand: Hand, entry: str, files: list[Found], known: list[str], root: Path) -> None:
-    """Look at each file, in zips too, and note what it is. Whatever goes wrong here is hers alone."""
+def fill(entry: Entry, files: list[Found], known: list[str], root: Path) -> None:
+    """Look at each file, in zips too, and note what it is. Whatever goes wrong here is this student's alone."""
     allowance, people = Allowance(), set[str]()
-    plain_name, depth = who_of(entry.split("/")[-1]).platform == "plain", entry.count("/") + 1
+    name, depth = entry.path.split("/")[-1], entry.path.count("/") + 1
+    plain_name = who_of(name).platform == "plain"
     try:
         for found, data in (piece for file in files for piece in unpacked(file, allowance)):
             if plain_name and len(found.parts) > depth:
@@ -188,16 +231,16 @@ def fill(hand: Hand, entry: str, files: list[Found], known: list[str], root: Pat
                 raise Unreadable("it holds files of several people; unpack it, or give it alone if it is a class's")
             if is_notebook(found.parts[-1], data):
                 lessons = lessons_of(found, data, known, root)
-                hand.candidates.append(Candidate(found, entry, lessons, is_touched(data, lessons, root)))
+                entry.candidates.append(Candidate(found, entry.path, lessons, is_touched(data, lessons, root)))
             elif found.parts[-1] != "timestamp.txt":
-                hand.others.append(found.parts[-1] if data else f"{found.parts[-1]} (empty)")
-            if len(hand.candidates) > MAX_NOTEBOOKS:
+                entry.others.append(found.parts[-1] if data else f"{found.parts[-1]} (empty)")
+            if len(entry.candidates) > MAX_NOTEBOOKS:
                 raise Unreadable(f"more than {MAX_NOTEBOOKS} notebooks or scripts; hand in the one that counts alone")
     except Unreadable as error:
-        hand.problems.append(f"{entry.split('/')[-1]}: {error}")
-        hand.candidates = [one for one in hand.candidates if one.entry != entry]
+        entry.problem = f"{name}: {error}"
+        entry.candidates.clear()
     except Exception as error:
-        hand.problems.append(f"{entry.split('/')[-1]} cannot be read ({type(error).__name__}: {error})")
+        entry.problem = f"{name} cannot be read ({type(error).__name__}: {error})"
 
 
 # From candidates to the one that counts
@@ -208,19 +251,29 @@ def submission_of(hand: Hand, slug: str, root: Path, *, alone: bool) -> Submissi
 
     ``alone``: there is no other lesson, so whatever she handed in was meant for this one.
     """
-    who = hand.who
-    row = Submission(who.student, who.id, "", who=who.key, upload=who.upload, late=who.late)
-    fitting = [one for one in hand.candidates if slug in one.lessons]
-    about = {lesson for one in hand.candidates for lesson in one.lessons} or hand.meant
-    if not fitting and not alone and about and slug not in about:
+    meant = [entry for entry in hand.entries if alone or slug in entry.meant]
+    fitting = own_first([one for one in hand.candidates if slug in one.lessons], hand, slug)
+    if not fitting and not meant and any(entry.lessons or entry.meant for entry in hand.entries):
         return None
-    fitting = fitting or [one for one in hand.candidates if alone or not one.lessons]
-    if problem := contradiction(hand, fitting) or ("" if fitting else what_else(hand)):
-        return row._replace(problem=problem, file=" and ".join(sorted(hand.entries))[:500])
+    meant = meant or hand.entries
+    fitting = fitting or [one for entry in meant for one in entry.candidates]
+    who = hand.who
+    row = Submission(who.student, who.id, "", who=who.key)
+    if problem := contradiction(hand, fitting) or ("" if fitting else what_else(meant)):
+        late, files = any(entry.late for entry in meant), " and ".join(sorted(entry.path for entry in meant))[:500]
+        return row._replace(problem=problem, file=files, late=late, upload=meant[0].upload)
     best, notes = choose(fitting, slug, root)
-    clock = who.platform if hand.time else "" if who.platform.startswith("Canvas") else "the file"
-    time = hand.time or (best.found.time if clock else 0.0)
-    return row._replace(file=best.found.name, found=best.found, notes=notes, time=time, clock=clock)
+    entry = next(one for one in hand.entries if one.path == best.entry)
+    time = entry.moment(best)
+    clock = who.platform if time else "" if who.platform.startswith("Canvas") else "the file"
+    row = row._replace(file=best.found.name, found=best.found, notes=notes, late=entry.late, upload=entry.upload)
+    return row._replace(time=time or (best.found.time if clock else 0.0), clock=clock)
+
+
+def own_first(fitting: list[Candidate], hand: Hand, slug: str) -> list[Candidate]:
+    """Of notebooks of a lesson those that were handed in for it; where there are none, all."""
+    own = {entry.path for entry in hand.entries if slug in entry.meant}
+    return [one for one in fitting if one.entry in own] or fitting
 
 
 def contradiction(hand: Hand, candidates: list[Candidate]) -> str:
@@ -235,10 +288,11 @@ def contradiction(hand: Hand, candidates: list[Candidate]) -> str:
     return ""
 
 
-def what_else(hand: Hand) -> str:
+def what_else(entries: list[Entry]) -> str:
     """Why a student without a notebook has none."""
-    if hand.problems:
-        return "; ".join(hand.problems)[:500]
-    if not hand.others:
+    if problems := [entry.problem for entry in entries if entry.problem]:
+        return "; ".join(problems)[:500]
+    others = [name for entry in entries for name in entry.others]
+    if not others:
         return "there is no file in it; hand in the .ipynb file of the exercise"
-    return f"no notebook among {some(hand.others)}; hand in the .ipynb file of the exercise"
+    return f"no notebook among {some(others)}; hand in the .ipynb file of the exercise"

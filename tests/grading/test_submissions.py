@@ -271,6 +271,99 @@ def test_students_with_numbers_are_no_lessons(tmp_path):
     assert [one.student for one in found] == ["07", "12"]
 
 
+# Several downloads
+
+
+def of_other(data: bytes) -> bytes:
+    return data.replace(b"task_07", b"task_08")
+
+
+@pytest.fixture
+def two_downloads(tmp_path):
+    """Of lesson 07 and of lesson 08, three students in each; a function that reads both, by lesson and student."""
+    root, place = another_lesson(small_course(tmp_path / "course")), tmp_path / "in"
+    for name, number in (("ana", 1), ("ben", 2), ("cy", 3)):
+        lay_out(
+            place,
+            f"submissions/{name}_{number}_7{number}_a.ipynb",
+            f"submissions (1)/{name}_{number}_8{number}_a.ipynb",
+        )
+    for path in (place / "submissions (1)").iterdir():
+        path.write_bytes(of_other(answered()))
+
+    def read() -> dict[str, dict]:
+        lessons = read_download(place, root=root).lessons
+        return {slug: {one.student: one for one in found} for slug, found in lessons.items()}
+
+    return place, read
+
+
+def test_lateness_and_upload_names_are_those_of_the_lesson(two_downloads):
+    place, read = two_downloads
+    (place / "submissions (1)/ben_2_82_a.ipynb").rename(place / "submissions (1)/ben_LATE_2_82_a.ipynb")
+    small, other = read().values()
+    assert (small["ben"].late, small["ben"].upload) == (False, "ben_2_72_")
+    assert (other["ben"].late, other["ben"].upload) == (True, "ben_LATE_2_82_")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("a.pdf", b"%PDF", "no notebook among"),
+        ("08_other.html", b"<html>", "no notebook among"),
+        ("a.zip", zipped(), "no file in it"),
+    ],
+)
+def test_who_handed_in_something_else_for_one_lesson_is_told_so_there(two_downloads, name, data, words):
+    place, read = two_downloads
+    (place / "submissions/ben_2_72_a.ipynb").unlink()
+    (place / f"submissions/ben_2_72_{name}").write_bytes(data)
+    small, other = read().values()
+    assert words in small["ben"].problem and not other["ben"].problem
+
+
+def test_the_wrong_exercise_is_told_where_it_was_handed_in_and_the_right_one_counts(two_downloads):
+    place, read = two_downloads
+    (place / "submissions/ben_2_72_a.ipynb").write_bytes(of_other(answered()) + b" ")
+    small, other = read().values()
+    assert small["ben"].file == "submissions/ben_2_72_a.ipynb"  # graded, it says which exercise it is
+    assert other["ben"].file == "submissions (1)/ben_2_82_a.ipynb" and not other["ben"].problem
+
+
+def test_who_hands_in_everything_each_time_is_read_where_it_was_due(two_downloads):
+    place, read = two_downloads
+    for shelf, number in (("submissions", 72), ("submissions (1)", 82)):
+        (place / f"{shelf}/ben_2_{number}_a.ipynb").unlink()
+        with zipfile.ZipFile(place / f"{shelf}/ben_2_{number}_all.zip", "w") as archive:
+            archive.writestr("07.ipynb", answered())
+            archive.writestr("08.ipynb", of_other(answered()))
+    small, other = read().values()
+    assert (small["ben"].file, small["ben"].problem) == ("submissions/ben_2_72_all.zip/07.ipynb", "")
+    assert (other["ben"].file, other["ben"].problem) == ("submissions (1)/ben_2_82_all.zip/08.ipynb", "")
+
+
+def test_a_picture_beside_a_notebook_is_no_submission_of_the_other_lesson(tmp_path):
+    root = another_lesson(small_course(tmp_path / "course"))
+    lay_out(tmp_path / "in", "ana_1_71_a.ipynb", "ben_2_72_a.ipynb", "ben_2_73_screen.png")
+    (tmp_path / "in/ana_1_81_b.ipynb").write_bytes(of_other(answered()))
+    lessons = read_download(tmp_path / "in", root=root).lessons
+    assert {slug: [one.student for one in found] for slug, found in lessons.items()} == {
+        SLUG: ["ana", "ben"],
+        "08_other": ["ana"],
+    }
+
+
+def test_nbgrader_notes_a_time_for_each_assignment(tmp_path):
+    root = another_lesson(small_course(tmp_path / "course"))
+    for slug, day, data in ((SLUG, 20, answered()), ("08_other", 27, of_other(answered()))):
+        folder = tmp_path / f"in/submitted/ana/{slug}"
+        folder.mkdir(parents=True)
+        (folder / f"{slug}.ipynb").write_bytes(data)
+        (folder / "timestamp.txt").write_text(f"2026-11-{day} 12:00:00.000000 UTC")
+    lessons = read_download(tmp_path / "in", root=root).lessons
+    assert [datetime.fromtimestamp(found[0].time, UTC).day for found in lessons.values()] == [20, 27]
+
+
 # Which of several notebooks
 
 
