@@ -1,5 +1,6 @@
 """Which named wrong answer a failing submission matches: same verdicts, same values on the same secret inputs."""
 
+import threading
 import types
 from contextlib import suppress
 from typing import NamedTuple
@@ -24,14 +25,29 @@ class Outcome(NamedTuple):
 
 
 class Diagnosis:
-    """The named wrong answers of an exercise, each run once on the draws of this seed."""
+    """The named wrong answers of an exercise, run on the draws of this seed when their task is first missed."""
 
     def __init__(self, assignment: Assignment, seed: str):
-        self.known: dict[str, list[tuple[WrongAnswer, list[Outcome]]]] = {}
-        for wrong in assignment.hidden.wrong:
-            answer = solution(assignment, wrong)
-            tests = [test for test in assignment.hidden.tests if test.task == wrong.task]
-            self.known.setdefault(wrong.task, []).append((wrong, [observe(test, answer, seed) for test in tests]))
+        self.assignment, self.seed = assignment, seed
+        self.lock = threading.Lock()
+        self.seen: dict[str, list[tuple[WrongAnswer, list[Outcome]]]] = {}
+
+    def known(self, task: str) -> list[tuple[WrongAnswer, list[Outcome]]]:
+        """The wrong answers to a task, each with what its hidden tests say, whichever task is asked for first."""
+        with self.lock:
+            if task not in self.seen:
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(0)
+                    self.seen[task] = self.observed(task)
+            return self.seen[task]
+
+    def observed(self, task: str) -> list[tuple[WrongAnswer, list[Outcome]]]:
+        tests = [test for test in self.assignment.hidden.tests if test.task == task]
+        return [
+            (wrong, [observe(test, solution(self.assignment, wrong), self.seed) for test in tests])
+            for wrong in self.assignment.hidden.wrong
+            if wrong.task == task
+        ]
 
     def match(self, task: str, outcomes: list[Outcome]) -> WrongAnswer | None:
         """The named wrong answer that this one cannot be told from; None where there is none, or more than one."""
@@ -42,7 +58,7 @@ class Diagnosis:
     def only_match(self, task: str, outcomes: list[Outcome]) -> WrongAnswer | None:
         matches = [
             wrong
-            for wrong, known in self.known.get(task, [])
+            for wrong, known in self.known(task)
             if len(known) == len(outcomes) and all(map(alike, known, outcomes))
         ]
         return matches[0] if len(matches) == 1 else None
