@@ -2,7 +2,10 @@
 
 CPU time of forward and backward on one thread, in turn with the convolution, medians; and the bytes that forward
 keeps for backward. The bar of a row is the best line that was measured for the same work in other collections or
-in a straightforward rewrite (torch 2.13, the same protocol); a row should stay below 1.1 × its bar.
+in a straightforward rewrite (torch 2.13, the same protocol); a row should stay below 1.1 × its bar. "work" is the
+multiply-adds, again as a ratio to the convolution's. A row without a bar is as near to its arithmetic as its ratio is
+to its work: MultiHeadAttention needs 2.2 × at A. FactorisedAttention and AugmentedConv2d do more work than a look-up
+of their width, on purpose: a one at the row and the column of each key picks its step, and no map is stored.
 Writes speed.md, speed.json and speed.png beside this file. ``--only NAME`` measures some rows again; ``--device
 cuda`` measures on a GPU, in float32 and bfloat16, with and without torch.compile.
 """
@@ -19,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from course_lib.catalog import CATALOG
-from course_lib.costs import required
+from course_lib.costs import multiply_adds, required
 from course_lib.plotting import COLOURS, new_figure, png
 
 HERE = Path(__file__).parent
@@ -41,7 +44,7 @@ BARS: dict[str, tuple[dict, float, float, float, float]] = {
     "StyleRecalibration": ({}, 2.50, 0.0, 6.87, 0.0),
     "FrequencyChannel": ({}, 4.00, 0.0, 2.51, 0.0),
     "SecondOrderPooling": ({"hidden": 64}, 5.60, 3.1, 10.1, 4.7),
-    "ContextEncoding": ({}, 3.82, 2.0, 10.8, 4.6),
+    "ContextEncoding": ({}, 3.82 + 1.63, 2.0, 10.8 + 7.86, 4.6),  # the encoding's line and that of a 1×1 convolution
     "GatherExcite": ({"extent": 8}, 1.70, 1.0, 5.77, 3.1),
     "CBAM": ({}, 3.50, 1.1, 7.20, 3.2),
     "BAM": ({}, 2.95, 2.4, 8.74, 7.3),
@@ -156,17 +159,31 @@ def bar(name: str, size: str) -> Cost | None:
     return Cost((a if size == "A" else b) / CONVOLUTION[size], kept_a if size == "A" else kept_b)
 
 
+def works() -> dict[str, dict[str, float]]:
+    """The multiply-adds of every row as a ratio to the convolution's, at both sizes; nothing is computed for it."""
+    ratios: dict[str, dict[str, float]] = {}
+    with torch.device("meta"):
+        for name, row, arguments in subjects():
+            ratios[name] = {}
+            for size, shape in SIZES.items():
+                convolution = multiply_adds(nn.Conv2d(shape[1], shape[1], 3, padding=1), torch.empty(shape))
+                module, inputs = build(row, arguments, size, "meta")
+                ratios[name][size] = multiply_adds(module, *map(torch.empty_like, inputs)) / convolution
+    return ratios
+
+
 def table(results: dict[str, dict[str, Cost]]) -> str:
-    """A row for each mechanism: ratio, bar, their quotient, and MiB kept, at both sizes."""
-    lines = ["| mechanism | A ÷ conv | bar | of bar | kept MiB (bar) | B ÷ conv | bar | of bar | kept MiB (bar) |"]
-    lines.append("|---|" + "---:|" * 8)
+    """A row for each mechanism: ratio, work, bar, their quotient, and MiB kept, at both sizes."""
+    columns = [f"{size} ÷ conv | work | bar | of bar | kept MiB (bar)" for size in SIZES]
+    lines = [f"| mechanism | {' | '.join(columns)} |", "|---|" + "---:|" * 10]
+    work = works()
     for name, sizes in results.items():
         cells = [name]
         for size, cost in sizes.items():
             limit = bar(name, size)
             share = cost.ratio / limit.ratio if limit else None
             mark = "" if share is None or share <= 1.1 else " ✗"
-            cells += [f"{cost.ratio:.2f}", f"{limit.ratio:.2f}" if limit else "–"]
+            cells += [f"{cost.ratio:.2f}", f"{work[name][size]:.2f}", f"{limit.ratio:.2f}" if limit else "–"]
             cells += [
                 f"{share:.2f}{mark}" if limit else "–",
                 f"{cost.kept:.1f}" + (f" ({limit.kept:.1f})" if limit else ""),
