@@ -3,9 +3,10 @@
 CPU time of forward and backward on one thread, in turn with the convolution, medians; and the bytes that forward
 keeps for backward. The bar of a row is the best line that was measured for the same work in other collections or
 in a straightforward rewrite (torch 2.13, the same protocol); a row should stay below 1.1 × its bar. "work" is the
-multiply-adds, again as a ratio to the convolution's. A row without a bar is as near to its arithmetic as its ratio is
-to its work: MultiHeadAttention needs 2.2 × at A. FactorisedAttention and AugmentedConv2d do more work than a look-up
-of their width, on purpose: a one at the row and the column of each key picks its step, and no map is stored.
+multiply-adds of products and convolutions, again as a ratio to the convolution's. A row without a bar is as near to
+its arithmetic as its ratio is to its work: MultiHeadAttention needs 2.2 × at A. FactorisedAttention and
+AugmentedConv2d do more work than a look-up of their width, on purpose: a one at the row and the column of each key
+picks its step, and no map is stored.
 Writes speed.md, speed.json and speed.png beside this file. ``--only NAME`` measures some rows again; ``--device
 cuda`` measures on a GPU, in float32 and bfloat16, with and without torch.compile.
 """
@@ -20,6 +21,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from course_lib.catalog import CATALOG
 from course_lib.costs import multiply_adds, required
@@ -83,16 +85,16 @@ class Cost(NamedTuple):
 
 
 def kept_for_backward(module: nn.Module, inputs: tuple[Tensor, ...]) -> float:
-    """MiB of distinct storage that autograd keeps, without parameters and inputs."""
-    known = {tensor.untyped_storage().data_ptr() for tensor in (*module.parameters(), *inputs)}
+    """MiB of distinct storage that autograd keeps, without parameters and inputs; also on the device "meta"."""
+    known = {StorageWeakRef(tensor.untyped_storage()).cdata for tensor in (*module.parameters(), *inputs)}
     kept: dict[int, int] = {}
     alive = []  # a freed tensor's address could be given to another one
 
     def remember(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         alive.append(tensor)
-        if storage.data_ptr() not in known:
-            kept[storage.data_ptr()] = storage.nbytes()
+        if (address := StorageWeakRef(storage).cdata) not in known:
+            kept[address] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
