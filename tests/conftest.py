@@ -1,5 +1,37 @@
-"""One thread for every test: two threads gain little on an idle machine and lose much on a busy one."""
+"""What holds for every test: one thread, the order, and what one worker leaves for the other."""
 
+from pathlib import Path
+
+import pytest
 import torch
 
+# Two threads gain little on an idle machine and lose much on a busy one.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory, worker_id) -> Path:
+    """Where the workers of one run write down what a training learned, for each other (offline/remembered.py)."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "learned"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+# What takes longest begins first; the thousands of short tests come last, and both workers end together.
+FIRST = ("test_course_runs.py", "browser", "grading", "website", "test_exercises.py", "authoring", "test_cli.py")
+
+
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+def pytest_collection_modifyitems(items):
+    """A file's tests stay on one worker, for the sake of their fixtures, unless marked as groups of their own."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(key=begins)
+
+
+def begins(item) -> int:
+    """The place of a test's room or file in FIRST; the sort is stable."""
+    room = item.nodeid.removeprefix("tests/").partition("/")[0].partition("::")[0]
+    return FIRST.index(room) if room in FIRST else len(FIRST)

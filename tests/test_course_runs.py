@@ -2,6 +2,7 @@
 
 One run in one kernel proves most of it, because starting a kernel and importing torch is what costs:
 each notebook is copied with its cells twice, the first time in its own folder, the second in the root.
+Every cell runs both times; only a training that goes in alike is looked up the second time (offline/remembered.py).
 """
 
 import hashlib
@@ -85,35 +86,46 @@ def silent(code: str):
 
 def doubled(path: Path, times: Path, limit: float):
     """The cells of a notebook in its own folder, then again in the root, with the time of the first run between."""
-    in_folder = silent(f"__import__('os').chdir({str(path.parent)!r})")
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    trains = any("course_lib.training" in cell.source for cell in cells)
+    in_folder = silent(f"__import__('os').chdir({str(path.parent)!r})" + trains * "\n__import__('remembered')")
     between = silent(
         f"cpu_seconds = sum(__import__('os').times()[:4])\n"
         f"assert cpu_seconds <= {limit}, f'{{cpu_seconds:.0f}} CPU-seconds; {limit} is the most'\n"
         f"assert __import__('socket').socket.connect.__module__ == 'sitecustomize', 'the network is not cut off'\n"
-        f"print(f'{{cpu_seconds:.1f}}', file=open({str(times / (path.parent.name + '-' + path.stem))!r}, 'w'))\n"
-        f"__import__('os').chdir({str(path.parents[1])!r})"
+        f"print(f'{{cpu_seconds:.1f}}', file=open({str(times / path.stem)!r}, 'w'))\n"
+        f"__import__('os').chdir({str(path.parents[1])!r})" + trains * "\n__import__('remembered').look_up = True"
     )
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     both = [in_folder, *cells, between, *nbformat.from_dict(cells)]
     name_cells(both)
     return new_notebook(cells=both, metadata=METADATA)
 
 
-def nbval(paths: list[Path], folder: Path, *, limit: float = LIMIT) -> tuple[subprocess.CompletedProcess, dict]:
-    """Run the doubled notebooks under nbval, and tell the CPU-seconds of those that got through once."""
-    times = folder / "times"
-    times.mkdir()
+def nbval(
+    paths: list[Path], folder: Path, learned: Path, *, limit: float = LIMIT
+) -> tuple[subprocess.CompletedProcess, dict]:
+    """Run doubled notebooks of one folder under nbval, and tell the CPU-seconds of those that got through once."""
+    times, copies = folder / "times", folder / "copies"
+    for made in times, copies:
+        made.mkdir()
     for path in paths:
-        copy = folder / "copies" / path.parent.name / path.name
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(doubled(path, times, limit), copy)
+        nbformat.write(doubled(path, times, limit), copies / path.name)
     shutil.copy(OFFLINE / "nbval.cfg", folder)
     # Their own root and settings: outside of its root, pytest takes files of one name for one file, and skips cells.
     (folder / "pytest.ini").write_text("[pytest]\n")
-    options = "--nbval -n 2 --dist loadfile --nbval-cell-timeout=120 --nbval-sanitize-with nbval.cfg -q --color=no"
-    options += " --junitxml=said.xml"
-    command = [sys.executable, "-m", "pytest", *options.split(), f"--rootdir={folder}", "copies"]
-    done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
+    # CPU-seconds are limited; what a cell takes of the clock, a busy machine decides.
+    options = "-p nbval.plugin --nbval --nbval-cell-timeout=600 --nbval-sanitize-with nbval.cfg -q --color=no"
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        *options.split(),
+        f"--rootdir={folder}",
+        "--junitxml=said.xml",
+        "copies",
+    ]
+    alone = environment(COURSE_LEARNED=str(learned), PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    done = subprocess.run(command, cwd=folder, env=alone, capture_output=True, text=True)
     return done, {file.name: float(file.read_text()) for file in sorted(times.iterdir())}
 
 
@@ -123,7 +135,7 @@ def failures(folder: Path, path: Path) -> str:
     cells = ["start", *places, "the end of the first run", *(f"{place}, run again from the root" for place in places)]
     said = []
     for case in ElementTree.parse(folder / "said.xml").iter("testcase"):
-        if case.get("classname") == f"copies.{path.parent.name}.{path.name}":
+        if case.get("classname") == f"copies.{path.name}":
             for words in [*case.iter("failure"), *case.iter("error")]:
                 what = COLOUR.sub("", words.text).partition(f"{case.get('name')}: ")[2]
                 said.append(f"{path.parent.name}/{path.name}, {cells[int(case.get('name').split()[1])]}: {what}")
@@ -133,25 +145,54 @@ def failures(folder: Path, path: Path) -> str:
 COLOUR = re.compile(r"#x1B\[[0-9;]*m")  # as it stands in XML
 
 
-@pytest.fixture(scope="module")
-def run(request, tmp_path_factory):
-    """One nbval for all notebooks whose tests were chosen: it starts once. ``-k 16_branch`` chooses two."""
-    chosen = [item.callspec.params["notebook"] for item in request.session.items if ONE in item.name]
-    folder = tmp_path_factory.mktemp("nbval")
-    done, seconds = nbval(chosen, folder)
-    print("CPU-seconds:", seconds)
-    return folder, done, seconds
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    "notebook",
+    [pytest.param(path, marks=pytest.mark.xdist_group(f"{path.parent.name} {path.stem}")) for path in NOTEBOOKS],
+    ids=lambda path: f"{path.parent.name}/{path.stem}",
+)
+def test_a_notebook_runs_offline_in_time_twice_from_anywhere_with_the_stored_outputs(notebook, tmp_path, learned):
+    done, seconds = nbval([notebook], tmp_path, learned)
+    print("CPU-seconds of the first run:", seconds)
+    assert failures(tmp_path, notebook) == ""
+    assert notebook.stem in seconds, f"it was not run to its end\n{done.stdout[-5000:]}"
 
 
-ONE = "test_a_notebook_runs_offline_in_time_twice_from_anywhere_with_the_stored_outputs"
+SAME = """if True:
+    import copy, remembered, torch
+    from course_lib.training import fit
+    remembered.look_up = True
+    torch.manual_seed(0)
+    x, y = torch.randn(30, 3), torch.arange(30) % 2
+    first = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Dropout())
+    shift = 1.0
+    def loss(out, truth):
+        return torch.nn.functional.cross_entropy(out * shift, truth)
+    def trained(x=x, seed=0, wanted=loss):
+        torch.manual_seed(1)  # for dropout
+        model = copy.deepcopy(first)
+        losses = fit(model, x, y, steps=5, seed=seed, loss=wanted)
+        return losses, [(p.tolist(), p.grad.tolist()) for p in model.parameters()], torch.rand(1).item()
+    def files(): return len([*remembered.FOLDER.iterdir()])
+    one = trained()
+    assert trained() == one and files() == 1, 'it trained twice'
+    moved = x.clone()
+    moved[0, 0] += 1e-6
+    for other in {"x": moved}, {"seed": 1}, {"wanted": lambda out, truth: loss(out, truth)}:
+        before = files()
+        trained(**other)
+        assert files() == before + 1, f'{other} is not the same'
+    shift = 2.0
+    assert trained()[0] != one[0], 'what a loss reads has changed'
+    first[1].p = 0.25
+    before = files(); trained(); assert files() == before + 1
+    print("sound")"""
 
 
-@pytest.mark.timeout(3000)
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: f"{path.parent.name}/{path.stem}")
-def test_a_notebook_runs_offline_in_time_twice_from_anywhere_with_the_stored_outputs(run, notebook):
-    folder, done, seconds = run
-    assert failures(folder, notebook) == ""
-    assert f"{notebook.parent.name}-{notebook.stem}" in seconds, f"it was not run to its end\n{done.stdout[-5000:]}"
+def test_only_a_training_that_is_the_same_to_the_last_bit_is_looked_up(tmp_path):
+    (tmp_path / "learned").mkdir()
+    done = python(SAME, tmp_path, COURSE_LEARNED=str(tmp_path / "learned"))
+    assert done.stdout == "sound\n", done.stderr
 
 
 BAD = {  # cells that pass once, where they should not
@@ -174,7 +215,7 @@ def test_each_fault_is_seen(tmp_path):
         if "print" in code:
             cell.outputs = [new_output("stream", name="stdout", text="old\n")]
         nbformat.write(new_notebook(cells=[cell], metadata=METADATA), folder / f"{name}.ipynb")
-    done, _ = nbval(sorted(folder.glob("*.ipynb")), tmp_path, limit=4)
+    done, _ = nbval(sorted(folder.glob("*.ipynb")), tmp_path, tmp_path, limit=4)
     said = {path.stem: failures(tmp_path, path) for path in folder.glob("*.ipynb")}
     assert {name for name, words in said.items() if words} == set(BAD), done.stdout[-5000:]
     assert said["stored"].startswith("notebooks/stored.ipynb, cell 1: Cell outputs differ")

@@ -175,7 +175,7 @@ def test_one_command_is_the_same_everywhere():
         ('-m pip install -c constraints.txt -e ".[test]"', '$(PIP) --editable ".[test]"'),
         ("jupyter lab notebooks/00_start_here.ipynb", "jupyter lab notebooks/00_start_here.ipynb"),
         ("sh tests/needs.sh", "sh tests/needs.sh"),
-        ("python -m pytest -n 2 --dist loadfile", "python -m pytest -n 2 --dist loadfile"),
+        ("python -m pytest -n 2", "python -m pytest -n 2"),
         ("python -m sphinx -q -W --keep-going -c site -d site/_build/doctrees . site/_build/html",) * 2,
     ],
 )

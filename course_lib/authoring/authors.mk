@@ -2,7 +2,7 @@
 .PHONY: test lint build bench site
 test: .venv/test lint
 	@sh tests/needs.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2
 
 lint: .venv/test  # every tool speaks; the status tells whether one of them found something
 	@found=0; for tool in "ruff check ." "ruff format --check ." codespell mypy; do \

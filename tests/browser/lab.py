@@ -58,7 +58,7 @@ START_WATCH = """(cell, patience) => {
 ANOTHER_PICTURE = """() => new Promise(done => {
     const pictures = () => [...document.querySelectorAll(".jp-Cell img")].map(image => image.src).join();
     const before = pictures();
-    setTimeout(() => done(pictures() !== before), 3000);
+    setTimeout(() => done(pictures() !== before), 1000);
 })"""
 
 
@@ -91,11 +91,15 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def jupyterlab(folder: Path, home: Path) -> Iterator[Callable[[str], str]]:
+def jupyterlab(folder: Path, home: Path, *, start: str = "", **more: str) -> Iterator[Callable[[str], str]]:
     """JupyterLab on ``folder`` with its settings in ``home``: yields the address of a notebook's path.
 
-    Each address has a workspace of its own, or the tabs of earlier pages would come back.
+    Each address has a workspace of its own, or the tabs of earlier pages would come back. Each kernel runs ``start``
+    first; ``more`` is its environment.
     """
+    begins = home / "ipython/profile_default/startup/start.py"
+    begins.parent.mkdir(parents=True, exist_ok=True)
+    begins.write_text(start)
     for name, values in SETTINGS.items():
         file = home / f"settings/@jupyterlab/{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +114,7 @@ def jupyterlab(folder: Path, home: Path) -> Iterator[Callable[[str], str]]:
     places = {"HOME": home, "JUPYTER_CONFIG_DIR": home / "config", "JUPYTER_DATA_DIR": home / "data"}
     places |= {"JUPYTER_RUNTIME_DIR": home / "runtime", "IPYTHONDIR": home / "ipython"}
     places |= {"JUPYTERLAB_SETTINGS_DIR": home / "settings", "JUPYTERLAB_WORKSPACES_DIR": home / "workspaces"}
-    environment = os.environ | {name: str(path) for name, path in places.items()} | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | {name: str(path) for name, path in places.items()} | {"OMP_NUM_THREADS": "1"} | more
     with open(home / "server.log", "w") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -218,7 +222,7 @@ class Notebook:
         self.page.mouse.up()
         taken = self.page.evaluate("window.newPicture")
         while self.page.evaluate(ANOTHER_PICTURE):  # a drag asks for several pictures; the last is still to come
-            pass
+            self.wait_until_idle()
         return taken
 
     def watch(self, slider: Locator, patience: int = 10_000) -> None:

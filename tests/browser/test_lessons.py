@@ -1,5 +1,6 @@
 """Lessons in a real browser: all cells run, every slider draws a new picture, and nothing is asked of the network.
 
+Every cell runs; a training that a run of the notebook has done already is looked up (tests/offline/remembered.py).
 The same walk writes benchmarks/browser.md (see there).
 """
 
@@ -23,6 +24,11 @@ def widget_cells(notebook: Path) -> int:
 # every lesson that there is, and how many of its cells hold a widget
 LESSONS = [(path.stem, widget_cells(path)) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
 LIMIT = 200  # milliseconds from a key to the new picture, on a core of one's own
+START = f"""import sys
+sys.path.append({str(ROOT / "tests/offline")!r})
+import remembered
+remembered.look_up = True
+"""
 TINY = """from IPython.display import Image, display
 from ipywidgets import IntSlider, VBox, interactive_output
 from matplotlib.figure import Figure
@@ -38,14 +44,15 @@ VBox([moved, interactive_output(draw, {"height": moved})])"""
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory):
+def address(tmp_path_factory, learned):
     folder = tmp_path_factory.mktemp("notebooks")
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         shutil.copy(notebook, folder)
     cells = [v4.new_code_cell(source) for source in (TINY, "still", "1 / 0", "never")]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     write(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "tiny.ipynb")
-    with lab.jupyterlab(folder, tmp_path_factory.mktemp("home")) as address:
+    alike = {"COURSE_LEARNED": str(learned), "PYTHONHASHSEED": "0"}
+    with lab.jupyterlab(folder, tmp_path_factory.mktemp("home"), start=START, **alike) as address:
         yield address
 
 
