@@ -151,3 +151,12 @@ def plot_lines(
     axes.set_title(title, fontsize=10)
     if len(lines) > 1:
         axes.legend(fontsize=10, frameon=False)
+
+
+def plot_runs(axes: Axes, runs: dict[str, Sequence[float]], *, guess: float) -> None:
+    """Shares of right answers: one dot a run, one row a name, and a dotted line where guessing lies."""
+    for row, shares in enumerate(runs.values()):
+        axes.plot(shares, [row] * len(shares), "o", color="black", alpha=0.5, markersize=7)  # equal ones look darker
+    axes.axvline(guess, color="grey", linestyle=":")
+    axes.set(yticks=range(len(runs)), yticklabels=list(runs), ylim=(len(runs) - 0.5, -0.5))  # the first on top
+    axes.set(xlim=(0, 1.03), xlabel="share right (dotted: a guess)")

@@ -15,6 +15,7 @@ from course_lib.plotting import (
     describe,
     new_figure,
     plot_lines,
+    plot_runs,
     png,
     show_image,
     show_images,
@@ -44,6 +45,16 @@ def test_a_row_keeps_its_images_apart_and_puts_each_title_over_its_image():
     shown = axes.images[0].get_array()
     assert shown[0].tolist() == [0, 0, 0, 1, 0.5, 0.5, 0.5, 1]
     assert [(text.get_text(), text.get_position()[0]) for text in axes.texts] == [("first", 1), ("second", 5)]
+
+
+def test_each_run_is_a_dot_in_the_row_of_its_name():
+    figure = new_figure()
+    axes = figure.subplots()
+    plot_runs(axes, {"none": [0.1, 0.3], "ours": [0.9, 0.8, 0.7]}, guess=0.2)
+    none, ours, line = axes.lines
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["none", "ours"] and axes.yaxis.get_inverted()
+    assert none.get_xydata().tolist() == [[0.1, 0], [0.3, 0]] and ours.get_xydata()[:, 1].tolist() == [1, 1, 1]
+    assert line.get_xdata() == [0.2, 0.2]
 
 
 def test_weights_run_from_zero_to_the_largest():
