@@ -13,7 +13,9 @@
 import math
 
 import torch
+from torch.func import functional_call
 
+from course_lib.channel.gated_channel import GatedChannelTransform
 from course_lib.exercises import Exercise
 
 exercise = Exercise("05_gated_channel", points=[3, 5, 3, 2, 3])
@@ -23,9 +25,9 @@ exercise = Exercise("05_gated_channel", points=[3, 5, 3, 2, 3])
 # difficulty 2/5 · importance 5/5 · 12 minutes
 #
 # In the lesson every channel is compared with all others. Write a GCT whose channels come in `groups` groups of equally many neighbours, and where
-# **a channel is compared with those of its own group $\mathcal G(c)$ only**, itself included:
+# **channel i is compared with those of its own group $\mathcal G_i$ only**, itself included:
 #
-# $$s_c = \alpha_c \Bigl(\sum_{hw} x_{chw}^2 + \epsilon\Bigr)^{1/2} \qquad \hat s_c = \frac{s_c}{\bigl(\mathrm{mean}_{k \in \mathcal G(c)}\, s_k^2 + \epsilon\bigr)^{1/2}} \qquad y_c = x_c (1 + \tanh(\gamma_c \hat s_c + \beta_c))$$
+# $$s_i = \alpha_i \Bigl(\sum_{hw} x_{ihw}^2 + \epsilon\Bigr)^{1/2} \qquad \hat s_i = \frac{s_i}{\bigl(\mathrm{mean}_{j \in \mathcal G_i}\, s_j^2 + \epsilon\bigr)^{1/2}} \qquad y_i = x_i (1 + \tanh(\gamma_i \hat s_i + \beta_i))$$
 #
 # Shapes: `x` b c h w; `alpha`, `gamma`, `beta` c each; result b c h w. `groups` divides c; the first c / groups channels are the first group. Every
 # image of the batch is treated by itself.
@@ -58,11 +60,16 @@ def gct(x, alpha, gamma, beta, groups, epsilon=1e-5):
     ### END SOLUTION
 
 
-# %% tags=["check_05_1"]
+# %% [markdown]
+# The check sets the sizes of channels by hand, and calls your function on them:
+
+
+# %% tags=["folded"]
 def sized(*sizes):
     """One image of 2 × 5 pixels of both signs whose channels have these sizes, the roots of their sums of squares: 1 c 2 5."""
-    signs = torch.stack([torch.where(torch.arange(10) % (c + 2) == 0, -1.0, 1.0) for c in range(len(sizes))])
-    return (torch.tensor(sizes)[:, None] * signs / 10**0.5).view(1, -1, 2, 5)
+    signs = (-1.0) ** (torch.arange(10) // 3)
+    pixels = torch.stack([signs * torch.arange(1.0, 11.0) ** k for k in range(len(sizes))])  # ever less even
+    return (torch.tensor(sizes)[:, None] * pixels / pixels.norm(dim=1, keepdim=True)).view(1, -1, 2, 5)
 
 
 def gates_of(x, y):
@@ -70,62 +77,92 @@ def gates_of(x, y):
     return [round(value, 3) for value in (y / x)[0, :, 1, 3].tolist()]
 
 
-def unit_tanh(*arguments):
+def gates_for(*arguments):
     """1 + tanh of each number, rounded."""
     return [round(1 + math.tanh(argument), 3) for argument in arguments]
 
 
 def near(numbers, others):
-    return all(abs(a - b) < 0.002 for a, b in zip(numbers, others))
+    return all(abs(a - b) < 0.002 for a, b in zip(numbers, others, strict=True))
 
 
-with exercise.check(1):
-    x, zero, one = sized(3.0, 4.0, 10.0), torch.zeros(3), torch.ones(3)
-    before, result = x.clone(), gct(x, one, zero, one, 1)
-    assert torch.equal(x, before), "x was changed in place, and others still need it: return a new tensor"
-    assert result.shape == x.shape, f"the result has the shape of x, {tuple(x.shape)}, not {tuple(result.shape)}"
-    result = gct(x, one, zero, zero, 1)
-    assert torch.allclose(result, x), "with γ = β = 0 the block must be the identity; yours multiplies by " + str(
-        gates_of(x, result)
-    )
-    gates, due = gates_of(x, gct(x, one, one, zero, 1)), unit_tanh(*(size / (125 / 3) ** 0.5 for size in (3, 4, 10)))
-    mistakes = {
-        "the sizes are divided by the root of a *sum* of squares": unit_tanh(
-            *(size / 125**0.5 for size in (3, 4, 10))
-        ),
-        "each channel was compared with itself only": unit_tanh(1, 1, 1),
-        "positive and negative pixels have cancelled": unit_tanh(
-            *(x.mean(dim=(2, 3)) / x.mean(dim=(2, 3)).square().mean().sqrt())[0].tolist()
-        ),
-        "these are sums of squares, not sizes": unit_tanh(*(size**2 / (10337 / 3) ** 0.5 for size in (3, 4, 10))),
+# %% tags=["folded"]
+THREE, ONE, ZERO = sized(3.0, 4.0, 10.0), torch.ones(3), torch.zeros(3)
+
+
+def mistake_in(gates):
+    """What other sizes, or another measure, would have made these gates of ``THREE``."""
+    average, l1, l2 = THREE.mean(dim=(2, 3))[0], THREE.abs().sum(dim=(2, 3))[0], torch.tensor([3.0, 4.0, 10.0])
+    sizes = {
+        "the sizes are divided by the root of a *sum* of squares": l2 / 3**0.5,
+        "each channel was compared with itself only": l2.square().mean().sqrt() * ONE,
+        "positive and negative pixels have cancelled": average * l2.norm() / average.norm(),
+        "absolute values were summed, not squares": l1 * l2.norm() / l1.norm(),
+        "these are sums of squares, not sizes": l2.square() * l2.norm() / l2.square().norm(),
     }
-    why = next((name for name, wrong in mistakes.items() if wrong == gates), "which axes are summed, which averaged?")
-    assert near(gates, due), f"sizes 3, 4, 10 in one group, γ = 1: the gates are {due}, not {gates}: {why}"
-    both = gct(torch.cat([x, 9 * x.flip(1)]), one, one, zero, 1)
-    assert torch.allclose(both[:1], gct(x, one, one, zero, 1)), "another image in the batch changed this one"
-    six = sized(3.0, 4.0, 10.0, 30.0, 40.0, 100.0)
+    root = (125 / 3) ** 0.5
+    found = [name for name, size in sizes.items() if near(gates, gates_for(*(size / root).tolist()))]
+    return found[0] if found else "which axes are summed, which averaged?"
+
+
+# %% tags=["folded"]
+def check_one_group():
+    """Sizes 3, 4, 10, all compared with each other."""
+    before, result = THREE.clone(), gct(THREE, ONE, ZERO, ONE, 1)
+    assert torch.equal(THREE, before), "x was changed in place, and others still need it: return a new tensor"
+    assert result.shape == THREE.shape, f"the result has the shape of x, (1, 3, 2, 5), not {tuple(result.shape)}"
+    result = gct(THREE, ONE, ZERO, ZERO, 1)
+    assert torch.allclose(result, THREE), (
+        f"with γ = β = 0 the block must be the identity; yours multiplies by {gates_of(THREE, result)}"
+    )
+    result = gct(THREE, ONE, ONE, ZERO, 1)
+    due, gates = gates_for(*(size / (125 / 3) ** 0.5 for size in (3, 4, 10))), gates_of(THREE, result)
+    assert near(gates, due), (
+        f"sizes 3, 4, 10 in one group, γ = 1: the gates are {due}, not {gates}: {mistake_in(gates)}"
+    )
+    both = gct(torch.cat([THREE, 9 * THREE.flip(1)]), ONE, ONE, ZERO, 1)
+    assert torch.allclose(both[:1], result), "another image in the batch changed this one"
+
+
+# %% tags=["folded"]
+def check_groups():
+    """Six channels, in two groups and in three."""
+    six, due = sized(3.0, 4.0, 10.0, 30.0, 40.0, 100.0), gates_for(*(size / (125 / 3) ** 0.5 for size in (3, 4, 10)))
     gates = gates_of(six, gct(six, torch.ones(6), torch.ones(6), torch.zeros(6), 2))
     assert near(gates, due + due), (
         f"two groups with sizes 3, 4, 10 and 30, 40, 100 have the same gates, {due} twice, not {gates}: who is compared with whom?"
     )
     pair = gates_of(six, gct(six, torch.ones(6), torch.ones(6), torch.zeros(6), 3))[:2]
-    due = unit_tanh(3 / 12.5**0.5, 4 / 12.5**0.5)
+    due = gates_for(3 / 12.5**0.5, 4 / 12.5**0.5)
     assert near(pair, due), (
         f"in three groups the first two channels, 3 and 4, are one: their gates are {due}, not {pair}"
     )
-    weighed = gates_of(x, gct(x, torch.tensor([20.0, 15.0, 6.0]), one, zero, 1))
-    assert near(weighed, unit_tanh(1, 1, 1)), (
-        f"sizes 3, 4, 10 with α = 20, 15, 6 are all 60, so all gates are {unit_tanh(1)[0]}, not {weighed}: where does α act?"
+
+
+# %% tags=["folded"]
+def check_weights():
+    """Where α, γ, β and ε stand."""
+    gates = gates_of(THREE, gct(THREE, torch.tensor([20.0, 15.0, 6.0]), ONE, ZERO, 1))
+    assert near(gates, gates_for(1, 1, 1)), (
+        f"sizes 3, 4, 10 with α = 20, 15, 6 are all 60, so all gates are 1.762, not {gates}: where does α act?"
     )
-    shifted = gates_of(x, gct(x, one, zero, one, 1))
-    assert near(shifted, unit_tanh(1, 1, 1)), (
-        f"γ = 0, β = 1: every gate is 1 + tanh 1 = {unit_tanh(1)[0]}, not {shifted}"
+    gates = gates_of(THREE, gct(THREE, ONE, torch.tensor([0.0, 2.0, 0.0]), ZERO, 1))
+    due = gates_for(0, 8 / (125 / 3) ** 0.5, 0)
+    assert near(gates, due), f"sizes 3, 4, 10 with γ = 0, 2, 0: the gates are {due}, not {gates}: where does γ act?"
+    gates = gates_of(THREE, gct(THREE, ONE, ZERO, ONE, 1))
+    assert near(gates, gates_for(1, 1, 1)), f"γ = 0, β = 1: every gate is 1 + tanh 1 = 1.762, not {gates}"
+    gate = gates_of(THREE, gct(0.001 * THREE, ONE, ONE, ZERO, 1) / 0.001)[0]
+    due = gates_for((9e-6 + 1e-5) ** 0.5 / (125e-6 / 3 + 2e-5) ** 0.5)[0]
+    assert abs(gate - due) < 0.002, (
+        f"sizes of 0.003, 0.004, 0.01 show where ε is: the first gate is {due}, not {gate}: is ε added to a sum or to a mean, under the root or outside?"
     )
-    faint = gates_of(x, gct(0.001 * x, one, one, zero, 1) / 0.001)[0]
-    due = round(1 + math.tanh((9e-6 + 1e-5) ** 0.5 / (125e-6 / 3 + 2e-5) ** 0.5), 3)
-    assert abs(faint - due) < 0.002, (
-        f"sizes of 0.003, 0.004, 0.01 show where ε is: the first gate is {due}, not {faint}: is ε added to a sum or to a mean, under the root or outside?"
-    )
+
+
+# %% tags=["check_05_1"]
+with exercise.check(1):
+    check_one_group()
+    check_groups()
+    check_weights()
 
 # %% [markdown]
 # ## task_05_2 · GCT in groups backward, by hand
@@ -174,39 +211,51 @@ def gct_backward(g, x, alpha, gamma, beta, groups, epsilon=1e-5):
     ### END SOLUTION
 
 
-# %% tags=["check_05_2"]
-with exercise.check(2):  # 2 images, 6 channels in 3 groups, 5 × 4 pixels
-    draw = torch.Generator().manual_seed(0)
-    x, g = (torch.randn(2, 6, 5, 4, generator=draw, dtype=torch.float64) for _ in range(2))
-    leaves = [x, *(torch.randn(6, generator=draw, dtype=torch.float64) for _ in range(3))]
-    x, alpha, gamma, beta = (leaf.requires_grad_() for leaf in leaves)
+# %% tags=["folded"]
+draw = torch.Generator().manual_seed(0)
+GIVEN = [torch.randn(2, 6, 5, 4, generator=draw, dtype=torch.float64) for _ in range(2)]  # g, x
+GIVEN += [torch.randn(6, generator=draw, dtype=torch.float64) for _ in range(3)]  # α, γ, β
 
-    def by_autograd(groups):
-        s = ((x.square().sum(dim=(2, 3)) + 1e-5).sqrt() * alpha).view(2, groups, -1)
-        s_hat = (s / (s.square().mean(dim=2, keepdim=True) + 1e-5).sqrt()).flatten(1)
-        return torch.autograd.grad(
-            x * (1 + torch.tanh(gamma * s_hat + beta))[:, :, None, None], (x, alpha, gamma, beta), g
-        )
 
-    with torch.no_grad():
-        yours, in_one_group = (gct_backward(g, x, alpha, gamma, beta, groups) for groups in (3, 1))
-    assert len(yours) == 4, f"return four gradients, of x, α, γ, β, not {len(yours)}"
-    why = {
+def by_autograd(groups):
+    """Autograd's gradients of x, α, γ, β: one block of the library for each group."""
+    g, *leaves = (t.clone().requires_grad_() for t in GIVEN)
+    block = GatedChannelTransform(6 // groups, released=True)
+    y = [
+        functional_call(block, {"alpha": alpha, "gamma": gamma, "beta": beta}, part)
+        for part, alpha, gamma, beta in zip(leaves[0].chunk(groups, 1), *(t.chunk(groups) for t in leaves[1:]))
+    ]
+    return torch.autograd.grad(torch.cat(y, dim=1), leaves, g)
+
+
+# %% tags=["folded"]
+def why_not(name, in_one_group, while_gamma_is_zero):
+    """The question to ask about a gradient that is not autograd's."""
+    k = "xαγβ".index(name)
+    if torch.allclose(in_one_group[k], by_autograd(1)[k], atol=1e-8):
+        return "with one group it is right, with three it is not: which channels push down which?"
+    if name == "α" and while_gamma_is_zero[k].any():
+        return "those of γ and β are right, but where γ = 0 α must get nothing, and yours gets something"
+    return {
         "β": "a gate touches every pixel of its channel, in every image, through the slope of tanh",
         "γ": "that of β is right: what does γ multiply inside the tanh?",
         "α": "those of γ and β are right: through what does α reach the gates, its own channel's and others'?",
         "x": "those of the parameters are right: x reaches y in two ways",
-    }
-    truth, plain = by_autograd(3), by_autograd(1)
-    for k, name in reversed(list(enumerate("xαγβ"))):
-        mine, right = yours[k], truth[k]
+    }[name]
+
+
+# %% tags=["check_05_2"]
+with exercise.check(2):  # 2 images, 6 channels in 3 groups, 5 × 4 pixels
+    g, x, alpha, gamma, beta = GIVEN
+    yours, in_one_group = (gct_backward(g, x, alpha, gamma, beta, groups) for groups in (3, 1))
+    still = gct_backward(g, x, alpha, 0 * gamma, beta, 3)
+    assert len(yours) == 4, f"return four gradients, of x, α, γ, β, not {len(yours)}"
+    for mine, right, name in reversed(list(zip(yours, by_autograd(3), "xαγβ"))):
         assert mine.shape == right.shape, (
             f"the gradient of {name} has shape {tuple(right.shape)}, not {tuple(mine.shape)}"
         )
-        if torch.allclose(in_one_group[k], plain[k], atol=1e-8):
-            why[name] = "with one group it is right, with three it is not: which channels push down which?"
         assert torch.allclose(mine, right, atol=1e-8), (
-            f"the gradient of {name} (the order is x, α, γ, β) is not autograd's: {why[name]}"
+            f"the gradient of {name} (the order is x, α, γ, β) is not autograd's: {why_not(name, in_one_group, still)}"
         )
 
 # %% [markdown]
@@ -267,6 +316,10 @@ with exercise.check(3):
     assert abs(turned[1] - 1 + math.tanh(1)) < 1e-4, (
         f"the channel with the negative α is turned round: its gate is 1 − tanh 1 = 0.238, not {turned[1]:.3f}"
     )
+    wide = (gct_l1(x, one, one, zero, 4.0) / x)[0, :, 0, 0]
+    assert torch.allclose(wide, 1 + torch.tensor([0.75, 0.25]).tanh(), atol=1e-4), (
+        f"with ε = 4 the sizes 6 and 2 are divided by 4 + 4: the gates are 1.635 and 1.245, not {wide.numpy().round(3)}: sum or mean of the pixels?"
+    )
     two = gct_l1(torch.cat([x, 5 * x]), one, one, zero)
     assert torch.allclose(two[:1], gct_l1(x, one, one, zero)), "another image in the batch changed this one"
 
@@ -275,11 +328,11 @@ with exercise.check(3):
 # difficulty 3/5 · importance 3/5 · 5 minutes
 #
 # A fresh GCT has α = 1, γ = 0, β = 0. Derive on paper, and return, what its parameters receive in the very first step. You are given
-# $G_{bc} = \sum_{hw} g_{bchw}\, x_{bchw}$ (g: the gradient with respect to y) and $\hat s_{bc}$.
+# $p_{bi} = \sum_{hw} g_{bihw}\, x_{bihw}$ for image b and channel i (g: the gradient with respect to y), and $\hat s_{bi}$.
 #
 # Return the gradients of α, γ and β, in this order.
 #
-# Shapes: `G` and `s_hat` b c; results c each.
+# Shapes: `p` and `s_hat` b c; results c each.
 #
 # <details><summary>Hint 1: what is known about tanh?</summary>
 #
@@ -293,17 +346,17 @@ with exercise.check(3):
 
 
 # %% tags=["task_05_4"]
-def first_gradients(G, s_hat):
+def first_gradients(p, s_hat):
     """The gradients of α, γ and β when α = 1, γ = β = 0: b c, b c -> c, c, c."""
     ### BEGIN SOLUTION
-    return torch.zeros_like(G[0]), (G * s_hat).sum(dim=0), G.sum(dim=0)
+    return torch.zeros_like(p[0]), (p * s_hat).sum(dim=0), p.sum(dim=0)
     ### END SOLUTION
 
 
 # %% tags=["check_05_4"]
 with exercise.check(4):
-    G, s_hat = torch.tensor([[1.0, -2.0], [3.0, 5.0]]), torch.tensor([[0.6, 1.28], [1.0, 1.0]])
-    answer = first_gradients(G, s_hat)
+    p, s_hat = torch.tensor([[1.0, -2.0], [3.0, 5.0]]), torch.tensor([[0.6, 1.28], [1.0, 1.0]])
+    answer = first_gradients(p, s_hat)
     assert len(answer) == 3 and all(torch.as_tensor(one).shape == (2,) for one in answer), (
         "return three gradients, of α, γ and β, with one number for each of the 2 channels"
     )
@@ -324,7 +377,7 @@ with exercise.check(4):
 # Write three functions:
 #
 # - `kernel_size`: $t = \lfloor (\log_2 c + 1) / 2 \rfloor$; if t is odd k = t, else k = t + 1;
-# - `band_matrix`: the c × c matrix B with $(B z)_c = \sum_j w_j\, z_{c+j}$, where j runs from −(k − 1)/2 to (k − 1)/2, `weight` holds the $w_j$ in this order, and z is 0 beyond its ends;
+# - `band_matrix`: the c × c matrix B with $(B z)_i = \sum_j w_j\, z_{i+j}$, where j runs from −(k − 1)/2 to (k − 1)/2, `weight` holds the $w_j$ in this order, and z is 0 beyond its ends;
 # - `eca`: $y = x \cdot \sigma(B\, \mathrm{mean}_{hw}(x))$.
 #
 # Shapes: `weight` k (odd, k ≤ c); B c c, in the dtype of `weight`; `x` b c h w; result b c h w. Do not use a convolution.
@@ -337,13 +390,13 @@ with exercise.check(4):
 #
 # <details><summary>Hint 2: the gates of a batch</summary>
 #
-# The averages are b c. Row c of B belongs to gate c, so the batch is multiplied by the transposed matrix: `z @ B.mT`.
+# The averages are b c. Row i of B belongs to gate i, so the batch is multiplied by the transposed matrix: `z @ B.mT`.
 # </details>
 
 
 # %% tags=["task_05_5"]
 def kernel_size(channels):
-    """The paper's rule for k, with γ = 2 and b = 1."""
+    """The released rule for k."""
     ### BEGIN SOLUTION
     t = int((math.log2(channels) + 1) / 2)
     return t if t % 2 else t + 1
@@ -367,40 +420,64 @@ def eca(x, weight):
     ### END SOLUTION
 
 
-# %% tags=["check_05_5"]
-with exercise.check(5):
+# %% tags=["folded"]
+def check_size():
+    """The rule for k."""
     sizes = [kernel_size(c) for c in (16, 64, 128, 512, 2048)]
     assert all(k % 2 == 1 for k in sizes), f"k must be odd: an even filter has no middle; yours are {sizes}"
     assert sizes == [3, 3, 5, 5, 7], f"for 16, 64, 128, 512, 2048 channels k is 3, 3, 5, 5, 7, not {sizes}"
+
+
+def check_band():
+    """Three and five weights."""
     band = band_matrix(torch.tensor([1.0, 2.0, 3.0]), 4)
     assert band.shape == (4, 4), f"4 channels need a 4 × 4 matrix, not {tuple(band.shape)}"
-    assert band[0, 3] == 0 and band[3, 0] == 0, (
-        "the first and the last channel are no neighbours: nothing wraps round"
-    )
+    assert band[0, 3] == 0 == band[3, 0], "the first and the last channel are no neighbours: nothing wraps round"
     expected = torch.tensor([[2.0, 3, 0, 0], [1, 2, 3, 0], [0, 1, 2, 3], [0, 0, 1, 2]])
     assert torch.equal(band, expected), (
         f"row 1 (0-based) must read 1 2 3 0: w₋₁ for the channel before, w₁ for the one after; yours reads {band[1].tolist()}"
     )
+    wide = band_matrix(torch.arange(1.0, 6.0), 6)[2].tolist()
+    assert wide == [1, 2, 3, 4, 5, 0], f"five weights 1 … 5: row 2 of 6 must read 1 2 3 4 5 0; yours reads {wide}"
     double = band_matrix(torch.ones(3, dtype=torch.float64), 4).dtype
     assert double == torch.float64, f"a float64 weight makes a float64 matrix, not {double}: build it in weight.dtype"
-    weight, averages = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, -1.0, 0.5, 2.0])
-    x = averages[None, :, None, None] * torch.tensor([[0.0, 1.5, 1.5]])  # 1 4 1 3
-    result = eca(x, weight)
-    assert result.shape == x.shape, f"the result has the shape of x, {tuple(x.shape)}, not {tuple(result.shape)}"
+
+
+# %% tags=["folded"]
+WEIGHT, AVERAGES = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, -1.0, 0.5, 2.0])
+FOUR = AVERAGES[None, :, None, None] * torch.tensor([[0.0, 1.5, 1.5]])  # 1 4 1 3
+
+
+def check_where():
+    """What the gates depend on, and what they do."""
+    result = eca(FOUR, WEIGHT)
+    assert result.shape == FOUR.shape, f"the result has the shape of x, (1, 4, 1, 3), not {tuple(result.shape)}"
     assert not result[..., 0].any(), (
         "where x is 0 the result must be 0: the gates scale x, they do not stand in its place"
     )
-    gates = [round(gate, 3) for gate in (result / x)[0, :, 0, 1].tolist()]
+    gates = gates_of_four(result)
     assert all(0 < gate < 1.001 for gate in gates), f"the gates must lie between 0 and 1; yours are {gates}"
-    twice = eca(torch.cat([x, x], dim=3), weight)[..., :3]
+    twice = eca(torch.cat([FOUR, FOUR], dim=3), WEIGHT)[..., :3]
     assert torch.allclose(twice, result), "the same image twice as wide gets other gates: its size must not matter"
-    both = eca(torch.cat([x, x.flip(1), 3 * x]), weight)[:1]
+    both = eca(torch.cat([FOUR, FOUR.flip(1), 3 * FOUR]), WEIGHT)[:1]
     assert torch.allclose(both, result), "another image in the batch changed this one: over which axis does w slide?"
-    turned = [round(gate, 3) for gate in torch.tensor([1.0, 1.5, 0.0, 5.5]).sigmoid().tolist()]
-    assert not near(gates, turned), (
-        f"the gates {gates} are those of w turned round: which channel is before, which after?"
+
+
+def gates_of_four(result):
+    return [round(gate, 3) for gate in (result / FOUR)[0, :, 0, 1].tolist()]
+
+
+# %% tags=["check_05_5"]
+with exercise.check(5):
+    check_size()
+    check_band()
+    check_where()
+    gates = gates_of_four(eca(FOUR, WEIGHT))
+    turned, right = (
+        [round(gate, 3) for gate in torch.tensor(arguments).sigmoid().tolist()]
+        for arguments in ([1.0, 1.5, 0.0, 5.5], [-1.0, 0.5, 6.0, 4.5])
     )
-    right = [round(gate, 3) for gate in torch.tensor([-1.0, 0.5, 6.0, 4.5]).sigmoid().tolist()]
+    assert gates != turned, f"the gates {gates} are those of w turned round: which channel is before, which after?"
     assert gates == right, (
         f"averages 1, −1, 0.5, 2 and w = 1, 2, 3 give σ(−1), σ(0.5), σ(6), σ(4.5) = {right}, not {gates}"
     )

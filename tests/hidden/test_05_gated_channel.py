@@ -201,6 +201,18 @@ def gct__root_forgotten(x, alpha, gamma, beta, groups, epsilon=1e-5):
 
 
 @wrong("task_05_1")
+def gct__gamma_among_the_sizes(x, alpha, gamma, beta, groups, epsilon=1e-5):
+    """γ is multiplied before the comparison, which it then changes; it belongs behind it, inside the tanh."""
+    return _gct(x, gamma * alpha, torch.ones_like(gamma), beta, epsilon, groups)
+
+
+@wrong("task_05_1")
+def gct__sum_of_absolute_values(x, alpha, gamma, beta, groups, epsilon=1e-5):
+    """The size is a sum of absolute values; here it is the root of a sum of squares."""
+    return _gct(x, alpha, gamma, beta, epsilon, groups, size=lambda x, e: x.abs().sum(dim=(2, 3)) + e)
+
+
+@wrong("task_05_1")
 def gct__epsilon_outside_the_roots(x, alpha, gamma, beta, groups, epsilon=1e-5):
     """ε is added outside the roots; under them it has another effect, and keeps their gradients finite."""
     s = alpha * (x.square().sum(dim=(2, 3)).sqrt() + epsilon)
@@ -459,6 +471,12 @@ def gct_l1__compared_over_the_batch(x, alpha, gamma, beta, epsilon=1e-5):
     return _gct_l1(x, alpha, gamma, beta, epsilon, measure=lambda s, e: s.abs().mean(dim=0, keepdim=True) + e)
 
 
+@wrong("task_05_3")
+def gct_l1__mean_over_the_pixels(x, alpha, gamma, beta, epsilon=1e-5):
+    """The size is a mean over the pixels, and ε then weighs more; the given code sums."""
+    return _gct_l1(x, alpha, gamma, beta, epsilon, size=lambda x, e: x.abs().mean(dim=(2, 3)))
+
+
 # --- task 4: the first step of training ---
 
 
@@ -477,45 +495,45 @@ def test_first_gradients_equal_autograd(student, draw):
 
 
 @wrong("task_05_4")
-def first_gradients__alpha_moves_too(G, s_hat):
+def first_gradients__alpha_moves_too(p, s_hat):
     """α gets the gradient of γ; but everything that reaches α passes through the factor γ = 0."""
-    return (G * s_hat).sum(dim=0), (G * s_hat).sum(dim=0), G.sum(dim=0)
+    return (p * s_hat).sum(dim=0), (p * s_hat).sum(dim=0), p.sum(dim=0)
 
 
 @wrong("task_05_4")
-def first_gradients__gamma_and_beta_exchanged(G, s_hat):
+def first_gradients__gamma_and_beta_exchanged(p, s_hat):
     """The gradients of γ and β are exchanged: γ multiplies ŝ, so the ŝ belongs to its gradient."""
-    return torch.zeros_like(G[0]), G.sum(dim=0), (G * s_hat).sum(dim=0)
+    return torch.zeros_like(p[0]), p.sum(dim=0), (p * s_hat).sum(dim=0)
 
 
 @wrong("task_05_4")
-def first_gradients__nothing_moves_at_all(G, s_hat):
+def first_gradients__nothing_moves_at_all(p, s_hat):
     """The identity is no standstill: the output does not depend on α, but it does on γ and β."""
-    return torch.zeros_like(G[0]), torch.zeros_like(G[0]), torch.zeros_like(G[0])
+    return torch.zeros_like(p[0]), torch.zeros_like(p[0]), torch.zeros_like(p[0])
 
 
 @wrong("task_05_4")
-def first_gradients__gamma_stands_still(G, s_hat):
+def first_gradients__gamma_stands_still(p, s_hat):
     """The gradient of γ is multiplied by ŝ, and not by γ itself; so it is not zero at the start."""
-    return torch.zeros_like(G[0]), torch.zeros_like(G[0]), G.sum(dim=0)
+    return torch.zeros_like(p[0]), torch.zeros_like(p[0]), p.sum(dim=0)
 
 
 @wrong("task_05_4")
-def first_gradients__averaged_over_the_images(G, s_hat):
+def first_gradients__averaged_over_the_images(p, s_hat):
     """All images add to the gradient of a parameter; here they are averaged."""
-    return torch.zeros_like(G[0]), (G * s_hat).mean(dim=0), G.mean(dim=0)
+    return torch.zeros_like(p[0]), (p * s_hat).mean(dim=0), p.mean(dim=0)
 
 
 @wrong("task_05_4")
-def first_gradients__slope_of_a_sigmoid(G, s_hat):
+def first_gradients__slope_of_a_sigmoid(p, s_hat):
     """The slope at 0 is taken as one quarter, as of a sigmoid; that of tanh is 1."""
-    return torch.zeros_like(G[0]), (G * s_hat).sum(dim=0) / 4, G.sum(dim=0) / 4
+    return torch.zeros_like(p[0]), (p * s_hat).sum(dim=0) / 4, p.sum(dim=0) / 4
 
 
 @wrong("task_05_4")
-def first_gradients__sums_multiplied(G, s_hat):
+def first_gradients__sums_multiplied(p, s_hat):
     """The sums over the images are multiplied; the products must be summed."""
-    return torch.zeros_like(G[0]), G.sum(dim=0) * s_hat.sum(dim=0), G.sum(dim=0)
+    return torch.zeros_like(p[0]), p.sum(dim=0) * s_hat.sum(dim=0), p.sum(dim=0)
 
 
 # --- task 5: ECA and its band ---
@@ -589,6 +607,15 @@ def band_matrix__turned_round(weight, channels):
     reach = len(weight) // 2
     ones = [torch.ones(channels - abs(j), dtype=weight.dtype) for j in range(-reach, reach + 1)]
     return sum(w * torch.diag(one, reach - i) for i, (w, one) in enumerate(zip(weight, ones, strict=True)))
+
+
+@wrong("task_05_5")
+def band_matrix__three_weights_only(weight, channels):
+    """Only the three middle diagonals are filled; k weights make k diagonals."""
+    middle = len(weight) // 2
+    return sum(
+        weight[middle + j] * torch.diag(torch.ones(channels - abs(j), dtype=weight.dtype), j) for j in (-1, 0, 1)
+    )
 
 
 @wrong("task_05_5")
