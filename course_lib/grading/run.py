@@ -26,7 +26,7 @@ from course_lib.grading.marks import (
 )
 from course_lib.grading.overrides import by_hand
 from course_lib.grading.reports import write_results
-from course_lib.grading.reports.tables import table
+from course_lib.grading.reports.tables import table_row
 from course_lib.grading.roster import Roster, Unclear
 from course_lib.grading.similarity import fingerprint, groups
 from course_lib.grading.store import Store, key
@@ -131,7 +131,7 @@ def row_of(record: Record, submission: Submission, marks: Marks, evening: Evenin
     try:
         row = handed_in(record, submission, marks.slug, evening)
         to_json(record_to_data(row))
-        table(replace(marks, records=(row,)))
+        table_row(marks, row)
         return row
     except Exception as error:
         problem = f"its row cannot be written ({type(error).__name__})"

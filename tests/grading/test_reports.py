@@ -28,7 +28,7 @@ from course_lib.grading.marks import (
 from course_lib.grading.reports import FORMATS, write_report
 from course_lib.grading.reports.gradescope import results
 from course_lib.grading.reports.pages import described, mistakes, page_name
-from course_lib.grading.reports.tables import safe
+from course_lib.grading.reports.tables import overview, safe
 
 TASKS = (TaskInfo("task_07_1", "Softmax", 2), TaskInfo("task_07_2", "The mean", 1))
 SAID, EVIL = "the mean of 1, 2 and 6 is 3", "<script>alert(1)</script>"
@@ -207,6 +207,20 @@ def test_the_report_command_writes_each_format(tmp_path, name, capsys):
     (tmp_path / "marks.json").write_text(marks_to_json(MARKS), encoding="utf-8")
     assert main(["report", str(tmp_path), "--format", name, "--out", str(tmp_path / "there")]) == 0
     assert str(tmp_path / "there") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", sorted(FORMATS.keys() - {"html"}))  # pages have a page that says why
+def test_a_row_that_cannot_be_written_is_named_and_costs_no_other(name, capsys):
+    bad = replace(MARKS.records[0], student="bad", tasks=(None,))
+    assert FORMATS[name](replace(MARKS, records=(bad, *MARKS.records))) == FORMATS[name](MARKS)
+    assert "bad is left out of this file" in capsys.readouterr().err
+
+
+def test_a_row_that_cannot_be_written_costs_no_other_in_the_table_of_several_lessons(capsys):
+    bad = replace(MARKS.records[0], student="bad", tasks=(None,))
+    more = replace(MARKS, slug="08_other")
+    assert overview(replace(MARKS, records=(bad, *MARKS.records)), more) == overview(MARKS, more)
+    assert "bad is left out of this file" in capsys.readouterr().err
 
 
 def test_a_report_without_marks_names_the_cure(tmp_path, capsys):

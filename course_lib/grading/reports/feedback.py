@@ -5,6 +5,7 @@ import re
 import zipfile
 
 from course_lib.grading.marks import Marks, Record
+from course_lib.grading.reports.apart import each, student
 from course_lib.grading.reports.pages import page_name, student_page
 
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)  # the same zip each time
@@ -18,10 +19,11 @@ def feedback(marks: Marks) -> dict[str, bytes]:
     """
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for record in marks.records:
-            if not record.missing or record.override:
-                name = zipfile.ZipInfo(feedback_name(record, marks.slug), FIRST_DAY)
-                archive.writestr(name, student_page(marks, record))
+        handed_in = [record for record in marks.records if not record.missing or record.override]
+        for name, page in each(
+            handed_in, lambda one: (feedback_name(one, marks.slug), student_page(marks, one)), student
+        ):
+            archive.writestr(zipfile.ZipInfo(name, FIRST_DAY), page)
     return {"feedback.zip": out.getvalue()}
 
 

@@ -1,6 +1,7 @@
 """Marks as Gradescope's results.json: one file for each student, or the one of an autograder container."""
 
 from course_lib.grading.marks import Marks, Record, to_json
+from course_lib.grading.reports.apart import each, student
 from course_lib.grading.reports.pages import page_name
 
 
@@ -35,4 +36,7 @@ def results(marks: Marks, record: Record) -> dict:
 
 
 def gradescope(marks: Marks) -> dict[str, str]:
-    return {f"gradescope/{page_name(record)}.json": to_json(results(marks, record)) for record in marks.records}
+    def file(record: Record) -> tuple[str, str]:
+        return f"gradescope/{page_name(record)}.json", to_json(results(marks, record))
+
+    return dict(each(marks.records, file, student))

@@ -3,8 +3,10 @@
 import csv
 import io
 from collections.abc import Iterable
+from functools import partial
 
 from course_lib.grading.marks import Marks, Record, TaskMark, by_name, people, short
+from course_lib.grading.reports.apart import each, student
 
 FORMULA = ("=", "+", "-", "@", "|", "%", "＝", "＋", "－", "＠")
 BREAKS = "\t\r\n"
@@ -26,11 +28,11 @@ def safe(value: object) -> str:
 
 
 def write_csv(header: list[str], rows: Iterable[list]) -> str:
-    """Every cell quoted and guarded, lines as RFC 4180 wants them."""
+    """Every cell quoted and guarded, lines as RFC 4180 wants them; empty rows are left out."""
     out = io.StringIO()
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     writer.writerow(header)
-    writer.writerows([safe(value) for value in row] for row in rows)
+    writer.writerows([safe(value) for value in row] for row in rows if row)
     return out.getvalue()
 
 
@@ -39,11 +41,12 @@ def table(marks: Marks) -> dict[str, str]:
     names = [task.name for task in marks.tasks]
     header = ["student", "id", "section", "file", "earned", "of", *names, "problem", "late", "late_penalty"]
     header += ["after_late", "override", "reason", "mark", "mistakes", "notes", "sandbox"]
-    rows = [
-        [*start(record, marks), *by_task(record, names), record.problem, *by_hand(record), *end(record)]
-        for record in marks.records
-    ]
-    return {"marks.csv": "\ufeff" + write_csv(header, rows)}
+    return {"marks.csv": "\ufeff" + write_csv(header, each(marks.records, partial(table_row, marks), student))}
+
+
+def table_row(marks: Marks, record: Record) -> list:
+    names = [task.name for task in marks.tasks]
+    return [*start(record, marks), *by_task(record, names), record.problem, *by_hand(record), *end(record)]
 
 
 def start(record: Record, marks: Marks) -> list:
@@ -65,18 +68,27 @@ def overview(*lessons: Marks) -> dict[str, str]:
     """One row a student, one column a lesson, and what is to be said of each."""
     slugs = [marks.slug for marks in lessons]
     header = ["student", "id", "section", *slugs, "total", "of", "after_late", "problem", "late"]
-    rows = []
-    for (student, _), records in by_name(people(lessons)):
-        found = list(records.values())
-        marks = [record.mark for record in found if record.mark is not None]
-        after = [record.after_late for record in found if record.after_late is not None]
-        row = [student, *first_of(found), *(records[slug].mark if slug in records else None for slug in slugs)]
-        row += [short(sum(marks)) if marks else None, sum(marks.points for marks in lessons)]
-        row += [short(round(sum(after), 2)) if after else None]
-        row += [said({slug: one.problem for slug, one in records.items()})]
-        row += [said({slug: one.late.words for slug, one in records.items() if one.late})]
-        rows.append(row)
+    rows = each(by_name(people(lessons)), partial(overview_row, lessons), called)
     return {"marks.csv": "\ufeff" + write_csv(header, rows)}
+
+
+Person = tuple[tuple[str, str], dict[str, Record]]  # as ``people`` tells: name and key, a record for each lesson
+
+
+def called(person: Person) -> str:
+    return person[0][0]
+
+
+def overview_row(lessons: tuple[Marks, ...], person: Person) -> list:
+    (name, _), records = person
+    found, slugs = list(records.values()), [marks.slug for marks in lessons]
+    marks = [record.mark for record in found if record.mark is not None]
+    after = [record.after_late for record in found if record.after_late is not None]
+    row = [name, *first_of(found), *(records[slug].mark if slug in records else None for slug in slugs)]
+    row += [short(sum(marks)) if marks else None, sum(marks.points for marks in lessons)]
+    row += [short(round(sum(after), 2)) if after else None]
+    row += [said({slug: one.problem for slug, one in records.items()})]
+    return [*row, said({slug: one.late.words for slug, one in records.items() if one.late})]
 
 
 def first_of(records: list[Record]) -> list[str]:
@@ -108,14 +120,19 @@ def canvas(*lessons: Marks, after_late: bool = False) -> dict[str, str]:
     Lateness is taken off ``after_late`` only: Canvas has a rule of its own.
     """
     header = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *(marks.slug for marks in lessons)]
-    rows = [["    Points Possible", "", "", "", "", *(marks.points for marks in lessons)]]
-    for (student, _), records in people(lessons).items():
-        marks = [counts(records[one.slug], after_late) if one.slug in records else None for one in lessons]
-        if any(mark is not None for mark in marks):
-            _, section = first_of(list(records.values()))
-            number = max((one.id_on("Canvas") for one in records.values()), key=bool)
-            rows.append([student, number, "", "", section, *marks])
-    return {"canvas.csv": write_csv(header, rows)}
+    points = ["    Points Possible", "", "", "", "", *(marks.points for marks in lessons)]
+    rows = each(people(lessons).items(), partial(canvas_row, lessons, after_late), called)
+    return {"canvas.csv": write_csv(header, [points, *rows])}
+
+
+def canvas_row(lessons: tuple[Marks, ...], after_late: bool, person: Person) -> list:
+    """One student's marks; empty where there is none."""
+    (name, _), records = person
+    marks = [counts(records[one.slug], after_late) if one.slug in records else None for one in lessons]
+    if all(mark is None for mark in marks):
+        return []
+    _, section = first_of(list(records.values()))
+    return [name, max((one.id_on("Canvas") for one in records.values()), key=bool), "", "", section, *marks]
 
 
 def moodle(marks: Marks, *, after_late: bool = False) -> dict[str, str]:
@@ -124,18 +141,15 @@ def moodle(marks: Marks, *, after_late: bool = False) -> dict[str, str]:
     Lateness is taken off ``after_late`` only; the comment says which.
     """
     header = ["Identifier", "Full name", "Grade", "Maximum Grade", "Last modified (grade)", "Feedback comments"]
-    rows = [
-        [
-            participant(record),
-            record.student,
-            counts(record, after_late),
-            marks.points,
-            "",
-            comment(record, after_late),
-        ]
-        for record in marks.marked
-    ]
-    return {"moodle.csv": write_csv(header, rows)}
+    return {"moodle.csv": write_csv(header, each(marks.records, partial(moodle_row, marks, after_late), student))}
+
+
+def moodle_row(marks: Marks, after_late: bool, record: Record) -> list:
+    """One participant's mark; empty where there is none."""
+    if record.mark is None:
+        return []
+    mark, words = counts(record, after_late), comment(record, after_late)
+    return [participant(record), record.student, mark, marks.points, "", words]
 
 
 def participant(record: Record) -> str:
@@ -166,10 +180,13 @@ def nbgrader(*lessons: Marks) -> dict[str, str]:
     """The columns of ``nbgrader export``."""
     header = ["assignment", "duedate", "timestamp", "student_id", "last_name", "first_name", "email"]
     header += ["raw_score", "late_submission_penalty", "score", "max_score"]
-    empty = [None] * 3
-    rows = [
-        [marks.slug, None, None, record.student, *empty, record.mark, record.penalty, record.after_late, marks.points]
-        for marks in lessons
-        for record in marks.marked
-    ]
+    rows = [row for marks in lessons for row in each(marks.records, partial(nbgrader_row, marks), student)]
     return {"grades.csv": write_csv(header, rows)}
+
+
+def nbgrader_row(marks: Marks, record: Record) -> list:
+    """One student's mark; empty where there is none."""
+    if record.mark is None:
+        return []
+    what = [marks.slug, None, None, record.student, None, None, None]
+    return [*what, record.mark, record.penalty, record.after_late, marks.points]
