@@ -275,7 +275,9 @@ def say(lessons: Iterable["Marks"], now: Collection[tuple[str, str]], out: Path)
         bad = [record for record in rows if record.problem]
         problems += len(bad)
         for record in bad:
-            words = f"{lesson}not graded: {record.student} ({record.file or 'no file'}): {record.problem}"
+            files = (record.file or "no file").split(" and ")
+            where = "" if all(one in record.problem for one in files) else f" ({' and '.join(files)})"
+            words = f"{lesson}not graded: {record.student}{where}: {record.problem}"
             print("".join(one if one.isprintable() else "�" for one in words), file=sys.stderr)
         nothing = f", {len(marks.missing)} handed in nothing" if marks.missing else ""
         print(f"{lesson}{len(rows) - len(bad)} graded, {len(bad)} not{nothing}")
@@ -352,6 +354,8 @@ def row_of(lessons: "tuple[Marks, ...]", student: str, lesson: str | None) -> "t
     Raises:
         UsageError: naming what there is to choose from.
     """
+    from course_lib.grading.marks import listed
+
     wanted = [marks for marks in lessons if lesson is None or lesson in (marks.slug, marks.slug[:2], marks.slug[3:])]
     rows = [
         (marks, record)
@@ -363,7 +367,7 @@ def row_of(lessons: "tuple[Marks, ...]", student: str, lesson: str | None) -> "t
         return rows[0]
     if not rows:
         names = sorted({record.student for marks in wanted for record in marks.records})
-        near = ", ".join([*[name for name in names if student.casefold()[:3] in name.casefold()], *names][:5])
+        near = listed([*[name for name in names if student.casefold()[:3] in name.casefold()], *names][:5])
         raise UsageError(f"no row is called {student!r}; there are for instance {near or 'none'}")
     choices = ", ".join(f"{record.student} ({record.id or record.file}) in {marks.slug}" for marks, record in rows)
     raise UsageError(f"{student!r} has {len(rows)} rows: {choices}; add --lesson, or give the id")

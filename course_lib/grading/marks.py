@@ -246,3 +246,8 @@ def namesakes(lessons: Iterable[Marks]) -> set[str]:
 def called(record: Record, shared: Collection[str]) -> str:
     """A student's name; where others have it too (it is in ``shared``), with what tells them apart."""
     return f"{record.student} ({record.id or record.file})" if record.student in shared else record.student
+
+
+def listed(names: Collection[str]) -> str:
+    """Names in a row; "Lovelace, Ada" makes the comma no good to part them."""
+    return ("; " if any("," in name for name in names) else ", ").join(names)

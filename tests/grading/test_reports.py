@@ -181,6 +181,14 @@ def test_the_summary_names_mistakes_and_what_was_missed():
     assert "task most missed is task_07_2" in described(MARKS)
 
 
+def test_names_with_a_comma_are_parted_by_a_semicolon():
+    similar = (("Babbage, Charles", "Lovelace, Ada"), ("bo", "cy"))
+    (page,) = (
+        text for name, text in FORMATS["html"](replace(MARKS, similar=similar)).items() if name == "summary.html"
+    )
+    assert "Babbage, Charles; Lovelace, Ada" in page and "bo, cy" in page
+
+
 def test_an_unsafe_run_says_so_in_every_page():
     record = Record("ada", "", "a.ipynb", (), "", (), "unsafe")
     pages = FORMATS["html"](Marks("07_small", TASKS, (record,)))

@@ -7,7 +7,17 @@ from functools import partial
 
 import jinja2
 
-from course_lib.grading.marks import Marks, Record, TaskMark, by_name, called, namesakes, people, without_accents
+from course_lib.grading.marks import (
+    Marks,
+    Record,
+    TaskMark,
+    by_name,
+    called,
+    listed,
+    namesakes,
+    people,
+    without_accents,
+)
 from course_lib.grading.reports.picture import picture
 
 MAX_NOTES = 20
@@ -112,12 +122,12 @@ graded</strong>{% endif %}{% if marks.missing %}, {{ marks.missing | length }} h
 {% if mistakes %}<h2>Mistakes with a name</h2>
 <table><tr><th scope="col">wrong answer</th><th scope="col">in words</th><th scope="col">submissions</th></tr>
 {% for name, sentence, students in mistakes %}<tr><td><code>{{ name }}</code></td><td>{{ sentence }}</td>
-<td>{{ students | length }}: {{ students[:names] | join(", ") }}
+<td>{{ students | length }}: {{ listed(students[:names]) }}
 {%- if students | length > names %} and {{ students | length - names }} more{% endif %}</td></tr>
 {% endfor %}</table>{% endif %}
 {% if marks.similar %}<h2>Answers that are the same after renaming</h2>
 <p>A hint to look at the notebooks side by side, no more: short tasks have few good answers.</p>
-<ul>{% for group in marks.similar %}<li>{{ group | join(", ") }}</li>{% endfor %}</ul>{% endif %}
+<ul>{% for group in marks.similar %}<li>{{ listed(group) }}</li>{% endfor %}</ul>{% endif %}
 <h2>Submissions</h2>
 <div class="wide"><table><tr><th scope="col">student</th>{% if sections %}<th scope="col">section</th>{% endif %}
 <th scope="col" class="number">earned</th>
@@ -259,6 +269,7 @@ def summary(marks: Marks) -> str:
         by_hand=[record for record in marks.records if record.override],
         sections=any(record.section for record in marks.records),
         names=MAX_NAMES,
+        listed=listed,
         name=partial(called, shared=namesakes([marks])),
         page_name=page_name,
     )
