@@ -154,8 +154,8 @@ def skipped(hands: list[Hand], slug: str) -> list[str]:
 def place_meant(hands: list[Hand], known: list[str]) -> None:
     """Say for which lessons each thing was handed in: for the one that its download is about.
 
-    Where that is not clear, a thing without a notebook is meant by its name, else for all that its download is about;
-    beside a notebook of the same student it means nothing.
+    Where that is not clear, or there is one download only, a thing without a notebook is meant by its name, else for
+    what its download is about; beside a notebook of the same student it means nothing.
     """
     about: dict[str, list[set[str]]] = {}
     for entry in (entry for hand in hands for entry in hand.entries):
@@ -164,11 +164,12 @@ def place_meant(hands: list[Hand], known: list[str]) -> None:
         told = {entry.download for entry in hand.entries if entry.lessons}
         for entry in hand.entries:
             beside = about[entry.download]
-            if len(about) > 1 and (lesson := lesson_of(beside)):
-                entry.meant = {lesson}
+            lesson = {name for name in [lesson_of(beside)] if name}
+            if lesson and len(about) > 1:
+                entry.meant = lesson
             elif not entry.lessons:
                 named = {slug for slug in known if slug in " ".join([entry.path, *entry.others])}
-                entry.meant = named or (set() if entry.download in told else set().union(*beside))
+                entry.meant = named or (set() if entry.download in told else lesson or set().union(*beside))
 
 
 def lesson_of(download: list[set[str]]) -> str:
@@ -265,7 +266,8 @@ def submission_of(hand: Hand, slug: str, root: Path, *, alone: bool) -> Submissi
     best, notes = choose(fitting, slug, root)
     entry = next(one for one in hand.entries if one.path == best.entry)
     time = entry.moment(best)
-    clock = who.platform if time else "" if who.platform.startswith("Canvas") else "the file"
+    platform = "nbgrader" if entry.stamps else who.platform
+    clock = platform if time else "" if platform.startswith("Canvas") else "the file"
     row = row._replace(file=best.found.name, found=best.found, notes=notes, late=entry.late, upload=entry.upload)
     return row._replace(time=time or (best.found.time if clock else 0.0), clock=clock)
 

@@ -353,6 +353,16 @@ def test_a_picture_beside_a_notebook_is_no_submission_of_the_other_lesson(tmp_pa
     }
 
 
+def test_of_one_download_most_say_what_a_file_without_a_notebook_is_for(two_downloads):
+    place, _ = two_downloads
+    (place / "submissions/ben_2_72_a.ipynb").unlink()
+    (place / "submissions/ben_2_72_a.pdf").write_bytes(b"%PDF")
+    (place / "submissions/cy_3_83_b.ipynb").write_bytes(of_other(answered()))
+    lay_out(place, "submissions/di_4_74_a.ipynb")
+    lessons = read_download(place / "submissions", root=place.parent / "course").lessons
+    assert [[one.student for one in found] for found in lessons.values()] == [["ana", "ben", "cy", "di"], ["cy"]]
+
+
 def test_nbgrader_notes_a_time_for_each_assignment(tmp_path):
     root = another_lesson(small_course(tmp_path / "course"))
     for slug, day, data in ((SLUG, 20, answered()), ("08_other", 27, of_other(answered()))):
@@ -362,6 +372,7 @@ def test_nbgrader_notes_a_time_for_each_assignment(tmp_path):
         (folder / "timestamp.txt").write_text(f"2026-11-{day} 12:00:00.000000 UTC")
     lessons = read_download(tmp_path / "in", root=root).lessons
     assert [datetime.fromtimestamp(found[0].time, UTC).day for found in lessons.values()] == [20, 27]
+    assert lessons[SLUG][0].clock == "nbgrader"
 
 
 # Which of several notebooks
