@@ -7,14 +7,15 @@
 #
 # - read a memory softly or hard, and say which gradient reaches the scores in each case;
 # - train a network that picks one place, with a surrogate or straight-through, and say what a baseline is good for;
-# - measure how far a gradient estimator is off, and what that costs in training.
+# - test by a control why one way to learn is slower than another.
 #
-# *Minutes:* 43, deeper 38 · *Needs:* 01 · *Paper:* Xu et al., 2015, arXiv 1502.03044; Jang et al., 2017, arXiv 1611.01144; Maddison et al., 2017, arXiv 1611.00712; Bengio et al., 2013, arXiv 1308.3432 · *Exercise:* [02 soft and hard](../exercises/02_soft_and_hard.ipynb) · *Module:* [soft_and_hard.py](../course_lib/basics/soft_and_hard.py), [show_attend_tell.py](../course_lib/basics/show_attend_tell.py)
+# *Minutes:* 38, deeper 46 · *Needs:* 01 · *Paper:* Xu et al., 2015, arXiv 1502.03044; Jang et al., 2017, arXiv 1611.01144; Maddison et al., 2017, arXiv 1611.00712; Bengio et al., 2013, arXiv 1308.3432 · *Exercise:* [02 soft and hard](../exercises/02_soft_and_hard.ipynb) · *Module:* [soft_and_hard.py](../course_lib/basics/soft_and_hard.py), [show_attend_tell.py](../course_lib/basics/show_attend_tell.py)
 #
 # Out of scope: choosing where to look several times in a row, each time by what was seen before (06).
 
 # %%
 from functools import partial
+from itertools import count, islice
 
 import torch
 from torch import nn
@@ -50,8 +51,7 @@ from course_lib.trunk import load_trunk
 # %% [markdown]
 # ## Two ways to read
 #
-# In lesson 01 every key answered a little. Now we compare that with picking one. A memory holds three numbers, 0, 4 and 10. A
-# query has been compared with their keys, and the weights are one half, one quarter, one quarter.
+# In lesson 01 every key answered a little. Now we compare that with picking one. A memory holds 0, 4 and 10; their weights are one half, one quarter, one quarter.
 #
 # **Soft: take the mean under the weights.** *Before running: compute it in your head.*
 
@@ -72,9 +72,9 @@ print("values that occur:", draws.unique().tolist(), f"  mean ≈ {draws.mean():
 assert draws.unique().tolist() == [0, 4, 10] and abs(draws.mean() - 3.5) < 0.2
 
 # %% [markdown]
-# Never; but the mean of the draws is near it. Hard reading returns something that exists, soft reading something in between.
+# Never; but their mean is near it. Hard reading returns something that exists, soft reading something in between.
 #
-# $$\alpha = \mathrm{softmax}(e) \qquad r_{\mathrm{soft}} = \sum_n \alpha_n v_n \qquad r_{\mathrm{hard}} = v_n, \; n \sim \alpha$$
+# $$\alpha = \mathrm{softmax}(e) \qquad r_{\mathrm{soft}} = \sum_i \alpha_i v_i \qquad r_{\mathrm{hard}} = v_i, \; i \sim \alpha$$
 #
 # | symbol | name | shape | in words |
 # |---|---|---|---|
@@ -82,17 +82,15 @@ assert draws.unique().tolist() == [0, 4, 10] and abs(draws.mean() - 3.5) < 0.2
 # | $\alpha$ | weights | n | the share of each place, or its probability; sum 1 |
 # | $v$ | values | n d | what lies at each place |
 # | $r$ | read | d | what the rest of the network sees |
-# | $n \sim \alpha$ | draw | | the place n, drawn with the probabilities α |
-#
-# In $\mathrm{Attention}(x) = f(g(x), x)$, $\alpha$ is $g$ in both; they differ in $f$: one mixes, the other picks.
+# | $i \sim \alpha$ | draw | | a place i of the n, drawn with the probabilities α |
 #
 # **The soft read place by place, as a product, and from the library.** Five places, values of length 3.
 
 # %%
 e, v = torch.randn(5, generator=generator), torch.randn(5, 3, generator=generator)
 by_loops = torch.zeros(3)
-for n in range(5):
-    by_loops += e[n].exp() / e.exp().sum() * v[n]
+for i in range(5):
+    by_loops += e[i].exp() / e.exp().sum() * v[i]
 
 # %%
 product = e.softmax(dim=0) @ v  # n times n d
@@ -102,68 +100,74 @@ torch.testing.assert_close(product, soft_read(e, v))
 # %% [markdown]
 # ## Which gradient reaches the scores?
 #
-# Training moves the scores by the gradient of a *loss* $L(r)$: how bad was it to read r? Three ways to get one; the rest of the lesson explains them.
+# Training moves the scores by the gradient of a *loss* $L(r)$: how bad was it to read r? Three ways to get one:
 
 # %% tags=["folded"]
 ROWS = {  # what is read from, how (and half the width of that box), and how the gradient comes back
     "soft": ("weights α", "mix: α v", 0.55, "as it came: softmax, product"),
-    "hard, REINFORCE": ("weights α", "draw n, take vₙ", 0.9, "no way through a draw: loss · gradient of log αₙ"),
-    "straight-through": ("e + noise", "largest n, take vₙ", 1.0, "as if it had been softmax(e + noise) v"),
+    "hard, REINFORCE": (
+        "weights α",
+        "draw i, take vᵢ",
+        0.9,
+        "not through the draw; instead: loss × gradient of log αᵢ",
+    ),
+    "straight-through": ("e + noise", "largest i, take vᵢ", 1.0, "as if softmax((e + noise)/τ) had been mixed"),
 }
-BACK = COLOURS[1]
 
 
-def box(axes, x, y, text, blue=False):
+def box(axes, x, y, text, colour):
     """An operation, or a name."""
-    edge = COLOURS[0] if blue else "black"
-    style = {"boxstyle": "round,pad=0.35", "fc": "white", "ec": edge}
-    axes.text(x, y, text, ha="center", va="center", bbox=style, color=edge, zorder=3)
+    style = {"boxstyle": "round,pad=0.35", "fc": "white", "ec": colour}
+    axes.text(x, y, text, ha="center", va="center", bbox=style, color=colour, zorder=3)
 
 
-def arrow(axes, start, end, y, colour, style="-"):
-    """From one x to another."""
+def arrow(axes, start, end, y, colour, shape="", style="-"):
+    """From one x to another, with the shape of what flows."""
     look = {"arrowstyle": "-|>", "color": colour, "linestyle": style, "lw": 1.5}
     axes.annotate("", (end, y), (start, y), arrowprops=look)
+    axes.text((start + end) / 2, y + 0.1, shape, ha="center", family="monospace")
 
 
+# %% tags=["folded"]
+def draw_way(axes, y, name, weights, middle, half, back):
+    """One row: forward from the scores to the loss, and back."""
+    blue, orange = COLOURS[:2]
+    axes.text(-0.6, y + 0.62, name, weight="bold")
+    for x, text, colour in (
+        (0, "scores e", blue),
+        (2.1, weights, blue),
+        (4.9, middle, "black"),
+        (7.6, "loss L(r)", "black"),
+    ):
+        box(axes, x, y, text, colour)
+    arrow(axes, 0.6, 1.4, y, blue, "n")
+    arrow(axes, 2.8, 4.8 - half, y, blue, "n")
+    arrow(axes, 5.0 + half, 6.95, y, "black", "d")
+    arrow(axes, 7.6, 0.0, y - 0.62, orange, style="-" if name == "soft" else "--")
+    axes.text(3.8, y - 0.95, back, ha="center", color=orange)
+
+
+# %% tags=["folded"]
 figure = new_figure(7.0, 4.6)
 axes = figure.subplots()
-for row, (name, (second, middle, half, back)) in enumerate(ROWS.items()):
-    y = -2.1 * row
-    axes.text(-0.6, y + 0.62, name, weight="bold")
-    for x, text, blue in (
-        (0, "scores e", True),
-        (2.1, second, True),
-        (4.9, middle, False),
-        (7.6, "loss L(r)", False),
-    ):
-        box(axes, x, y, text, blue)
-    for start, end, shape, colour in (
-        (0.6, 1.4, "n", COLOURS[0]),
-        (2.8, 4.8 - half, "n", COLOURS[0]),
-        (5.0 + half, 6.95, "d", "black"),
-    ):
-        arrow(axes, start, end, y, colour)
-        axes.text((start + end) / 2, y + 0.1, shape, ha="center", family="monospace")
-    arrow(axes, 7.6, 0.0, y - 0.62, BACK, "--" if row else "-")
-    axes.text(3.8, y - 0.95, back, ha="center", color=BACK)
-axes.plot([4.8, 5.0, None, 4.8, 5.0], [-2.81, -2.63, None, -2.63, -2.81], color="black", lw=2)
+for row, (name, texts) in enumerate(ROWS.items()):
+    draw_way(axes, -2.1 * row, name, *texts)
 axes.set(xlim=(-0.8, 8.4), ylim=(-5.3, 1.0))
 axes.set_axis_off()
 describe(
     figure,
     "three rows, each from the scores to the weights (in the third: to scores plus noise), to reading, to the loss, in blue up to the reading; an orange arrow runs back from the loss "
-    "to the scores below. Soft: the weights mix the values; the gradient comes back the same way. Hard: a place is drawn; a cross bars "
-    "the way back, and the loss times the gradient of log alpha is used. Straight-through: the largest score plus noise is "
-    "taken; the gradient comes back as if the softmax had been read.",
+    "to the scores below. Soft: the weights mix the values; the gradient comes back the same way. Hard: a place is drawn; the gradient does not "
+    "come through the draw, instead the loss times the gradient of log alpha is used. Straight-through: the largest score plus noise is "
+    "taken; the gradient comes back as if the softmax had been mixed.",
 )
 
 # %% [markdown]
-# **Soft has a gradient.** When $e_n$ grows, place n gains weight, and every place, n too, pays for it by its share:
+# **Soft has a gradient.** When $e_i$ grows, place i gains weight, and all places give up some, in proportion to their own:
 #
-# $$\frac{\partial \alpha_m}{\partial e_n} = \alpha_m \bigl([m = n] - \alpha_n\bigr) \qquad \frac{\partial r}{\partial e_n} = \sum_m \frac{\partial \alpha_m}{\partial e_n}\, v_m = \alpha_n (v_n - r)$$
+# $$\frac{\partial \alpha_j}{\partial e_i} = \alpha_j \bigl([j = i] - \alpha_i\bigr) \qquad \frac{\partial r}{\partial e_i} = \sum_j \frac{\partial \alpha_j}{\partial e_i}\, v_j = \alpha_i (v_i - r)$$
 #
-# $[m = n]$ is 1 if m is n, else 0. So to raise the read, raise the scores of values above it.
+# $[j = i]$ is 1 if j is i, else 0. So to raise the read, raise the scores of values above it.
 # *Before running: r = 3.5. What is the gradient for the value 10, whose weight is one quarter?*
 
 # %% tags=["answer"]
@@ -173,8 +177,8 @@ print("gradient", [round(g, 3) for g in gradient.tolist()])
 torch.testing.assert_close(gradient, alpha * (values[:, 0] - 3.5))
 
 # %% [markdown]
-# **Hard has none.** Picking is a step: move a score a little, and with the same luck the same place is picked. But the *log-probability* of
-# the place that was picked depends smoothly on the scores. There we take hold.
+# **Hard has none.** Picking is a step: move a score a little, and the same random number picks the same place. But the *log-probability* of
+# the place that was picked depends smoothly on the scores. That is what we use.
 
 # %%
 read = hard_read(e, values, generator=generator)
@@ -182,32 +186,32 @@ print("gradient through the value:", read.value.requires_grad, "  through log α
 assert not read.value.requires_grad and read.log_prob.requires_grad
 
 # %% [markdown]
-# ## REINFORCE: a gradient without a derivative
+# ## REINFORCE: no derivative of the loss is needed
 #
-# To have read $v_n$ costs $L_n = L(v_n)$. What we want to lower is the mean over the draws, the *expected loss* $\sum_n \alpha_n L_n$. Write ∂ for the
-# gradient with respect to the scores. Since $\partial \log \alpha_n = \partial \alpha_n / \alpha_n$,
+# To have read $v_i$ costs $L_i = L(v_i)$. We want to lower its mean over the draws, the *expected loss* $\sum_i \alpha_i L_i$. Write ∂ for the
+# gradient with respect to the scores. Since $\partial \log \alpha_i = \partial \alpha_i / \alpha_i$,
 #
-# $$\partial \sum_n \alpha_n L_n = \sum_n L_n\, \partial \alpha_n = \sum_n \alpha_n \bigl(L_n\, \partial \log \alpha_n\bigr)$$
+# $$\partial \sum_i \alpha_i L_i = \sum_i L_i\, \partial \alpha_i = \sum_i \alpha_i \bigl(L_i\, \partial \log \alpha_i\bigr)$$
 #
-# The right side is a mean over draws. So draw a place and multiply its loss by the gradient of its log-probability: on average this is right. The method is called *REINFORCE*
-# (Williams, 1992). And the gradient is simple: $\partial \log \alpha_m / \partial e_n = [m = n] - \alpha_n$.
+# The right side is a mean over draws. So draw a place, and multiply its loss by the gradient of its log-probability, $\partial \log \alpha_i / \partial e_j = [j = i] - \alpha_j$.
+# On average this is right. It is called *REINFORCE* (Williams, 1992).
 #
 # **By hand.** Let the loss be the value itself, 0, 4 or 10, and look at the third score. A draw of the third place says
 # $10 \cdot (1 - \frac14)$, one of the second $4 \cdot (0 - \frac14)$, one of the first 0. *Before running: what is the mean of
 # 0, −1 and 7.5 under ½, ¼, ¼?*
 
 # %% tags=["answer"]
-says = values[:, 0] * (torch.tensor([0.0, 0.0, 1.0]) - alpha[2])  # each draw, about the third score
+says = values[:, 0] * (torch.tensor([0.0, 0.0, 1.0]) - alpha[2]) + 0.0  # each draw, about the third score
 print("the three draws say", says.tolist(), "and on average", (alpha @ says).item())
 torch.testing.assert_close(alpha @ says, gradient[2])
 
 # %% [markdown]
-# The third entry of the gradient above, as it must be: when the loss is the value, the expected loss is the soft read.
+# The third entry of the gradient above: when the loss is the value, the expected loss is the soft read.
 #
-# **In code one minimises a *surrogate***, $-\log \alpha_n \cdot R$. The *reward* $R = -L_n$ is a mere number: no gradient flows
+# **In code one minimises a *surrogate***, $-\log \alpha_i \cdot R$. The *reward* $R = -L_i$ is a mere number: no gradient flows
 # into it. The surrogate's value means nothing; its gradient is the one above.
 #
-# Now eight places with random scores, values and target. The loss is the squared distance to the target. We go through *all* places instead of drawing.
+# Now eight places with random scores, values and target. The loss is the squared distance to the target. Instead of drawing we go through *all* places, and average.
 
 
 # %%
@@ -225,8 +229,8 @@ def loss_of(read, target):
 # %%
 def all_draws(e, losses, baseline=0.0):
     """What REINFORCE says after each possible draw: place that was drawn, score."""
-    directions = torch.eye(len(e)) - e.softmax(0)  # row n: the gradient of log α_n
-    return (losses + baseline)[:, None] * directions  # L + B = −(R − B) for the reward R = −L; B comes next, here 0
+    directions = torch.eye(len(e)) - e.softmax(0)  # row i: the gradient of log αᵢ
+    return (losses + baseline)[:, None] * directions  # L + B = −(R − B), since R = −L; B comes next, here 0
 
 
 # %%
@@ -239,14 +243,11 @@ torch.testing.assert_close(of_surrogate, all_draws(e.detach(), losses)[3])
 torch.testing.assert_close(alpha @ all_draws(e.detach(), losses), exact)
 
 # %% [markdown]
-# Averaged over all places, REINFORCE is the exact gradient.
-#
 # ## A baseline
 #
-# All eight rewards are negative, so every draw makes its own place *less* likely; some more, some less. Only the
-# difference tells anything. So take a number B, the *baseline*, off the reward. The average stays right, because B is multiplied by
+# All eight rewards are negative, so every draw makes its own place *less* likely, some more, some less. So take a number B, the *baseline*, off the reward. The average stays right, because B is multiplied by
 #
-# $$\sum_n \alpha_n\, \partial \log \alpha_n = \sum_n \partial \alpha_n = \partial \sum_n \alpha_n = \partial\, 1 = 0$$
+# $$\sum_i \alpha_i\, \partial \log \alpha_i = \sum_i \partial \alpha_i = \partial \sum_i \alpha_i = \partial\, 1 = 0$$
 #
 # What changes is the *variance*: how far single draws are from their average, squared and summed over the scores.
 # *Before running: is the average still right with an absurd baseline, 100?*
@@ -256,24 +257,22 @@ mean_reward = -(alpha @ losses).item()
 for baseline in (0.0, mean_reward, 100.0):
     says = all_draws(e.detach(), losses, baseline)
     variance = alpha @ (says - alpha @ says).square().sum(1)
-    print(
-        f"B = {baseline:5.1f}   average ≈ {(alpha @ says)[0]:.3f} … (exact ≈ {exact[0]:.3f} …)   variance ≈ {variance:.1f}"
-    )
+    first = (alpha @ says)[0]
+    print(f"B = {baseline:5.1f}   first entry ≈ {first:.3f}, exact ≈ {exact[0]:.3f}   variance ≈ {variance:.1f}")
     torch.testing.assert_close(alpha @ says, exact, atol=1e-4, rtol=0)
 
 # %% [markdown]
-# Any number B leaves the average right, and here the mean reward takes off four fifths of the variance.
+# Any number B leaves the average right, and here the mean reward takes off four fifths of the variance. 100 makes it a thousand times as large.
 #
 # ## Straight-through: pretend to have blended
 #
-# Another way to draw: add *Gumbel noise* $\varepsilon_n = -\log(-\log u_n)$ to each score, where $u_n$ is uniform between 0 and 1, and take the largest sum. This *is* a draw
-# from α (why: a deeper section). With noise, picking is an argmax, and an argmax can be softened: $y = \mathrm{softmax}((e + \varepsilon)/\tau)$, with a *temperature* τ.
+# Another way to draw: add *Gumbel noise* $\varepsilon_i = -\log(-\log u_i)$ to each score, with $u_i$ uniform between 0 and 1, and take the largest sum. This *is* a draw
+# from α (why: a deeper section). So picking is an argmax, and an argmax can be softened: $y = \mathrm{softmax}((e + \varepsilon)/\tau)$, with a *temperature* τ.
 #
 # - *Gumbel-softmax* (Jang et al. and Maddison et al., 2017) reads with y: for a small τ nearly one place.
 # - *Straight-through* reads exactly one place, and takes the gradient of y. (The trick is by Bengio et al., 2013, without this noise; Jang et al. joined the two.)
 #
-# In code this is one line, `one_hot + (y - y.detach())`. Forward, the bracket is zero and the one-hot is read. Backward, `one_hot` and
-# `y.detach()` are mere numbers, and the gradient of y is left. *Before running: sums 2, 1, 0 and τ = 1. Which weights come out? Is the gradient of the first weight zero?*
+# In code this is one line, `one_hot + (y - y.detach())`. Forward, the bracket is zero. Backward, `one_hot` and `y.detach()` are mere numbers, and the gradient of y is left. *Before running: sums 2, 1, 0 and τ = 1. Which weights come out? Is the gradient of the first weight zero?*
 
 # %% tags=["answer"]
 sums = torch.tensor([2.0, 1.0, 0.0], requires_grad=True)
@@ -284,27 +283,292 @@ print("weights", [round(w, 2) for w in picked.tolist()], "  gradient", [round(g,
 torch.testing.assert_close(of_first, (y[0] * (one_hot - y)).detach())
 
 # %% [markdown]
-# One place is read, and all three scores hear. But it is the gradient of *another* read: it may be wrong on average.
+# One place is read, and all three scores get a gradient. But it is the gradient of *another* read: it may be wrong on average.
 #
-# ## How wrong, and how noisy?
+# So REINFORCE is right on average, and noisy; straight-through is usually less noisy, and not right (a deeper section measures both). Which hurts more must be tried.
 #
-# **An estimator's *bias* is how far its average is from the exact gradient of the expected loss.** Its variance you know. We measure both in a hundred examples; REINFORCE
-# exactly, the others from 2000 draws each.
+# ## The experiment: find the digit
+#
+# Nine squares. In eight the pixels of a digit are shuffled; one is left as it was.
+
+# %% tags=["folded"]
+train, test = hidden_digits(3000), hidden_digits(300, test=True, seed=1)
+describe(
+    show_images(train.cells[0], ["real" if k == train.places[0] else "" for k in range(9)]),
+    'nine grey 8 × 8 images in a row; eight look like noise, the one titled "real" is a digit.',
+)
+
+# %% [markdown]
+# The network is told which digit it is, and never where. **Without attention**, from the mean of all squares, it fails:
+
+
+# %%
+def without_attention(seed):
+    """The share of right names, from the mean of all squares."""
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    fit(network, train.cells.flatten(2).mean(1), train.labels, steps=150, one_cycle=False, seed=seed)
+    return accuracy(network, test.cells.flatten(2).mean(1), test.labels)
+
+
+blind = repeat(without_attention)
+print("right without attention ≈", *(f"{share:.2f}" for share in blind))
+assert (blind < 0.5).all()
+
+
+# %%
+class Seeker(nn.Module):
+    """Scores every square by itself; names the digit in what was read."""
+
+    def __init__(self):
+        super().__init__()
+        self.scores = nn.Sequential(nn.Flatten(2), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 1), nn.Flatten(1))
+        self.name = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+# %% [markdown]
+# **Soft and straight-through** need only the loss of the answer. Each function below returns a loss to minimise, and the mean reward.
+
+
+# %%
+def through(read):
+    """The loss of the answer, through a read that has a gradient itself."""
+
+    def loss(model, cells, labels, baseline):
+        answer = F.cross_entropy(model.name(read(model.scores(cells), cells.flatten(2))), labels)
+        return answer, -answer.item()
+
+    return loss
+
+
+# %% [markdown]
+# **REINFORCE picks.** The *name* learns from the loss of the answer, the *scores* from the surrogate.
+
+
+# %%
+def picking(model, cells, labels, baseline):
+    """The loss of the answer, and the surrogate for the place."""
+    read = hard_read(model.scores(cells), cells.flatten(2))
+    losses = F.cross_entropy(model.name(read.value), labels, reduction="none")
+    return losses.mean() + reinforce_surrogate(read.log_prob, -losses, baseline), -losses.mean().item()
+
+
+# %% [markdown]
+# If REINFORCE turns out slow, there are two explanations. Its goal: soft lowers $L(\sum_i \alpha_i v_i)$, the **loss of the mean**, REINFORCE $\sum_i \alpha_i L(v_i)$,
+# the **mean of the losses**. Or its draws. **A control tells them apart**: the mean of the losses over *all nine* squares. It has REINFORCE's goal, and draws nothing.
+
+
+# %%
+def all_nine(model, cells, labels, baseline):
+    """The expected loss itself: each of the nine squares is named, and weighted."""
+    losses = F.cross_entropy(model.name(cells.flatten(2)).mT, labels[:, None].expand(-1, 9), reduction="none")  # b n
+    expected = (model.scores(cells).softmax(-1) * losses).sum(1).mean()
+    return expected, -expected.item()
+
+
+# %%
+WAYS = {  # the loss, and whether the baseline is kept
+    "soft": (through(soft_read), False),
+    "straight-through": (through(straight_through_read), False),
+    "all nine": (all_nine, False),
+    "REINFORCE, baseline": (picking, True),
+    "REINFORCE": (picking, False),
+}
+
+# %% [markdown]
+# The baseline is a *moving average* of the rewards of earlier updates, as in Xu et al.: it knows nothing of the draw. All five are *used* hard: asked for the digit, they read the likeliest square.
+
+
+# %%
+def learning(way, seed):
+    """Train in one of the ways; hand out the model after every fifth update."""
+    torch.manual_seed(seed)
+    (loss_of_way, keeps), model, baseline = WAYS[way], Seeker(), 0.0
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3, fused=True)
+    for update in count(1):
+        batch = torch.randint(3000, (64,))
+        loss, reward = loss_of_way(model, train.cells[batch], train.labels[batch], baseline)
+        baseline = 0.9 * baseline + 0.1 * reward if keeps else 0.0
+        optimiser.zero_grad(), loss.backward(), optimiser.step()
+        if update % 5 == 0:
+            yield model
+
+
+# %%
+@torch.no_grad()
+def on_real(model):
+    """The share of attention on the real square, in unseen rows."""
+    weights = model.scores(test.cells).softmax(-1)
+    return weights[torch.arange(300), test.places].mean().item()
+
+
+def search(way, seed, updates=200):
+    """That share after every fifth update, and at the end the share of right names."""
+    curve = [on_real(model := trained) for trained in islice(learning(way, seed), updates // 5)]
+    picked = hard_read(model.scores(test.cells), test.cells.flatten(2), sample=False).value
+    return [*curve, (model.name(picked).argmax(1) == test.labels).float().mean().item()]
+
+
+# %%
+def updates_needed(curve):
+    """The first update at which nine tenths of the attention are on the real square."""
+    return next(5 * k for k, share in enumerate(curve, start=1) if share > 0.9)
+
+
+# %% [markdown]
+# *We predict* that all five find the digit: soft first, REINFORCE last. *Before running: will "all nine" be as fast as soft, or as slow as REINFORCE?*
+
+# %% tags=["answer"]
+results = {way: repeat(lambda seed, way=way: search(way, seed)) for way in WAYS}  # seeds 41
+needed = {way: torch.tensor([updates_needed(run[:-1]) for run in runs]) for way, runs in results.items()}
+for way, runs in results.items():
+    print(f"{way:20} updates ≈ {' '.join(f'{n:3}' for n in needed[way].tolist())}   right ≈ {runs[:, -1].mean():.2f}")
+
+# %%
+assert all((runs[:, -2:] > 0.8).all() for runs in results.values()), "all find it, and name it"
+slow, slowest = needed["REINFORCE, baseline"], needed["REINFORCE"]
+assert all(needed[way].max() < 0.75 * slow.min() for way in ("soft", "straight-through", "all nine"))
+assert slow.float().mean() < 0.85 * slowest.float().mean()
+
+# %% tags=["folded"]
+figure = new_figure(height=3.0)
+axes = figure.subplots()
+curves = {way: runs[:, :-1].mean(0) for way, runs in results.items()}
+plot_lines(axes, range(5, 201, 5), curves, xlabel="updates", ylabel="attention on the real square")
+describe(
+    figure,
+    "five curves that rise from one ninth to 1 over 200 updates, means of three seeds. Soft, straight-through and all nine rise together before "
+    "update 50; REINFORCE with its baseline follows at about 85, without at about 125.",
+)
+
+# %% [markdown]
+# **Read it.** Our prediction held, but "all nine" shares the first place. So REINFORCE is not slow because of its goal, but because of its draws. Are *nine places too many* for one draw, or are draws too *noisy*? A deeper section
+# tries one draw with a better baseline, the mean reward of its own image: about 50 updates. So most of it is noise.
+#
+# Straight-through reads one place, too, and is nearly as fast as soft. In its gradient for place i, $\frac{\partial L}{\partial r} \cdot y_i (v_i - \sum_j y_j v_j) / \tau$, stand all nine values.
+#
+# **What contradicts the story.** At the end all five are equally good. (One reason may be that for a one-hot α the loss of the mean *is* the mean of the losses.) The
+# choice changed how long learning took, not its result.
+#
+# ## Real features: from soft to hard by one number
+#
+# A photograph, and its features from a convolutional network that was trained on ImageNet (the *trunk*). Nothing is learned here. The eye on the left of the picture is the query, **all other places** are
+# keys (e = 8 times the cosine of their features, minus the mean feature), and the values are the pieces of photograph that lie there (twice as wide as a place). What is read is an image, too.
+
+# %% tags=["folded"]
+cat = load_photograph("cat", height=200)
+features = load_trunk()(cat[None], block=7)[0]  # c h w, 13 × 19 places
+pieces = F.unfold(F.pad(cat[None], (8, 11, 8, 16), mode="replicate"), 32, stride=16)[0].mT  # n, 3 · 32 · 32
+eye = 5 * 19 + 7
+
+
+# %%
+centred = F.normalize((features - features.mean(dim=(1, 2), keepdim=True)).flatten(1).mT, dim=1)  # n c
+likeness = 8 * centred @ centred[eye]  # n
+likeness[eye] = -torch.inf  # it must not find itself
+
+
+# %% [markdown]
+# **Move τ: first without noise, then with each of three draws of the noise.** *Before moving: at τ = 1, what will be read without noise, an eye?*
+
+
+# %% tags=["folded"]
+def noise_of(draw):
+    """Gumbel noise for every place; none for draw 0."""
+    uniform = torch.rand(247, generator=torch.Generator().manual_seed(draw))
+    return -(-uniform.log()).log() if draw else torch.zeros(247)
+
+
+def draw_read(figure, temperature=1, noise=0):
+    """The weights over the photograph, and the image that is read."""
+    weights = ((likeness + noise_of(noise)) / temperature).softmax(0)
+    left, right = figure.subplots(1, 2, width_ratios=[3, 1.6])
+    name = f"draw {noise}" if noise else "no noise"
+    title = f"τ = {temperature}, {name}\nlargest weight ≈ {weights.max():.2f}"
+    show_found(left, cat, weights.view(13, 19), title=title, top=1.0 if temperature <= 1 else None)
+    ring(left, 5.5 * 200 / 13, 7.5 * 301 / 19)
+    show_image(right, (weights @ pieces).view(3, 32, 32), title="what is read")
+
+
+# %% tags=["widget"]
+steer(
+    draw_read,
+    temperature=slider("τ", [0.1, 0.3, 1, 3, 10], value=1),
+    noise=slider("noise", [0, 1, 2, 3], value=0),
+    height=3.4,
+)
+
+# %% [markdown]
+# The same without a widget:
+
+# %% tags=["static", "folded"]
+settings = [(0.1, 0), (1, 0), (10, 0), (0.1, 1), (0.1, 2), (0.1, 3)]
+figure = new_figure(7.0, 6.0)
+for panel, (temperature, noise) in zip(figure.subfigures(3, 2).flat, [settings[k] for k in (0, 3, 1, 4, 2, 5)]):
+    draw_read(panel, temperature, noise)
+describe(
+    figure,
+    "six panels; each shows the darkened face of a cat with a ring on its left eye and the weights in colour, and beside it the image that is read. Without noise: at τ = 0.1 one bright cell, the other eye, and an eye is read; at τ = 1 the same cell in orange and a paler eye; at τ = 10 cells all over and a plain brown. With noise at τ = 0.1: draw 1 reads skin beside the asking eye, draws 2 and 3 the other eye.",
+)
+
+# %%
+alpha = likeness.softmax(0)
+print(f"at τ = 1 the other eye is drawn with probability ≈ {alpha.max():.2f}")
+assert divmod(int(likeness.argmax()), 19) == (6, 13) and 0.5 < alpha.max() < 0.8, "the other eye"
+
+# %% [markdown]
+# **Read it.** Without noise a small τ always reads the likeliest place; with noise it reads one place, *not always the same*: that is how hard reading finds
+# out which places are worth reading. At τ = 1 the soft read is a paler eye, at τ = 10 the average of everything: a plain patch that lies at no place. Which of them would help a task, the pictures do *not* show.
+#
+# ## The bridge
+#
+# | lesson | query | key | value | weights | normaliser | cost |
+# |---|---|---|---|---|---|---|
+# | 01 soft look-up | given | memory keys | memory values | n m | softmax over the keys | n · m · (d + v) |
+# | 02 soft | learned | places | places | n | softmax over the places | n scores, n values |
+# | 02 hard | learned | places | places | n, one is drawn | softmax over the places | n scores, *one* value |
+#
+# ## Three things to keep
+#
+# 1. Soft lowers **the loss of the mean**, hard **the mean of the losses**: different goals; here, the same result.
+# 2. REINFORCE has no bias; a **baseline** that does not know the draw adds none, and one near the mean reward takes most of the variance off. Straight-through hears every score, and has bias.
+# 3. REINFORCE was slow **because of its noisy draws, not because of its goal**: with the same goal and no draw, or with one draw and a well informed baseline, learning was about as fast as soft.
+#
+# **Now the [exercise](../exercises/02_soft_and_hard.ipynb).** What follows goes deeper; each section can be read alone.
+
+# %% [markdown]
+# ## Deeper · Why the largest noisy score is a draw (2 minutes)
+#
+# $-\log u_i$ with a uniform $u_i$ is a waiting time from the exponential distribution, with rate 1. So $e_i + \varepsilon_i = -\log \bigl((-\log u_i) / \exp e_i\bigr)$: think of
+# a clock at each place that rings after $(-\log u_i) / \exp e_i$ seconds, hence at the rate $\exp e_i$. The first to ring has the largest sum, and
+# the chance to be first is its share of all rates, which is α. *Before running: our weights are ½, ¼, ¼. How often will each place win?*
+
+# %% tags=["answer"]
+noise = -(-torch.rand(10_000, 3, generator=generator).log()).log()
+share = (scores + noise).argmax(dim=1).bincount() / 10_000
+print("shares of the places ≈", [round(s, 2) for s in share.tolist()])
+assert (share - scores.exp()).abs().max() < 0.02
+
+# %% [markdown]
+# ## Deeper · How wrong, and how noisy? (7 minutes)
+#
+# **An estimator's *bias* is how far its average is from the exact gradient of the expected loss**, the goal of hard reading. (Soft has another goal: see "Soft and hard want different things".) We measure bias and variance in a hundred
+# examples; REINFORCE exactly, the others from 2000 draws each.
 
 
 # %%
 def bias_and_variance(read, e, v, target, exact):
-    """From 2000 copies of the scores with their own noise. (The squared distance of their mean, without any bias, is variance / 2000: it is taken off.)"""
+    """From 2000 copies of the scores, each with its own noise."""
     copies = e.detach().expand(2000, 8).clone().requires_grad_()
     losses = loss_of(read(copies, v.expand(2000, 8, 3)), target)
     (says,) = torch.autograd.grad(losses.sum(), copies)  # a gradient a row
     variance = says.var(0).sum()
-    return ((says.mean(0) - exact).square().sum() - variance / 2000).clamp(0).sqrt(), variance
+    by_chance = variance / 2000  # so far is the mean of 2000 draws, squared, without any bias
+    return ((says.mean(0) - exact).square().sum() - by_chance).clamp(0).sqrt(), variance
 
 
 # %%
-READS = {"soft": soft_read}
-READS |= {f"Gumbel τ = {tau}": partial(gumbel_read, temperature=tau) for tau in (2.0, 0.1)}
+READS = {"soft": soft_read} | {f"Gumbel τ = {tau}": partial(gumbel_read, temperature=tau) for tau in (2.0, 0.1)}
 READS |= {f"straight-through τ = {tau}": partial(straight_through_read, temperature=tau) for tau in (1.0, 0.1)}
 
 
@@ -329,7 +593,8 @@ bias, variance = repeat(errors, seeds=range(100)).unbind(-1)  # example, estimat
 names = [*READS, "REINFORCE, baseline", "REINFORCE"]
 for k, name in enumerate(names):
     most = (bias.argmax(1) == k).sum()
-    print(f"{name:23} median bias ≈ {bias[:, k].median():.2f}, largest of all in ≈ {most:2} examples")
+    medians = f"bias ≈ {bias[:, k].median():.2f}   variance ≈ {variance[:, k].median():4.1f}"
+    print(f"{name:24} median {medians}   the largest bias in ≈ {most:2} examples")
 
 # %% tags=["folded"]
 figure = new_figure(7.0, 3.6)
@@ -347,289 +612,37 @@ axes[0].invert_yaxis()
 describe(
     figure,
     "two panels with a row of a hundred dots for each of seven estimators, and a black line at the median. Bias: soft and Gumbel at τ = 2 are "
-    "widest, to about 2 and 3; at τ = 0.1 near zero; REINFORCE zero. Variance, on a logarithmic axis: soft zero, Gumbel τ = 2 about 0.1, "
+    "widest, to about 2 and 3, straight-through at τ = 1 to about 2; at τ = 0.1 most are near zero, some reach 0.6; REINFORCE zero. Variance, on a logarithmic axis: soft zero, Gumbel τ = 2 about 0.1, "
     "straight-through τ = 1 about 4, REINFORCE with baseline about 7, without about 30; a small τ gives 40 and 90.",
 )
 
 # %%
 ST, WITH, WITHOUT = 3, 5, 6  # columns
+noise = (variance[:, (2, 4)] / 2000).sqrt().median(0).values.tolist()
+print("at τ = 0.1, 2000 draws move the mean by ≈", *(f"{one:.2f}" for one in noise))
 ratio = variance[:, WITH] / variance[:, ST]
 print(f"REINFORCE with baseline has less variance than straight-through in ≈ {(ratio < 1).sum()} examples of 100,")
 print(f"and in the median ≈ {ratio.median():.1f} times as much. In example 0 the ratio is ≈ {ratio[0]:.1f}.")
 
+# %%
 assert (bias[:, WITH:] < 1e-4).all() and (variance[:, WITHOUT] > variance[:, WITH]).all()
 assert (ratio < 1).sum() < 35 and 1.4 < ratio.median() < 2.3 and ratio[0] < 0.7
-assert 45 < (bias[:, 1] > bias[:, 0]).sum() < 80, (
-    "Gumbel at τ = 2 is more biased than soft in most examples, not in all"
-)
+assert 45 < (bias[:, 1] > bias[:, 0]).sum() < 80, "Gumbel at τ = 2 is more biased than soft in most, not in all"
 assert (bias[:, 2] < bias[:, 1]).sum() > 90 and (variance[:, 2] > 10 * variance[:, 1]).all()
 assert (bias[:, 4] < bias[:, 3]).sum() > 80 and (variance[:, 4] > variance[:, 3]).all()
 assert (bias[:, (2, 4)].median(0).values < 0.1).all()
 assert (variance[:, (2, 4)].median(0).values > 10 * variance[:, (1, 3)].median(0).values).all()
 
 # %% [markdown]
-# **Read it.** REINFORCE has no bias; soft, Gumbel at τ = 2 and straight-through at τ = 1 have. At τ = 0.1 what is left is too small for 2000 draws to show, and the variance is ten times as large or more. **At τ = 1** straight-through is usually *less* noisy than REINFORCE with
-# its baseline. Example 0 says the opposite: one example would have told us the wrong story. Which error hurts more, this picture cannot tell. It must be tried.
-#
-# ## The experiment: find the digit
-#
-# Nine cells. In eight of them the pixels of a digit are shuffled; one is left as it was.
-
-# %% tags=["folded"]
-train, test = hidden_digits(3000), hidden_digits(300, test=True, seed=1)
-describe(
-    show_images(train.cells[0], ["real" if k == train.places[0] else "" for k in range(9)]),
-    'nine grey 8 × 8 images in a row; eight look like noise, the one titled "real" is a digit.',
-)
-
 # %% [markdown]
-# Nobody says which cell is real: the network is told which digit it is, and never where. **Without attention**, from the mean of all cells, it fails:
-
-# %%
-blurred, blurred_test = train.cells.flatten(2).mean(1), test.cells.flatten(2).mean(1)
-
-
-def without_attention(seed):
-    """The share of right names, from the mean of all cells."""
-    torch.manual_seed(seed)
-    network = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-    fit(network, blurred, train.labels, steps=200, one_cycle=False, seed=seed)
-    return accuracy(network, blurred_test, test.labels)
-
-
-# %%
-blind = repeat(without_attention)
-print("right without attention ≈", *(f"{share:.2f}" for share in blind))
-assert (blind < 0.5).all()
-
-
-# %%
-class Seeker(nn.Module):
-    """Scores every cell by itself; names the digit in what was read."""
-
-    def __init__(self):
-        super().__init__()
-        self.scores = nn.Sequential(nn.Flatten(2), nn.Linear(64, 32), nn.Tanh(), nn.Linear(32, 1), nn.Flatten(1))
-        self.name = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
-
-
-# %% [markdown]
-# **Two ways read with a gradient** (soft, straight-through). They need only the loss of the answer. Each function below returns a loss to minimise, and the mean reward.
-
-
-# %%
-def through(read):
-    """The loss of the answer, through a read that has a gradient itself."""
-
-    def loss(model, cells, labels, baseline):
-        answer = F.cross_entropy(model.name(read(model.scores(cells), cells.flatten(2))), labels)
-        return answer, -answer.item()
-
-    return loss
-
-
-# %% [markdown]
-# **REINFORCE picks.** Two things learn at once: the *name* from the loss of the answer, the *scores* from the surrogate.
-
-
-# %%
-def picking(model, cells, labels, baseline):
-    """The loss of the answer, and the surrogate for the place."""
-    read = hard_read(model.scores(cells), cells.flatten(2))
-    losses = F.cross_entropy(model.name(read.value), labels, reduction="none")
-    return losses.mean() + reinforce_surrogate(read.log_prob, -losses, baseline), -losses.mean().item()
-
-
-# %% [markdown]
-# If REINFORCE turns out slow, there are two explanations. It wants something else: soft lowers $L(\sum_n \alpha_n v_n)$, the **loss of the mean**, REINFORCE $\sum_n \alpha_n L(v_n)$,
-# the **mean of the losses**. Or it hears too little: one place of nine. **A control tells them apart**: the mean of the losses over *all nine* places. It has REINFORCE's goal, and draws nothing.
-
-
-# %%
-def all_nine(model, cells, labels, baseline):
-    """The expected loss itself: each of the nine cells is named, and weighted."""
-    losses = F.cross_entropy(model.name(cells.flatten(2)).mT, labels[:, None].expand(-1, 9), reduction="none")  # b n
-    expected = (model.scores(cells).softmax(-1) * losses).sum(1).mean()
-    return expected, -expected.item()
-
-
-# %%
-WAYS = {  # the loss, and whether the baseline is kept
-    "soft": (through(soft_read), False),
-    "straight-through": (through(straight_through_read), False),
-    "all nine": (all_nine, False),
-    "REINFORCE, baseline": (picking, True),
-    "REINFORCE": (picking, False),
-}
-
-# %% [markdown]
-# The baseline is a *moving average* of the rewards of earlier updates, as in Xu et al.: it knows nothing of the draw that it is taken off from.
-
-
-# %%
-def search(way, seed, updates=200):
-    """The share of attention on the real cell of unseen rows after every fifth update, and the share of right names."""
-    torch.manual_seed(seed)
-    (loss_of_way, keeps), model, baseline, curve = WAYS[way], Seeker(), 0.0, []
-    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
-    for update in range(updates):
-        batch = torch.randint(3000, (64,))
-        loss, reward = loss_of_way(model, train.cells[batch], train.labels[batch], baseline)
-        baseline = 0.9 * baseline + 0.1 * reward if keeps else 0.0
-        optimiser.zero_grad(), loss.backward(), optimiser.step()
-        if update % 5 == 4:
-            weights = model.scores(test.cells).softmax(-1)
-            curve.append(weights[torch.arange(300), test.places].mean().item())
-    picked = hard_read(model.scores(test.cells), test.cells.flatten(2), sample=False).value
-    return [*curve, (model.name(picked).argmax(1) == test.labels).float().mean().item()]
-
-
-# %%
-def updates_needed(run):
-    """The first update at which nine tenths of the attention are on the real cell; 205 if there is none."""
-    return next((5 * k + 5 for k, share in enumerate(run[:-1]) if share > 0.9), 205)
-
-
-# %% [markdown]
-# *We predict* that all five find the digit: soft first, REINFORCE last. *Before running: will "all nine" be as fast as soft, or as slow as REINFORCE?*
-
-# %% tags=["answer"]
-results = {way: repeat(lambda seed, way=way: search(way, seed)) for way in WAYS}  # seeds 41
-needed = {way: torch.tensor([updates_needed(run) for run in runs]) for way, runs in results.items()}
-for way, runs in results.items():
-    print(f"{way:20} updates ≈ {' '.join(f'{n:3}' for n in needed[way].tolist())}   right ≈ {runs[:, -1].mean():.2f}")
-
-# %%
-assert all((runs[:, -2:] > 0.8).all() for runs in results.values()), "all find it, and name it"
-slow, slowest = needed["REINFORCE, baseline"], needed["REINFORCE"]
-assert all(needed[way].max() < 0.75 * slow.min() for way in ("soft", "straight-through", "all nine"))
-assert slow.float().mean() < 0.85 * slowest.float().mean()
-
-# %% tags=["folded"]
-figure = new_figure(height=3.0)
-axes = figure.subplots()
-curves = {way: runs[:, :-1].mean(0) for way, runs in results.items()}
-plot_lines(axes, range(5, 201, 5), curves, xlabel="updates", ylabel="attention on the real cell")
-describe(
-    figure,
-    "five curves that rise from one ninth to 1 over 200 updates, means of three seeds. Soft, straight-through and all nine rise together before "
-    "update 50; REINFORCE with its baseline follows at about 85, without at about 125.",
-)
-
-# %% [markdown]
-# **Read it.** "All nine" is as fast as soft, and has REINFORCE's goal. So REINFORCE is not slow because of its goal. What differs is how *noisy* an update is: all nine losses, or the loss of one draw.
+# **Read it.** REINFORCE has no bias; soft, Gumbel at τ = 2 and straight-through at τ = 1 have. At τ = 0.1 what is left is about what 2000 draws move the mean by, and the variance is ten times as large or more.
+# *At τ = 1* straight-through is usually less noisy than REINFORCE with its baseline; at τ = 0.1 it is the noisiest of all. Example 0 says the opposite of the rule: one example would have misled us.
 #
-# But straight-through reads one place, too, and is nearly as fast as soft. It hears more: by the formula for soft, with y for α, its gradient for place n is $\frac{\partial L}{\partial r} \cdot y_n (v_n - \sum_m y_m v_m) / \tau$,
-# and in this stand *all nine values*. (Two deeper sections: how near its direction is to the right one, and what more draws bring.)
-#
-# **What contradicts the story.** At the end all five are equally good, whatever they wanted: once α is nearly one-hot, the loss of the mean *is* the mean of the losses. With nine
-# places the choice decides about patience, not about the result.
-#
-# ## Real features: from soft to hard by one number
-#
-# Now a photograph, and the features of a convolutional network that was trained on ImageNet (the *trunk*). Nothing is learned here. The left eye of the cat is the query, **all other places** are
-# keys (e = 8 times the cosine of their features), and the values are the pieces of photograph that lie there. What is read is an image, too.
-
-# %% tags=["folded"]
-cat = load_photograph("cat", height=200)
-features = load_trunk()(cat[None], block=7)[0]  # c h w, 13 × 19 places
-pieces = F.unfold(F.pad(cat[None], (8, 11, 8, 16), mode="replicate"), 32, stride=16)[0].mT  # n, 3 · 32 · 32
-eye = 5 * 19 + 7
-
-
-# %%
-centred = F.normalize((features - features.mean(dim=(1, 2), keepdim=True)).flatten(1).mT, dim=1)  # n c
-likeness = 8 * centred @ centred[eye]  # n
-likeness[eye] = -torch.inf  # it must not find itself
-
-
-# %% [markdown]
-# **Move τ, without noise and with three draws of it.** *Before moving: at τ = 1, what will be read without noise, an eye?*
-
-
-# %% tags=["folded"]
-def noise_of(draw):
-    """Gumbel noise for every place; none for draw 0."""
-    uniform = torch.rand(247, generator=torch.Generator().manual_seed(draw))
-    return -(-uniform.log()).log() if draw else torch.zeros(247)
-
-
-def draw_read(figure, temperature=1, noise=0):
-    """The weights over the photograph, and the image that is read."""
-    weights = ((likeness + noise_of(noise)) / temperature).softmax(0)
-    left, right = figure.subplots(1, 2, width_ratios=[3, 1.6])
-    name = f"draw {noise}" if noise else "no noise"
-    show_found(left, cat, weights.view(13, 19), title=f"τ = {temperature}, {name}")
-    ring(left, 5.5 * 200 / 13, 7.5 * 301 / 19)
-    show_image(right, (weights @ pieces).view(3, 32, 32), title="what is read")
-
-
-# %% tags=["widget"]
-steer(
-    draw_read,
-    temperature=slider("τ", [0.1, 0.3, 1, 3, 10], value=1),
-    noise=slider("noise", [0, 1, 2, 3], value=0),
-    height=3.2,
-)
-
-# %% [markdown]
-# The same without a widget:
-
-# %% tags=["static", "folded"]
-settings = [(0.1, 0), (1, 0), (10, 0), (0.1, 1), (0.1, 2), (0.1, 3)]
-figure = new_figure(7.0, 5.2)
-for panel, (temperature, noise) in zip(figure.subfigures(3, 2).flat, [settings[k] for k in (0, 3, 1, 4, 2, 5)]):
-    draw_read(panel, temperature, noise)
-describe(
-    figure,
-    "six panels; each shows the darkened face of a cat with a ring on its left eye and the weights in colour, and beside it the image that is read. Without noise: at τ = 0.1 one cell, the other eye, and an eye is read; at τ = 1 a paler eye; at τ = 10 cells all over and a plain brown. With noise at τ = 0.1: draw 1 reads skin beside the asking eye, draws 2 and 3 the other eye.",
-)
-
-# %%
-alpha = likeness.softmax(0)
-effective = torch.special.entr(alpha).sum().exp()  # as many equal places would have this entropy
-print(
-    f"the other eye is drawn with probability ≈ {alpha.max():.2f}; effective number of places ≈ {effective:.0f} of 246"
-)
-assert divmod(int(likeness.argmax()), 19) == (6, 13) and 0.5 < alpha.max() < 0.8, "the other eye"
-
-# %% [markdown]
-# **Read it.** Without noise a small τ always reads the likeliest place; with noise it reads one place, *not always the same*: that is how hard reading finds out which
-# places pay. At τ = 1 the soft read is a paler eye, at τ = 10 the average of everything: a plain patch that lies at no place. What the pictures do *not* show: which of them would help a task.
-#
-# ## The bridge
-#
-# | lesson | query | key | value | weights | normaliser | cost |
-# |---|---|---|---|---|---|---|
-# | 01 soft look-up | given | memory keys | memory values | n m | softmax over the keys | n · m · (d + v) |
-# | 02 soft | learned | places | places | n | softmax over the places | n scores, n values |
-# | 02 hard | learned | places | places | n, one is drawn | softmax over the places | n scores, *one* value |
-#
-# ## Three things to keep
-#
-# 1. Soft lowers **the loss of the mean**, hard **the mean of the losses**: different goals; here, the same result.
-# 2. REINFORCE has no bias; a **baseline** that does not know the draw adds none, and one near the mean reward takes most of the variance off. Straight-through and Gumbel have bias, and a small τ buys less of it with more variance.
-# 3. REINFORCE was slow **because of its draws, not because of its goal**: with the same goal and no draw, learning was as fast as soft. A baseline, or more draws, wins much of it back.
-#
-# **Now the [exercise](../exercises/02_soft_and_hard.ipynb).** What follows goes deeper; each section can be read alone. Lesson 06 picks places several times in a row.
-
-# %% [markdown]
-# ## Deeper · Why the largest noisy score is a draw (2 minutes)
-#
-# $-\log u_n$ with a uniform $u_n$ is a waiting time from the exponential distribution, with rate 1. So $e_n + \varepsilon_n = -\log \bigl((-\log u_n) / \exp e_n\bigr)$: think of
-# a clock at each place that rings after $(-\log u_n) / \exp e_n$ seconds, hence at the rate $\exp e_n$. The first to ring has the largest sum, and
-# the chance to be first is its share of all rates, which is α. *Before running: our weights are ½, ¼, ¼. How often will each place win?*
-
-# %% tags=["answer"]
-noise = -(-torch.rand(10_000, 3, generator=generator).log()).log()
-share = (scores + noise).argmax(dim=1).bincount() / 10_000
-print("shares of the places ≈", [round(s, 2) for s in share.tolist()])
-assert (share - scores.exp()).abs().max() < 0.02
 
 # %% [markdown]
 # ## Deeper · The best baseline (3 minutes)
 #
-# **The variance is a parabola in B**, since each draw says $(L_n + B)\, \partial \log \alpha_n$. Here is example 0.
+# **The variance is a parabola in B**, since each draw says $(L_i + B)\, \partial \log \alpha_i$. Here is example 0.
 
 
 # %%
@@ -679,9 +692,9 @@ print(f"smallest ≈ {(best / at_mean).min():.2f}, in an example where one place
 assert (best / at_mean).median() > 0.97 and (best / at_mean).min() < 0.33 and 0.75 < largest < 0.8
 
 # %% [markdown]
-# In most examples the mean reward is nearly the best; but in one, where a place has nearly four fifths of the weight, the best one leaves less than a third of the variance.
+# In most examples the mean reward is nearly the best. In one, where a place has nearly four fifths of the weight, the best one leaves a quarter of the variance. (That the weight is the reason, we did not test.)
 #
-# ## Deeper · Who hears the right direction? (8 minutes)
+# ## Deeper · Who finds the right direction? (5 minutes)
 #
 # Straight-through has bias, REINFORCE has noise. **Which of them is nearer to the right direction?** We train one network with "all nine", and stop after 10 and after 25 updates. Each time we compare the
 # gradient of one batch with the exact one, that of "all nine" on 1500 rows, by the cosine. 1 means the same direction.
@@ -730,39 +743,8 @@ assert (later[:, :4].mean(0) > 0.9).all() and later[:, 4].mean() < 0.5
 
 # %% [markdown]
 # After 10 updates the order is that of the curves. Soft's gradient belongs to another goal, and still points nearer to REINFORCE's goal than REINFORCE's own draws do: here and *early*, noise costs more than bias.
-# After 25 updates the gap is gone; only without a baseline do the draws still say little. *What contradicts the story:* in the hundred examples straight-through had half the variance of
+# After 25 updates *with all nine*, when most of the attention is right already, the gap is gone; only without a baseline do the draws still say little. *What contradicts the story:* in the hundred examples straight-through had half the variance of
 # REINFORCE with its baseline. In the network its early direction is much better than that suggests.
-#
-# **A control.** With "all nine" the name, too, learns from nine cells, and not from one. Perhaps only that made it fast? So the scores learn from one way, and the name from the other.
-
-
-# %%
-def mixed(for_scores, for_name):
-    """The scores learn from one loss, the name from another."""
-
-    def loss(model, cells, labels, baseline):
-        model.name.requires_grad_(False)
-        of_scores, reward = for_scores(model, cells, labels, baseline)
-        model.requires_grad_(True).scores.requires_grad_(False)
-        of_name, _ = for_name(model, cells, labels, baseline)
-        model.requires_grad_(True)
-        return of_scores + of_name, reward
-
-    return loss
-
-
-# %%
-WAYS["scores hear nine"], WAYS["scores hear one"] = (
-    (mixed(all_nine, picking), False),
-    (mixed(picking, all_nine), True),
-)
-for way in ("scores hear nine", "scores hear one"):
-    needed[way] = torch.tensor([updates_needed(run) for run in repeat(lambda s, way=way: search(way, s, 140))])
-    print(f"{way}: updates ≈ {needed[way].tolist()}")
-assert needed["scores hear nine"].max() < 0.8 * needed["scores hear one"].min()
-
-# %% [markdown]
-# It is the scores that must hear more than one place.
 #
 # ## Deeper · Soft and hard want different things (3 minutes)
 #
@@ -799,13 +781,76 @@ assert between[0] < 0 and 0 < (between < 0).sum() < 10 and (between > 0.5).sum()
 
 # %% [markdown]
 # Mostly, and not always: in example 0 a small step that helps the soft reader harms the hard one. So a network that is
-# trained softly and then used hard was trained for something else.
+# trained softly and then used hard was trained for something else. (In the experiment it did no harm: there all five were used hard.)
+
+# %% [markdown]
+# ## Deeper · Few places, or much noise? (11 minutes)
 #
-# ## Deeper · Spread, and more draws (6 minutes)
+# REINFORCE hears one place of nine, and what it hears is noisy. **Which of the two makes it slow?** One draw stays one draw, but gets another *baseline*: the expected reward of *its own image*, known from "all nine".
+# It does not know the draw, so it is allowed. (In practice nobody has it: it costs all nine names.) *Before running: if it is the noise, how many updates will it need? And if it is the one place?*
+
+
+# %%
+def own_baseline(model, cells, labels, baseline):
+    """One draw; its baseline is the expected reward of its own image."""
+    scores = model.scores(cells)
+    with torch.no_grad():
+        losses = F.cross_entropy(model.name(cells.flatten(2)).mT, labels[:, None].expand(-1, 9), reduction="none")
+        expected = -(scores.softmax(-1) * losses).sum(1)  # b
+    read = hard_read(scores, cells.flatten(2))
+    losses = F.cross_entropy(model.name(read.value), labels, reduction="none")
+    return losses.mean() + reinforce_surrogate(read.log_prob, -losses, expected), 0.0
+
+
+# %%
+def count_updates(way):
+    """How many updates each of three seeds needs; at most 200."""
+    runs = [map(on_real, islice(learning(way, seed), 40)) for seed in (0, 1, 2)]
+    needed[way] = torch.tensor([updates_needed(run) for run in runs])
+    print(f"{way:26} updates ≈ {' '.join(f'{n:3}' for n in needed[way].tolist())}")
+
+
+# %% tags=["answer"]
+WAYS["one draw, own baseline"] = own_baseline, False
+count_updates("one draw, own baseline")
+
+# %%
+plain = needed["REINFORCE, baseline"].float().mean()
+assert needed["one draw, own baseline"].max() < 0.8 * needed["REINFORCE, baseline"].min()
+
+# %% [markdown]
+# One draw is enough, if it is not noisy.
 #
-# **An *entropy* term** rewards weights that stay spread out, so that the search is not given up too early. The entropy $-\sum_n \alpha_n \log \alpha_n$ is 0
-# when one place has all the weight, and largest when all have the same. **More draws** hear more: four places an update instead of one. And four draws offer another
-# baseline: for each draw the mean reward of the *other three* of the same image. It does not know the draw, so it is allowed. *Before running: which of the three helps most?*
+# **Another control.** With "all nine" the name, too, learns from nine cells, and not from one. Perhaps only that made it fast? So the scores learn from one way, and the name from the other.
+
+
+# %%
+def mixed(for_scores, for_name):
+    """The scores learn from one loss, the name from another."""
+
+    def loss(model, cells, labels, baseline):
+        model.name.requires_grad_(False)
+        of_scores, reward = for_scores(model, cells, labels, baseline)
+        model.requires_grad_(True).scores.requires_grad_(False)
+        of_name, _ = for_name(model, cells, labels, baseline)
+        model.requires_grad_(True)
+        return of_scores + of_name, reward
+
+    return loss
+
+
+# %%
+WAYS["scores hear nine"] = mixed(all_nine, picking), False
+WAYS["scores hear one"] = mixed(picking, all_nine), True
+count_updates("scores hear nine"), count_updates("scores hear one")
+assert needed["scores hear nine"].max() < 0.8 * needed["scores hear one"].min()
+
+# %% [markdown]
+# What counts is what the scores hear, not what the name hears.
+#
+# **More draws** take noise off as well: four places an update instead of one. And four draws offer a
+# baseline of their own that can be had: for each draw the mean reward of the *other three* of the same image. And an *entropy* term is often used: it rewards weights that stay
+# spread out. The entropy $-\sum_i \alpha_i \log \alpha_i$ is 0 when one place has all the weight, and largest when all have the same. *Before running: which of the three helps most?*
 
 
 # %%
@@ -821,7 +866,7 @@ def with_entropy(weight):
 
 
 # %%
-def four_draws(own_baseline):
+def four_draws(others):
     """Four draws for each image; the baseline of each is the mean reward of the other three, or the usual one."""
 
     def loss(model, cells, labels, baseline):
@@ -829,41 +874,32 @@ def four_draws(own_baseline):
         read = hard_read(model.scores(copies), copies.flatten(2))
         losses = F.cross_entropy(model.name(read.value), answers, reduction="none")
         reward = -losses.detach().view(4, -1)  # draw, b
-        others = ((reward.sum(0) - reward) / 3).flatten()
-        surrogate = reinforce_surrogate(read.log_prob, -losses, others if own_baseline else baseline)
+        own = ((reward.sum(0) - reward) / 3).flatten()
+        surrogate = reinforce_surrogate(read.log_prob, -losses, own if others else baseline)
         return losses.mean() + surrogate, reward.mean().item()
 
     return loss
 
 
-# %%
-WAYS |= {
-    "entropy, weight 0.02": (with_entropy(0.02), True),
-    "entropy, weight 0.3": (with_entropy(0.3), True),
-    "4 draws, moving average": (four_draws(False), True),
-    "4 draws, the other three": (four_draws(True), False),
-}
-
 # %% tags=["answer"]
-more = list(WAYS)[-4:]
-later = {
-    way: torch.tensor([updates_needed(run) for run in repeat(lambda s, way=way: search(way, s, 160))]) for way in more
-}
-for way, three in {"REINFORCE, baseline": needed["REINFORCE, baseline"], **later}.items():
-    print(f"{way:26} updates ≈ {' '.join(f'{n:3}' for n in three.tolist())}")
+WAYS["entropy, weight 0.02"] = with_entropy(0.02), True
+WAYS["entropy, weight 0.3"] = with_entropy(0.3), True
+WAYS["4 draws, moving average"] = four_draws(others=False), True
+WAYS["4 draws, the other three"] = four_draws(others=True), False
+for way in list(WAYS)[-4:]:
+    count_updates(way)
 
 # %%
-mean_needed = {way: three.float().mean() for way, three in {**needed, **later}.items()}
-plain = mean_needed["REINFORCE, baseline"]
-assert abs(mean_needed["entropy, weight 0.02"] - plain) < 15 and mean_needed["entropy, weight 0.3"] > plain + 20
-assert mean_needed["4 draws, the other three"] < mean_needed["4 draws, moving average"] - 8 < plain - 18
+means = {way: three.float().mean() for way, three in needed.items()}
+assert abs(means["entropy, weight 0.02"] - plain) < 15 and means["entropy, weight 0.3"] > plain + 20
+assert means["4 draws, the other three"] < means["4 draws, moving average"] - 8 < plain - 18
 
 # %% [markdown]
-# The entropy term, which Xu et al. use, does not help here: with a small weight it changes nothing, with a larger one it costs updates. No run gave up the search, so there was nothing to rescue. Four draws help, and the same four draws with a baseline *of their
-# own image* help more: they need about as few updates as soft and "all nine". For each image they name
-# four cells, "all nine" names nine, and soft names one mixture.
+# The entropy term, which Xu et al. use, does not help here: at 0.02 it changes nothing, at 0.3 it costs half as much again. No run gave up the search, so there was nothing to rescue. (In the captions below
+# some do; there we did not try it.) Four draws help, and the same four draws with a baseline *of their own image* help more: about as few updates as soft and "all nine". For each image they name
+# four squares, "all nine" names nine; soft names one mixture.
 #
-# ## Deeper · A caption: look again before each word (15 minutes)
+# ## Deeper · A caption: look again before each word (14 minutes)
 #
 # In *Show, Attend and Tell* (Xu et al.) a recurrent network looks at the image before each word t, where the sentence so far sends it.
 
@@ -871,19 +907,19 @@ assert mean_needed["4 draws, the other three"] < mean_needed["4 draws, moving av
 diagram(ShowAttendTellCell)
 
 # %% [markdown]
-# $$e_{tn} = w^\top \tanh(W_c a_n + W_d h_{t-1}) \qquad \alpha_t = \mathrm{softmax}(e_t) \qquad z_t = \beta_t \sum_n \alpha_{tn} a_n \;\text{ or }\; \beta_t\, a_n,\; n \sim \alpha_t$$
+# $$e_{ti} = u^\top \tanh(W_c a_i + W_d h_{t-1}) \qquad \alpha_t = \mathrm{softmax}(e_t) \qquad z_t = \beta_t \sum_i \alpha_{ti} a_i \;\text{ or }\; \beta_t\, a_i,\; i \sim \alpha_t$$
 #
 # | symbol | name | shape | in words |
 # |---|---|---|---|
 # | $a$ | annotations | n c | what lies at each place: keys and values |
-# | $h_{t-1}$ | state | k | the sentence so far: the query of an additive score (lesson 01; w is u in the diagram; the letters are those of the released code) |
+# | $h_{t-1}$ | state | k | the sentence so far: the query of an additive score (lesson 01; the letters $W_c, W_d$ are those of the released code) |
 # | $z_t$ | context | c | what is read before word t |
 # | $\beta_t$ | selector | 1 | between 0 and 1, from the state: how much the image counts for this word |
-# | $W_c, W_d, w$ | learned | c c, c k, c | the small network that scores a place |
+# | $W_c, W_d, u$ | learned | c c, c k, c | the small network that scores a place |
 #
-# An LSTM (a recurrent cell, `nn.LSTMCell`) then takes the word before and $z_t$, and gives $h_t$; a linear layer names the word.
+# (At the image, h and w are its height and width.) An LSTM (a recurrent layer, `nn.LSTMCell`) then takes the word before and $z_t$, and gives $h_t$; all three together name the next word.
 #
-# **Our images** are strips of four cells with two digits; the caption names them from left to right.
+# **Our images** are strips of four squares with two digits; the caption names them from left to right.
 
 # %% tags=["folded"]
 strips, captions, _ = digit_strips(3000)
@@ -891,25 +927,25 @@ new_strips, new_captions, new_places = digit_strips(500, test=True, seed=1)
 titles = [" ".join(WORDS[word] for word in caption) for caption in captions[:4]]
 describe(
     show_images(list(strips[:4, 0]), titles),
-    "four wide dark strips, each with two digits in two of four cells, under captions of two words that "
+    "four wide dark strips, each with two digits in two of four squares, under captions of two words that "
     "name them from left to right.",
 )
 
 # %% [markdown]
-# An annotation is one cell's 64 pixels *and a one-hot of its place*: a look-up knows no order (lesson 01), so without
-# the place nothing says which digit is the left one. The captioner can also be told to look *everywhere equally*: its scores stay zero. That is the baseline: everything but attention.
+# An annotation is one square's 64 pixels *and a one-hot of its place*: a look-up knows no order (lesson 01), so without
+# the place nothing says which digit is the left one. The captioner can also be told to look *everywhere equally*: its scores stay zero. That is what we compare with: everything but attention.
 
 
 # %%
 def annotations(strips):
-    """The pixels of each cell and its place: b 1 8 32 -> b 68 1 4."""
+    """The pixels of each square and its place: b 1 8 32 -> b 68 1 4."""
     place = torch.eye(4)[:, None].expand(len(strips), 4, 1, 4)
     return torch.cat([F.pixel_unshuffle(strips, 8), place], dim=1)
 
 
 # %%
 class Captioner(nn.Module):
-    """Two words for a strip; each is predicted from the word before and from where the cell looks."""
+    """Two words for a strip; each is predicted from the word before and from where the LSTM looks."""
 
     def __init__(self, read):
         super().__init__()
@@ -924,7 +960,7 @@ class Captioner(nn.Module):
 
 
 # %% [markdown]
-# Hard reading needs the surrogate again. A look helps its own word *and the one after it*, since the state carries on what was seen. So the
+# Hard reading needs the surrogate again. A look can help its own word *and the one after it*: the state carries on what was seen. So the
 # reward of the first look is minus both losses, that of the second minus its own; and each has its own baseline.
 
 
@@ -934,9 +970,7 @@ def caption_loss(model, strips, captions, baseline, penalty):
     decoding = model.decode(strips, captions)
     first, second = F.cross_entropy(model.word(decoding.outputs).mT, captions, reduction="none").unbind(1)  # b each
     reward = -torch.stack([first + second, second], dim=1).detach()  # b 2
-    looks = 2 * reinforce_surrogate(
-        decoding.log_prob, reward, baseline
-    )  # a sum over 2 looks; 0 where reading is soft
+    looks = 2 * reinforce_surrogate(decoding.log_prob, reward, baseline)  # a sum over 2; 0 where reading is soft
     total = (first + second).mean() + penalty * doubly_stochastic_penalty(decoding.weights) + looks
     return total, reward.mean(0)
 
@@ -945,7 +979,7 @@ def caption_loss(model, strips, captions, baseline, penalty):
 def learn(model, penalty, updates):
     """Train a captioner; afterwards, in eval mode, hard reading takes the likeliest place."""
     baseline = torch.tensor([-4.6, -2.3])  # the reward of guessing, log 1/10 a word
-    optimiser = torch.optim.Adam(model.train().parameters(), 1e-2)
+    optimiser = torch.optim.Adam(model.train().parameters(), 1e-2, fused=True)
     for batch in torch.randint(3000, (updates, 64)):
         loss, reward = caption_loss(model, strips[batch], captions[batch], baseline, penalty)
         baseline = 0.9 * baseline + 0.1 * reward
@@ -954,7 +988,7 @@ def learn(model, penalty, updates):
 
 
 # %% [markdown]
-# The paper adds a *doubly stochastic* penalty, $\sum_n (1 - \sum_t \alpha_{tn})^2$: over the whole caption each place should get 1 in all.
+# The paper adds a *doubly stochastic* penalty, $\sum_i (1 - \sum_t \alpha_{ti})^2$: over the whole caption each place should get 1 in all.
 # *Before running: two words, four places. What is the penalty if each word looks at one place of its own, and what if both words look
 # everywhere equally?*
 
@@ -973,12 +1007,12 @@ assert of_both == [2, 1]
 def captioner(read, penalty, seed):
     """A trained one."""
     torch.manual_seed(seed)
-    return learn(Captioner(read), penalty, updates=250)
+    return learn(Captioner(read), penalty, updates=180)
 
 
 @torch.no_grad()
 def right_and_found(model):
-    """The share of right words, and the mean weight of the cell of the digit to be named."""
+    """The share of right words, and the mean weight of the square of the digit to be named."""
     decoding = model.decode(new_strips, new_captions)
     right = (model.word(decoding.outputs).argmax(-1) == new_captions).float().mean()
     return right, decoding.weights.gather(2, new_places[..., None]).mean()
@@ -996,29 +1030,21 @@ KINDS = {  # the read, the weight of the penalty, the number of seeds
 trained = {name: [captioner(read, penalty, s) for s in range(n)] for name, (read, penalty, n) in KINDS.items()}
 table = {name: torch.tensor([right_and_found(model) for model in models]) for name, models in trained.items()}
 for name, (words, looks) in ((name, rows.T) for name, rows in table.items()):
-    print(f"{name:15} words ≈ {' '.join(f'{w:.2f}' for w in words)}   on the right cell ≈ {looks.mean():.2f}")
+    print(f"{name:15} words ≈ {' '.join(f'{w:.2f}' for w in words)}   on the right square ≈ {looks.mean():.2f}")
 
 # %%
 uniform, soft, spread, hard = table.values()
 assert (uniform[:, 0] < 0.76).all() and (uniform[:, 0] > 0.6).all()
 assert (soft[:, 0] > 0.9).all() and (spread[:, 0] > 0.9).all() and (soft[:, 1] > 0.8).all()
-assert (spread[:, 1] < 0.65).all(), "the penalty spreads attention over empty cells"
-assert (hard[:, 0] > 0.6).all() and 0 < (hard[:, 0] > 0.9).sum() < 6, "some hard captioners learn it, some do not"
+assert (spread[:, 1] < 0.65).all(), "the penalty spreads attention over empty squares"
+assert (hard[:, 0] > 0.6).all() and (hard[:, 0] > 0.9).sum() > 1, "some hard captioners learn it"
 
 # %% [markdown]
-# Without choosing where to look, seven words of ten are right already; soft attention brings nearly all the rest, in every run. **Hard reading is a matter of luck**: about half of our six runs
-# get stuck, and then name few words more than the uniform captioner. Did they only need more time? *Before running: what do 200 more updates bring to the worst of them?*
-
-# %% tags=["answer"]
-worst = trained["hard"][hard[:, 0].argmin()]
-after, looks = right_and_found(learn(worst, 0.0, updates=200))
-print(f"words: before ≈ {hard[:, 0].min():.2f}, after ≈ {after:.2f}   on the right cell ≈ {looks:.2f}")
-assert after < 0.9
-
-# %% [markdown]
-# Hardly anything. It looks at wrong cells, and names as many words as the uniform captioner: the state starts from the mean of all cells. Why a run gets stuck, we did not find out.
+# Without choosing where to look, seven words of ten are right already; soft attention brings nearly all the rest, in every run. **Hard reading depends on the seed and on the draws**:
+# one of our six runs stops early, and names about as many words as the uniform captioner (perhaps because the state starts from
+# the mean of all squares). On another machine it may be another run, or none. Why it happens, we did not find out.
 #
-# **Three unseen strips.** Each line is one word of one captioner, each square the weight of the cell above it: violet is 0, yellow is 1.
+# **Three unseen strips.** Each line is one word of one captioner, each small square the weight of the one above it: violet is 0, yellow is 1.
 
 
 # %% tags=["folded"]
@@ -1028,7 +1054,9 @@ def said_and_looked(model):
     return model.word(decoding.outputs).argmax(-1), decoding.weights
 
 
-looked = {name: said_and_looked(trained[name][0]) for name in ("soft", "hard", "soft + penalty")}
+# %% tags=["folded"]
+best = {name: trained[name][int(table[name][:, 0].argmax())] for name in ("soft", "hard", "soft + penalty")}
+looked = {name: said_and_looked(model) for name, model in best.items()}
 figure = new_figure(7.0, 3.2)
 above, below = figure.subplots(2, 3, height_ratios=[1, 3.5])
 for k in range(3):
@@ -1045,19 +1073,19 @@ describe(
     "three strips with the true caption above, and below each a table of six lines, two for each "
     "captioner, and four squares; at the right of each line the word that was said. In the lines of the "
     "soft and the hard captioner one square is bright, under the digit to be named. In those of the "
-    "captioner with penalty two or more squares are half bright, some of them under empty cells.",
+    "captioner with penalty two or more squares are half bright, some of them under empty squares of the strip.",
 )
 
 # %% [markdown]
-# **Read it.** The soft captioner, and a hard one that was not stuck, look where we would, first at the left digit and then at the right one. The penalty shares two words' attention out over four places, whether
+# **Read it.** The soft captioner, and a hard one that did not stop early, look where we would, first at the left digit and then at the right one. The penalty shares two words' attention out over four places, whether
 # there is a digit or not. *What contradicts the story:* those maps are spoilt, and the words hardly suffer. *A map shows what was weighed, not what was needed.*
 #
 # ## Deeper · What to believe (1 minutes)
 #
 # Xu et al. report hard a little ahead of soft in BLEU on COCO, without error bars. In our two experiments hard ends equal, a little
-# behind, or stuck. Their released code differs from the paper: it divides the reward term by ten, and
-# tosses one coin for a whole batch to decide whether to draw or to blend. Our digits are small, our places few. Hard reading still scores every
-# place, and saves only the values: where each value costs a camera movement, or a network run on a patch, soft reading is not an option.
+# behind, or stops early. Their released code differs from the paper: it divides the reward term by ten, and
+# decides by one random bit for a whole batch whether to draw or to blend. Our digits are small, our places few. Hard reading still scores every
+# place, and saves only the values: where each value costs a camera movement, or a network run on a patch, soft reading costs too much.
 #
 # *References.* Xu et al., Show, Attend and Tell, ICML 2015, arXiv 1502.03044.
 # Jang, Gu, Poole, Categorical Reparameterization with Gumbel-Softmax, ICLR 2017, arXiv 1611.01144.
