@@ -9,7 +9,7 @@
 # - write the non-local block, and prove it equal to two loops;
 # - say which tasks need a pixel to *compare* itself with others, and which only need to see far.
 #
-# *Minutes:* 35, deeper 33 · *Needs:* 01 · *Paper:* Wang et al., Non-local Neural Networks, 2018, arXiv 1711.07971 · *Exercise:* [09 non-local](../exercises/09_non_local.ipynb) · *Module:* [non_local.py](../course_lib/spatial/non_local.py)
+# *Minutes:* 35, deeper 36 · *Needs:* 01 · *Paper:* Wang et al., Non-local Neural Networks, 2018, arXiv 1711.07971 · *Exercise:* [09 non-local](../exercises/09_non_local.ipynb) · *Module:* [non_local.py](../course_lib/spatial/non_local.py)
 #
 # Out of scope: whether the pixels really ask different questions (10), cheaper maps (11), positions (13, 14).
 
@@ -162,8 +162,9 @@ for blurred, five, seven, _, far in decibels.values():
 
 # %% [markdown]
 # **Read it.** Likeness helps: with only 25 neighbours to choose from, the look-up beats the best blur on all three photographs. Reach
-# hardly does: beyond 7 × 7 pixels the temple gains a fifth of a decibel at most, and coffee and cat lose. A guess for the loss, which we did not test: among
-# 1681 noisy patches, more are alike by chance. "Non-local" is in the name, but on these small photographs the neighbours do the work.
+# hardly does: beyond 7 × 7 pixels the temple gains a fifth of a decibel at most, and coffee and cat lose. A guess for the loss: among
+# 1681 noisy patches, more are alike by chance. (A deeper section tests it, and asks what likeness does that a blur cannot.) "Non-local" is in the name, but on
+# these small photographs the neighbours do the work.
 
 # %% tags=["folded"]
 figure = new_figure(7.0, 4.6)
@@ -292,8 +293,8 @@ describe(
 # anything from one pixel to another. Three blocks:
 #
 # - a **3 × 3 convolution** sees near pixels only;
-# - **everyone's average** sees all pixels and compares nothing: a non-local block in which every weight is 1/n;
-# - the **non-local block** sees all pixels and compares. It has the same θ, φ, g and $W_z$.
+# - **everyone's average** sees all pixels and compares nothing: a non-local block in which every weight is 1/n (its θ and φ are idle);
+# - the **non-local block** sees all pixels and compares.
 
 
 # %%
@@ -363,9 +364,10 @@ describe(
 )
 
 # %% [markdown]
-# **Read it.** Seeing far is worth something: the average comes near the best that it can know. *Comparing* is worth the rest, from about a half
-# to all. The convolution has four times more learned numbers than the non-local block, and they do not help it.
-# Two warnings. The task was *made* for look-ups. And eleven 3 × 3 convolutions in a row would also reach all pixels.
+# **Read it.** Seeing far is worth something: the average comes near the best that it can know. In this network, *comparing* is worth the rest, from about
+# a half to all. The convolution has four times more learned numbers than the non-local block, and they do not help it.
+# Three warnings. The task was *made* for look-ups. Eleven 3 × 3 convolutions in a row would also reach all pixels. And this network has no hidden layer,
+# so its average can only count; between hidden layers an average could in principle carry a table of all 16 pairs of colour and number.
 #
 # **Whom do the queries ask?** We know where the right source is. *Before running: how much of its weight should a query put there?*
 
@@ -384,8 +386,7 @@ assert (maps * is_right).sum(-1)[asks].mean() > 0.8
 # %% [markdown]
 # ## Real features: whom does an eye ask?
 #
-# Our photographs were too small, and single patches too simple, for a pixel to need another far away. Now we take *features*: the
-# outputs of a convolutional network that was trained on ImageNet and never saw attention (EfficientNet-Lite0, eleven blocks).
+# Now we take *features* in place of patches: the outputs of a convolutional network that was trained on ImageNet and never saw attention (EfficientNet-Lite0, eleven blocks).
 # Nothing is learned here: the weights are a softmax of 8 times the cosine between the features of two places.
 #
 # **Move the asking place and the depth.** The colours end at the largest weight of the *others*, since a place is most like itself.
@@ -427,18 +428,38 @@ describe(
     "the fur, at the nose. At block 7, one bright cell besides: the other eye. At block 10, the other eye and cells beside the ring.",
 )
 
+# %% [markdown]
+# One eye asks the other, across the whole face. At block 2 the map looks different. *Is that the depth, or only the size of the cells?* A cell of block 2
+# is a sixteenth as large. **Three controls, all with the 13 × 19 cells of block 7:** block 2, averaged; plain colours, averaged; and block 7 of the same network with
+# random weights. *Before running: which of the three finds the other eye?*
+
+
 # %%
-features = trunk(cat[None], block=7)[0]
-weights = ask(features, 5, 7)
-weights[5, 7] = 0
-row, column = divmod(int(weights.argmax()), weights.shape[1])
-print(f"most weight beside itself: row {row}, column {column} of 13 × 19, weight ≈ {weights.max():.2f}")
-assert (row, column) == (6, 13), "the other eye"
+def to_cells(features):
+    """Averaged to the cells of block 7: c h w -> c 13 19."""
+    return F.adaptive_avg_pool2d(features, (13, 19))
+
+
+# %% tags=["answer"]
+torch.manual_seed(0)
+untrained = load_trunk()
+for p in untrained.parameters():
+    nn.init.kaiming_normal_(p) if p.dim() > 1 else nn.init.zeros_(p)
+looks = {"block 7": trunk(cat[None], block=7)[0], "block 2, averaged": to_cells(trunk(cat[None], block=2)[0])}
+looks |= {"colours, averaged": to_cells(cat), "block 7, random": untrained(cat[None], block=7)[0]}
+other_eye = {name: ask(features, 5, 7)[6, 13].item() for name, features in looks.items()}
+for name, share in other_eye.items():
+    print(f"{name:18} weight on the other eye ≈ {share:.3f}")
+
+# %%
+deep, shallow, *others = other_eye.values()
+assert min(deep, shallow) > 0.15 and max(others) < 0.05
 
 # %% [markdown]
-# **Read it.** In the middle of the network one eye asks the other, across the whole face, and nothing else is as alike. Early blocks
-# compare texture: there, a dark edge in the fur is as good as an eye. What the picture does *not* show: that a network would *use* this.
-# These weights were made by us from likeness, and most of the weight stays on the asking place itself.
+# **Read it.** We expected that only the middle of the network knows an eye, and that early blocks compare mere texture. That was *wrong*: block 2, averaged to cells
+# of the same size, finds the other eye as well. Features count (colours and random weights do not find it); their depth hardly does, for this question. What the
+# picture does *not* show: that a network would *use* this. These weights were made by us from likeness, and most of the weight stays on the asking place itself
+# (its share stands above the picture that you steer).
 #
 # ## The bridge
 #
@@ -451,14 +472,14 @@ assert (row, column) == (6, 13), "the other eye"
 # ## Three things to keep
 #
 # 1. Non-local means and the non-local block are one look-up: compare, softmax **over the keys**, mix. The block learns what "alike" means.
-# 2. In denoising, *likeness* did the work and reach did not. In recall, reach alone gave half, and comparing gave the rest.
+# 2. In denoising, *likeness* did the work and reach hardly any. In our recall network, reach alone gave half, and comparing gave the rest.
 # 3. It starts as the **identity**, knows **no place**, and its map has **n × n** weights.
 #
 # **Now the [exercise](../exercises/09_non_local.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 10, do the pixels even ask
 # different questions?
 
 # %% [markdown]
-# ## Deeper · Where the decibels come from (5 minutes)
+# ## Deeper · Where the decibels come from (8 minutes)
 #
 # **The size of the patch.** A patch of 1 × 1 compares single noisy pixels. The gain over the best blur in decibels, in a window of 7 × 7, for all six
 # photographs of the course. *Before running: which patch will win?*
@@ -476,24 +497,60 @@ for name, row in zip(names, gains.tolist()):
 assert (gains[:, 1] > 0.2).all() and (gains[:, 0] < gains[:, 1]).all()
 
 # %% [markdown]
-# Patches of 3 × 3 beat the blur on all six, and single pixels are worse than patches everywhere. **And where in the picture?** Sky, temple and bushes of the temple:
+# Patches of 3 × 3 beat the blur on all six, and single pixels are worse than patches everywhere.
+#
+# **And where in the picture?** We look at the sky, the temple and the bushes apart. There is a rival explanation: the blur has *one* width for the whole
+# photograph. So we also let it choose a width for each region. *Before running: what will be left of the gain?*
 
 
 # %%
-def gain_in(rows, columns):
-    """By how many decibels the look-up beats the blur in this part of the photograph."""
-    names = ("clean", "best blur", "look-up in 7 × 7 pixels")
-    truth, by_blur, by_look_up = (pictures[name][:, slice(*rows), slice(*columns)] for name in names)
-    return psnr(by_look_up, truth) - psnr(by_blur, truth)
+def gains_in(rows, columns):
+    """By how many decibels the look-up beats, in this region, the best blur of the photograph and that of the region."""
+    part = (slice(None), slice(*rows), slice(*columns))
+    found = psnr(pictures["look-up in 7 × 7 pixels"][part], clean[part])
+    of_region = max(psnr(blur(noisy, sigma)[part], clean[part]) for sigma in (0.6, 0.7, 0.8, 1.0, 1.5, 2.0, 3.0))
+    return found - psnr(pictures["best blur"][part], clean[part]), found - of_region
 
 
-in_sky, in_temple, in_bushes = gain_in((0, 20), (62, 96)), gain_in((14, 50), (14, 54)), gain_in((54, 64), (0, 96))
-print(f"sky ≈ {in_sky:+.1f} dB, temple ≈ {in_temple:+.1f} dB, bushes ≈ {in_bushes:+.1f} dB")
-assert in_sky > 2 and max(in_temple, in_bushes) < in_sky - 1
+# %% tags=["answer"]
+REGIONS = {"sky": ((0, 20), (62, 96)), "temple": ((14, 50), (14, 54)), "bushes": ((54, 64), (0, 96))}
+regions = {name: gains_in(*place) for name, place in REGIONS.items()}
+for name, (over_one, over_own) in regions.items():
+    print(f"{name:7} over one width ≈ {over_one:+.1f} dB, over its own width ≈ {over_own:+.1f} dB")
+assert regions["sky"][0] > 2 and max(own for _, own in regions.values()) < 1
 
 # %% [markdown]
-# Most of the gain lies in the sky, where all neighbours are alike. In the bushes noise makes different leaves look alike. *A look-up is only as good as
-# what there is to find.* Both methods chose their number by looking at the clean image, so only their *difference* means something.
+# Most of the gain lies in the sky; and a blur that may be wide there and narrow at the temple is nowhere much worse than the look-up. So likeness does what
+# a blur of *changing* width would do, and nobody has to tell it where the sky is.
+#
+# **Now the guess of the walk**: far patches are alike by chance, because of the noise. We compare the *clean* patches, which nobody has, and average the noisy
+# pixels as before. *Before running: coffee and cat lost by looking far. If the guess is right, what will they do now?*
+
+
+# %%
+def by_clean_likeness(name, windows, bandwidths=(0.05, 0.07)):
+    """The best PSNR in each window, when clean patches are compared and noisy pixels averaged."""
+    truth = load_photograph(name, height=64)
+    image = truth + 0.1 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    patches = patches_of(truth, 3)  # n d
+    distances = torch.cdist(patches, patches).square() / patches.shape[1]  # n n
+    places = torch.cartesian_prod(*(torch.arange(side) for side in truth.shape[1:])).float()  # n 2
+    steps, best = torch.cdist(places, places, p=math.inf), []  # n n
+    for window in windows:
+        inside = distances.masked_fill(steps > window // 2, math.inf)
+        mixed = [(-inside / h**2).softmax(dim=-1) @ image.flatten(1).mT for h in bandwidths]  # n c
+        best.append(max(psnr(one.mT.view_as(image), truth) for one in mixed))
+    return best
+
+
+# %% tags=["answer"]
+for name in ("coffee", "cat"):
+    near, wide = by_clean_likeness(name, (7, 41))
+    print(f"{name:7} by clean likeness: 7 × 7 ≈ {near:.1f} dB, 41 × 41 ≈ {wide:.1f} dB")
+    assert wide > near + 0.2 and decibels[name][4] < decibels[name][2] - 0.3, "reach pays, but only without the noise"
+
+# %% [markdown]
+# Reach pays as soon as noise does not disturb the comparison: the guess holds. Both methods chose their number by looking at the clean image, so only their *difference* means something.
 #
 # ## Deeper · Four pairings, and a map that must not be read (5 minutes)
 #
@@ -558,7 +615,7 @@ describe(
 )
 
 # %% [markdown]
-# Most of its weight lies on pixels that hold no value, and it answers well. What these add is the same whatever the answer is, so $W_z$ and the last
+# Most of its weight lies on pixels that hold no value, and it answers well. What these pixels add does not depend on the right number, so $W_z$ and the last
 # convolution can learn to ignore it. **A map need not point at the answer for the answer to be right.** Even a softmax map says nothing of what $W_z$ does
 # with what was read.
 #
@@ -687,11 +744,16 @@ describe(
 )
 
 # %% [markdown]
-# The look-up follows the same stroke of the digit without any notion of motion. But frame 2 gets a tenth of the weight of frame 4: there the
-# digit lies between the pixels, and its patches look a little different. Nothing tells the block that frame 2 is nearer.
+# The look-up follows the same stroke of the digit without any notion of motion. But frame 2 gets a tenth of the weight of frame 4. Nothing tells the block that
+# frame 2 is nearer. A guess: between frames 0 and 2 the digit moved by half pixels, not by whole ones, so its patches look a little different. How far did its middle move?
 
 # %%
 path = torch.tensor([divmod(int(w.argmax()), 24) for w in seen])
+light = video[0, 0].sum(dim=2)  # t h
+middle = light @ torch.arange(24.0) / light.sum(dim=1)  # the row of the digit's middle in each frame
+moved = middle[0] - middle
+print("pixels moved up ≈", *(f"{one:.2f}" for one in moved))
+assert abs(moved[2] - 2.5) < 0.1 and abs(moved[4] - 5) < 0.1, "half a pixel off in frame 2, whole in frame 4"
 assert (path.diff(dim=0) < 0).all(), "up and left in every frame, like the digit"
 assert seen[2].sum() < 0.2 * seen[4].sum()
 

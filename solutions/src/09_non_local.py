@@ -26,11 +26,10 @@ exercise = Exercise("09_non_local", points=[3, 4, 3, 3, 2])
 # In the lesson a picture looks things up in itself. Here it looks them up in *another* picture, which may have another size: colour a grey
 # picture after a coloured example. Each pixel i of the grey picture becomes an average of the **colours of all pixels j of the example**:
 #
-# $$v_i = \sum_j w_{ij} u_j \qquad w_{ij} = \frac{\exp(-d_{ij} / h^2)}{\sum_l \exp(-d_{il} / h^2)}$$
+# $$v_i = \sum_j w_{ij} u_j \qquad w_{ij} = \frac{\exp(-d_{ij} / \text{bandwidth}^2)}{\sum_l \exp(-d_{il} / \text{bandwidth}^2)}$$
 #
 # $d_{ij}$ compares brightness: it is the **mean** squared difference of the `patch_size` × `patch_size` patch around pixel i of the grey picture and the
-# one around pixel j of the example, whose brightness is the mean of its channels. Beyond a border, the edge pixel is repeated. `patch_size` is odd;
-# `bandwidth` is h.
+# one around pixel j of the example, whose brightness is the mean of its channels. Beyond a border, the edge pixel is repeated. `patch_size` is odd.
 #
 # Shapes: `grey` 1 h w, `example` c p q -> c h w.
 #
@@ -67,15 +66,16 @@ def colour_by_look_up(grey, example, patch_size, bandwidth):
     ### END SOLUTION
 
 
-# %% tags=["check_09_1"]
+# %% tags=["folded"]
 def rounded(tensor):
     """The numbers of a tensor, for the sentences below."""
     return [round(value, 3) for value in tensor.flatten().tolist()]
 
 
-with exercise.check(1):
+def check_colours():
+    """Four grey pixels ask an example of two pixels, with brightness 0.2 and 0.8."""
     grey = torch.tensor([[[0.2, 0.8, 0.5, 0.2]]])
-    example = torch.tensor([[[0.4, 0.4]], [[0.2, 1.0]], [[0.0, 1.0]]])  # two pixels, brightness 0.2 and 0.8
+    example = torch.tensor([[[0.4, 0.4]], [[0.2, 1.0]], [[0.0, 1.0]]])
     result = colour_by_look_up(grey, example, 1, 0.1)
     assert result.shape == (3, 1, 4), (
         f"four grey pixels and an example with three channels: the result is (3, 1, 4), not {tuple(result.shape)}"
@@ -85,15 +85,30 @@ with exercise.check(1):
         f"not {rounded(result[:, 0, 0])} and {rounded(result[:, 0, 1])}"
     )
     assert torch.allclose(result[:, 0, 2], torch.tensor([0.4, 0.6, 0.5]), atol=1e-3), (
-        f"the third is as far from both, so it gets their average, (0.4, 0.6, 0.5), not {rounded(result[:, 0, 2])}: what do its weights sum to?"
+        f"the third is as far from both, so it gets their average, (0.4, 0.6, 0.5), not {rounded(result[:, 0, 2])}: what do its weights sum to, and with which brightness is it compared?"
     )
-    black, ends = torch.zeros(1, 1, 1), torch.tensor([[[0.0, 1.0]]])
+
+
+# %% tags=["folded"]
+black, ends = torch.zeros(1, 1, 1), torch.tensor([[[0.0, 1.0]]])
+
+
+def check_bandwidth():
+    """A black pixel asks a black and a white one, with two bandwidths."""
     (plain,) = rounded(colour_by_look_up(black, ends, 1, 1.0))
-    assert abs(plain - 0.269) < 0.002, f"black asks black and white with h = 1: e⁻¹ / (1 + e⁻¹) = 0.269, not {plain}"
+    assert abs(plain - 0.269) < 0.002, (
+        f"black asks black and white with bandwidth 1: e⁻¹ / (1 + e⁻¹) = 0.269, not {plain}"
+    )
     (half,) = rounded(colour_by_look_up(black, ends / 2, 1, 0.5))
     assert abs(half - 0.134) < 0.002, (
-        f"black asks 0 and 0.5 with h = 0.5: the weights are as 1 to e⁻¹ again, and it becomes 0.134, not {half}: what is squared?"
+        f"black asks 0 and 0.5 with bandwidth 0.5: the weights are as 1 to e⁻¹ again, and it becomes 0.134, not {half}: what is squared?"
     )
+
+
+# %% tags=["check_09_1"]
+with exercise.check(1):
+    check_colours()
+    check_bandwidth()
     fade = torch.linspace(0, 1, 8).view(1, 2, 4)
     example = torch.cat([fade, 1 - fade])  # equally bright everywhere
     flat = colour_by_look_up(torch.full((1, 3, 5), 0.5), example, 3, 0.1)
@@ -102,7 +117,7 @@ with exercise.check(1):
         f"not {rounded(flat[:, 0, 0])} in the corner: what do the patches hold beyond a border?"
     )
     (patched,) = rounded(colour_by_look_up(black, ends, 3, 1.0))
-    assert abs(patched - plain) > 0.002, (
+    assert abs(patched - 0.269) > 0.002, (
         f"patches of 3 × 3 give the same as single pixels, {patched}: what is compared?"
     )
     assert abs(patched - 0.417) < 0.002, (
@@ -120,10 +135,10 @@ with exercise.check(1):
 # |---|---|
 # | `gaussian` | softmax over j of $x_i^\top x_j$ |
 # | `embedded_gaussian` | softmax over j of $\theta_i^\top \phi_j$ |
-# | `dot_product` | $\theta_i^\top \phi_j / N$ |
-# | `concatenation` | $\mathrm{ReLU}(w_f^\top [\theta_i, \phi_j]) / N$ |
+# | `dot_product` | $\theta_i^\top \phi_j / n$ |
+# | `concatenation` | $\mathrm{ReLU}(w_f^\top [\theta_i, \phi_j]) / n$ |
 #
-# θ, φ, g, $W_z$, $w_f$ are `query`, `key`, `value`, `output`, `pair`; N = h · w. No scaling by √d. A fresh block is the
+# θ, φ, g, $W_z$, $w_f$ are `query`, `key`, `value`, `output`, `pair`; n = h · w. No scaling by √d. A fresh block is the
 # identity: γ of the norm, `norm.weight`, starts at zero (β does so already); all else keeps torch's start. All pairings have the
 # same layers; some leave a few unused.
 #
@@ -179,10 +194,38 @@ class NonLocal(nn.Module):
         ### END SOLUTION
 
 
-# %% tags=["check_09_2"]
+# %% tags=["folded"]
 PAIRINGS = ("dot_product", "embedded_gaussian", "gaussian", "concatenation")
 
 
+def check_start(pairing, x):
+    """A fresh block is the identity, and can learn."""
+    block = NonLocal(4, pairing).eval()
+    result = block(x)
+    assert result.shape == x.shape, f"the result has the shape of x, {tuple(x.shape)}, not {tuple(result.shape)}"
+    assert torch.equal(result, x), (
+        f"{pairing}: a fresh block must return x itself; what is its first output added to, and scaled by?"
+    )
+    assert block.output.weight.any(), (
+        "W_z must keep its random start: two zeros in a row, γ and W_z, would never wake"
+    )
+
+
+def check_axes(pairing, x):
+    """The pixels are a bag, and the images of a batch do not meet."""
+    block = NonLocal(4, pairing).eval()
+    nn.init.ones_(block.norm.weight)
+    order, together = torch.randperm(15), block(x)
+    shuffled = block(x.flatten(2)[:, :, order].view_as(x)).flatten(2)
+    assert torch.allclose(shuffled, together.flatten(2)[:, :, order], atol=1e-4), (
+        f"{pairing}: shuffled pixels no longer give shuffled outputs: positions and channels got mixed on the way back to an image"
+    )
+    assert torch.allclose(block(x[:1]), together[:1], atol=1e-4), (
+        f"{pairing}: another image of the batch changed this one"
+    )
+
+
+# %% tags=["folded"]
 def simple_block(pairing):
     """Your block with θ = φ = g = the first channel, W_z = (1, 0, …), w_f = (1, 0, 2, 0), and a norm that does nothing."""
     block = NonLocal(4, pairing).eval()
@@ -195,65 +238,52 @@ def simple_block(pairing):
     return block
 
 
+# %% tags=["folded"]
+three = torch.tensor([[[[0.0, 1.0, -3.0]], [[5.0, 0.0, 0.0]], [[0.0] * 3], [[0.0] * 3]]])  # 1 4 1 3: three pixels
+first, pixels = three[0, 0, 0], three[0, :, 0]  # θ = φ = g is `first`
+SCORES = {
+    "θᵀφ": first[:, None] * first,
+    "xᵀx": pixels.mT @ pixels,
+    "ReLU(w_fᵀ[θ, φ])": (first[:, None] + 2 * first).relu(),
+    "w_fᵀ[θ, φ] without the ReLU": first[:, None] + 2 * first,
+    "ReLU(w_fᵀ[φ, θ])": (2 * first[:, None] + first).relu(),
+    "θᵀφ/√d": first[:, None] * first / 2**0.5,
+}
+WEIGHINGS = {
+    "divided by n = 3": lambda s: s / 3,
+    "with a softmax over the keys": lambda s: s.softmax(dim=1),
+    "with a softmax over the queries": lambda s: s.softmax(dim=0),
+    "as they are": lambda s: s,
+    "divided by the 2 channels of θ": lambda s: s / 2,
+    "divided by their sum": lambda s: s / s.sum(dim=1, keepdim=True),
+}
+
+# %% tags=["folded"]
+WAYS = {  # what each way to compare and to share out reads
+    f"the scores {score}, {name}": weigh(s) @ first
+    for score, s in SCORES.items()
+    for name, weigh in WEIGHINGS.items()
+}
+DUE = {
+    "dot_product": "the scores θᵀφ, divided by n = 3",
+    "embedded_gaussian": "the scores θᵀφ, with a softmax over the keys",
+    "gaussian": "the scores xᵀx, with a softmax over the keys",
+    "concatenation": "the scores ReLU(w_fᵀ[θ, φ]), divided by n = 3",
+}
+
+# %% tags=["check_09_2"]
 with exercise.check(2), torch.no_grad():
     torch.manual_seed(0)
     x = torch.randn(2, 4, 3, 5)
     for pairing in PAIRINGS:
-        block = NonLocal(4, pairing).eval()
-        result = block(x)
-        assert result.shape == x.shape, f"the result has the shape of x, {tuple(x.shape)}, not {tuple(result.shape)}"
-        assert torch.equal(result, x), (
-            f"{pairing}: a fresh block must return x itself; what is its first output added to, and scaled by?"
-        )
-        assert block.output.weight.any(), (
-            "W_z must keep its random start: two zeros in a row, γ and W_z, would never wake"
-        )
-        nn.init.ones_(block.norm.weight)
-        order = torch.randperm(15)
-        shuffled, together = block(x.flatten(2)[:, :, order].view_as(x)).flatten(2), block(x)
-        assert torch.allclose(shuffled, together.flatten(2)[:, :, order], atol=1e-4), (
-            f"{pairing}: shuffled pixels no longer give shuffled outputs: positions and channels got mixed on the way back to an image"
-        )
-        assert torch.allclose(block(x[:1]), together[:1], atol=1e-4), (
-            f"{pairing}: another image of the batch changed this one"
-        )
-
-    x = torch.tensor([[[[0.0, 1.0, -3.0]], [[5.0, 0.0, 0.0]], [[0.0] * 3], [[0.0] * 3]]])  # 1 4 1 3
-    first, pixels = x[0, 0, 0], x[0, :, 0]  # θ = φ = g is `first`
-    scores = {
-        "θᵀφ": first[:, None] * first,
-        "xᵀx": pixels.mT @ pixels,
-        "ReLU(w_fᵀ[θ, φ])": (first[:, None] + 2 * first).relu(),
-        "w_fᵀ[θ, φ] without the ReLU": first[:, None] + 2 * first,
-        "ReLU(w_fᵀ[φ, θ])": (2 * first[:, None] + first).relu(),
-        "θᵀφ/√d": first[:, None] * first / 2**0.5,
-    }
-    weighings = {
-        "divided by N = 3": lambda s: s / 3,
-        "with a softmax over the keys": lambda s: s.softmax(dim=1),
-        "with a softmax over the queries": lambda s: s.softmax(dim=0),
-        "as they are": lambda s: s,
-        "divided by the 2 channels of θ": lambda s: s / 2,
-        "divided by their sum": lambda s: s / s.sum(dim=1, keepdim=True),
-    }
-    ways = {
-        f"the scores {score}, {name}": weigh(s) @ first
-        for score, s in scores.items()
-        for name, weigh in weighings.items()
-    }
-    due = {
-        "dot_product": "the scores θᵀφ, divided by N = 3",
-        "gaussian": "the scores xᵀx, with a softmax over the keys",
-    }
-    due |= {"embedded_gaussian": "the scores θᵀφ, with a softmax over the keys"}
-    due |= {"concatenation": "the scores ReLU(w_fᵀ[θ, φ]), divided by N = 3"}
+        check_start(pairing, x)
+        check_axes(pairing, x)
     for pairing in PAIRINGS:
-        y = simple_block(pairing)(x)[0, 0, 0] - first
-        seen = next(
-            (way for way, values in ways.items() if torch.allclose(y, values, atol=1e-3)), "no pairing that we know"
-        )
-        assert torch.allclose(y, ways[due[pairing]], atol=1e-3), (
-            f"{pairing}: y should be {rounded(ways[due[pairing]])}, and is {rounded(y)}: that is what comes of {seen}"
+        y = simple_block(pairing)(three)[0, 0, 0] - first
+        alike = [way for way, values in WAYS.items() if torch.allclose(y, values, atol=1e-3)]
+        seen = next(iter(alike), "no pairing that we know")
+        assert torch.allclose(y, WAYS[DUE[pairing]], atol=1e-3), (
+            f"{pairing}: y should be {rounded(WAYS[DUE[pairing]])}, and is {rounded(y)}: that is what comes of {seen}"
         )
 
 # %% [markdown]
@@ -289,11 +319,14 @@ def read_fewer_keys(x, query_weight, key_weight, value_weight, subsample):
     ### END SOLUTION
 
 
+# %% tags=["folded"]
+generator = torch.Generator().manual_seed(0)
+features = torch.randn(2, 3, 4, 6, generator=generator)
+w_query, w_key, w_value = (torch.randn(d, 3, generator=generator) for d in (2, 2, 5))
+
 # %% tags=["check_09_3"]
 with exercise.check(3):
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 3, 4, 6, generator=generator)
-    w_query, w_key, w_value = (torch.randn(d, 3, generator=generator) for d in (2, 2, 5))
+    x = features
     result = read_fewer_keys(x, w_query, w_key, w_value, 2)
     assert result.shape == (2, 5, 4, 6), (
         f"all 4 × 6 positions ask, and each gets 5 channels: the result is (2, 5, 4, 6), not {tuple(result.shape)}"
@@ -315,9 +348,9 @@ with exercise.check(3):
 # ## task_09_4 · Repair a block in which channels ask
 # difficulty 3/5 · importance 5/5 · 10 minutes
 #
-# The same look-up along another axis: every *channel* asks all channels. With $x_c$ the N = h · w numbers of channel c,
+# The same look-up along another axis: every *channel* asks all channels. With $x_c$ the n = h · w numbers of channel c,
 #
-# $$z_c = x_c + \sum_k \mathrm{softmax}_k\Bigl(\frac{x_c \cdot x_k}{N}\Bigr)\, x_k$$
+# $$z_c = x_c + \sum_k \mathrm{softmax}_k\Bigl(\frac{x_c \cdot x_k}{n}\Bigr)\, x_k$$
 #
 # The code below runs, its shapes are right, networks train with it, and it is wrong in two ways.
 #
@@ -375,10 +408,10 @@ with exercise.check(4):
     assert torch.allclose(read[:2], x[0, :2, 0], atol=1e-3), (
         f"channels (6, 0) and (0, 6) fit themselves only and read themselves, not {rounded(read[0])} and {rounded(read[1])}"
     )
-    x = torch.tensor([[1.0, 0.0], [0.0, 0.0]]).view(1, 2, 1, 2)
+    x = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]).view(1, 2, 1, 4)
     read = (channels_ask(x) - x)[0, 0, 0, 0].item()
     assert abs(read - 0.6225) < 1e-3, (
-        f"channel (1, 0) fits itself by 1 / N = ½ and (0, 0) by 0: it reads e^½ / (e^½ + 1) = 0.622, not {read:.3f}"
+        f"channel (1, 1, 0, 0) fits itself by 2 / n = ½ and (0, 0, 0, 0) by 0: its first pixel reads e^½ / (e^½ + 1) = 0.622, not {read:.3f}"
     )
 
 # %% [markdown]
@@ -390,16 +423,16 @@ with exercise.check(4):
 # 1 × 1 convolutions, and those of the two products $\theta^\top \phi$ and (weights · g), done one after the other.
 # Biases, pooling, norm and division do not count.
 #
-# (Without pooling the pairs overtake the projections at N = 2c positions: for c = 256 already at 23 × 23.)
+# (Without pooling the pairs overtake the projections at n = 2c positions: for c = 256 already at 23 × 23.)
 #
 # <details><summary>Hint 1: who lives where?</summary>
 #
-# θ and $W_z$ work at all N = h · w positions. φ and g work at the M = ⌊h/s⌋ · ⌊w/s⌋ pooled ones.
+# θ and $W_z$ work at all n = h · w positions. φ and g work at the m = ⌊h/s⌋ · ⌊w/s⌋ pooled ones.
 # </details>
 #
 # <details><summary>Hint 2: one at a time</summary>
 #
-# A 1 × 1 convolution from c to d channels costs c · d at each position. One score costs d, and there are N · M scores.
+# A 1 × 1 convolution from c to d channels costs c · d at each position. One score costs d, and there are n · m scores.
 # </details>
 
 
