@@ -2,7 +2,7 @@
 # # Exercise 06 · Glimpses
 #
 # You write a retina that knows where the image ends, the draw of a place with its log-probability, and the three losses with their cuts; you
-# derive how noisy the gradient is, and repair an agent whose losses leak into each other's parts.
+# derive the mean of its gradient and the baseline that makes it least noisy, and repair an agent whose losses leak into each other's parts.
 #
 # *Minutes:* 60 · *Needs:* 06
 #
@@ -72,14 +72,17 @@ def retina(images, location, size, scales):
     ### END SOLUTION
 
 
-# %% tags=["check_06_1"]
+# %% tags=["folded"]
 def numbers(patch):
     """The numbers of a patch, row by row, for the sentences below."""
     return [round(value, 3) for value in patch.flatten().tolist()]
 
 
-with exercise.check(1):
-    image, middle = torch.arange(48.0).view(1, 1, 6, 8), torch.zeros(1, 2)  # 8·row + column
+image, middle = torch.arange(48.0).view(1, 1, 6, 8), torch.zeros(1, 2)  # 8·row + column
+
+
+def check_sharp_patch():
+    """One patch: which row, which column."""
     sharp = retina(image, middle, 2, 1)
     assert sharp.shape == (1, 1, 2, 2), f"one image, one patch of 2 × 2 is 1 1 2 2, not {tuple(sharp.shape)}"
     assert numbers(sharp) == [19, 20, 27, 28], (
@@ -89,13 +92,14 @@ with exercise.check(1):
     assert right == [20, 21, 28, 29], f"at x = 0.2 the first column is ⌊4.8 − 0.5⌋ = 4: 20, 21, 28, 29, not {right}"
     wide = retina(torch.arange(24.0).view(1, 1, 3, 8), torch.tensor([[0.5, 0.0]]), 1, 1).item()
     assert wide == 14, f"on 3 × 8 pixels (0.5, 0) is row 1, column 6, which holds 14, not {wide}: x goes with w"
-    both = retina(image, middle, 2, 2)
-    assert both.shape == (1, 2, 2, 2), f"two scales of one channel are 1 2 2 2, not {tuple(both.shape)}"
-    assert numbers(both[0, 0]) == [19, 20, 27, 28], "the sharpest patch comes first"
-    assert numbers(both[0, 1]) == [14.5, 16.5, 30.5, 32.5], (
-        f"the coarse square is rows 1 to 4 and columns 2 to 5, each quarter averaged: 14.5, 16.5, 30.5, 32.5, not {numbers(both[0, 1])}"
-    )
-    ones = torch.ones(1, 1, 4, 5)
+
+
+# %% tags=["folded"]
+ones = torch.ones(1, 1, 4, 5)
+
+
+def check_border():
+    """What lies beyond the border does not count."""
     beyond = numbers(retina(ones, torch.ones(1, 2), 2, 1))
     assert beyond == [1, 0, 0, 0], f"at (1, 1) only the first pixel lies inside: 1, 0, 0, 0, not {beyond}"
     before = numbers(retina(ones, -torch.ones(1, 2), 2, 1))
@@ -111,6 +115,23 @@ with exercise.check(1):
         f"six scales of a white image at (−1, −1), squares up to 96 wide: each sees white somewhere, not {widest}; "
         "how far does the widest square reach beyond the border?"
     )
+
+
+# %% tags=["check_06_1"]
+with exercise.check(1):
+    check_sharp_patch()
+    both = retina(image, middle, 2, 2)
+    assert both.shape == (1, 2, 2, 2), f"two scales of one channel are 1 2 2 2, not {tuple(both.shape)}"
+    assert numbers(both[0, 0]) == [19, 20, 27, 28], "the sharpest patch comes first"
+    assert numbers(both[0, 1]) == [14.5, 16.5, 30.5, 32.5], (
+        f"the coarse square is rows 1 to 4 and columns 2 to 5, each quarter averaged: 14.5, 16.5, 30.5, 32.5, not {numbers(both[0, 1])}"
+    )
+    colours = retina(torch.cat([image, image + 100], dim=1), middle, 2, 2)
+    assert colours.shape == (1, 4, 2, 2), f"two scales of two channels are 1 4 2 2, not {tuple(colours.shape)}"
+    assert numbers(colours[0, 1]) == [119, 120, 127, 128], (
+        f"two channels: the sharpest patch of *both* comes first, so the second is 119, 120, 127, 128, not {numbers(colours[0, 1])}"
+    )
+    check_border()
     pair = torch.cat([image, image + 100])
     two = numbers(retina(pair, torch.tensor([[0.0, 0.0], [0.2, 0.0]]), 2, 1)[1])
     assert two == [120, 121, 128, 129], (
@@ -153,11 +174,9 @@ def draw_place(mean, noise, std):
     ### END SOLUTION
 
 
-# %% tags=["check_06_2"]
-with exercise.check(2):
-    mean = torch.tensor([[0.2, -0.4], [0.9, 0.1]], requires_grad=True)
-    noise = torch.tensor([[1.0, -1.0], [2.0, 0.5]])
-    place, log_prob = draw_place(mean, noise, 0.2)
+# %% tags=["folded"]
+def check_place(place, log_prob):
+    """Two tensors, and the place on the border."""
     assert all(isinstance(one, torch.Tensor) for one in (place, log_prob)), "return two tensors"
     assert place.shape == (2, 2), f"one place (x, y) for each image: (2, 2), not {tuple(place.shape)}"
     assert log_prob.shape == (2,), f"one number for each image: (2,), not {tuple(log_prob.shape)}"
@@ -169,12 +188,26 @@ with exercise.check(2):
         f"the second draw, (1.3, 0.2), leaves the image; the retina looks at (1, 0.2), not at {second}"
     )
     assert not place.requires_grad, "a gradient still passes through the place"
+
+
+# %% tags=["folded"]
+def check_density(log_prob, mean, noise):
+    """Of which draw log π is the density, and whether constants and coordinates are right."""
     density = torch.distributions.Normal(mean.detach(), 0.2)
     off = log_prob.detach() - density.log_prob(mean.detach() + 0.2 * noise).sum(dim=1)
     said = f"log π is too large by {off[0]:.2f} for the draw inside the image and by {off[1]:.2f} for the one that left it"
     assert abs(off).max() < 1e-4 or abs(off[0] - off[1]) > 1e-4, f"{said}: a constant is missing, or one too many"
     assert abs(off[1]) < 1e-4 or abs(off[0]) > 1e-4, f"{said}: of which place is it the density?"
     assert abs(off).max() < 1e-4, f"{said}: how do the two coordinates come together, and is 0.2 σ or σ²?"
+
+
+# %% tags=["check_06_2"]
+with exercise.check(2):
+    mean = torch.tensor([[0.2, -0.4], [0.9, 0.1]], requires_grad=True)
+    noise = torch.tensor([[1.0, -1.0], [2.0, 0.5]])
+    place, log_prob = draw_place(mean, noise, 0.2)
+    check_place(place, log_prob)
+    check_density(log_prob, mean, noise)
     assert log_prob.requires_grad, "the log-probability has no gradient: nothing can be learned from it"
     (gradient,) = torch.autograd.grad(log_prob.sum(), mean, allow_unused=True)
     assert gradient is not None and gradient.any(), (
@@ -220,25 +253,18 @@ def hybrid_loss(logits, labels, log_prob, baseline):
     ### END SOLUTION
 
 
-# %% tags=["check_06_3"]
-with exercise.check(3):  # 3 images, 2 glimpses, 4 classes
+# %% tags=["folded"]
+def three_images():
+    """Logits, labels, log π and baseline of 3 images, 2 glimpses, 4 classes; the second image is wrong."""
     logits = torch.tensor([[2.0, 0.0, 1.0, 0.0], [0.0, 3.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.0]], requires_grad=True)
     log_prob = torch.tensor([[-1.0, -2.0], [-3.0, -2.5], [-1.5, -0.5]], requires_grad=True)
     baseline = torch.tensor([[0.5, 0.25], [0.5, 1.0], [1.0, 0.5]], requires_grad=True)
-    labels = torch.tensor([0, 2, 2])  # the first and the last image are right, the second is not
-    losses = hybrid_loss(logits, labels, log_prob, baseline)
-    assert len(losses) == 3 and all(torch.is_tensor(loss) and loss.numel() == 1 for loss in losses), (
-        "return three numbers, as tensors, so that they keep their gradients"
-    )
-    classification, squared, policy = losses
-    value = F.cross_entropy(logits, labels)
-    assert torch.allclose(classification, value, atol=1e-4), (
-        f"classification: the mean cross-entropy of the logits is {value:.3f}, not {classification:.3f}"
-    )
-    assert not torch.allclose(squared, torch.tensor(2.3125)), "baseline: these are summed squares; it is their mean"
-    assert torch.allclose(squared, torch.tensor(0.38542), atol=1e-4), (
-        f"baseline: R is 1, 0, 1, so the advantages are ½ ¾, −½ −1, 0 ½; the mean of their squares is 0.385, not {squared:.3f}"
-    )
+    labels = torch.tensor([0, 2, 2])
+    return logits, labels, log_prob, baseline
+
+
+def check_policy(policy):
+    """Its sign, its sum over glimpses, its mean over images."""
     value, right = policy.item(), -1.75 / 3  # −(−1·½ − 2·¾) = 2, −(3·½ + 2½·1) = −4, −(−½·½) = ¼
     assert abs(value + right) > 1e-5, "policy: the sign is turned; a step down would make rewarded choices rarer"
     assert abs(value - right / 2) > 1e-5, (
@@ -249,6 +275,11 @@ with exercise.check(3):  # 3 images, 2 glimpses, 4 classes
     assert abs(value - right) < 1e-5, (
         f"policy: the three images give 2, −4 and ¼ (advantages ½ ¾, −½ −1, 0 ½); their mean is −0.583, not {value:.3f}"
     )
+
+
+# %% tags=["folded"]
+def check_routes(squared, policy, logits, log_prob, baseline):
+    """Whom the baseline's and the policy's loss train."""
     assert policy.requires_grad, "the policy's loss has no gradient: nothing tells the choices what paid"
     by_choice = torch.autograd.grad(policy, log_prob, retain_graph=True, allow_unused=True)[0]
     assert by_choice is not None and by_choice.any(), "the policy's loss does not reach the log-probabilities"
@@ -262,8 +293,28 @@ with exercise.check(3):  # 3 images, 2 glimpses, 4 classes
         "the baseline learns nothing: its own loss must reach it"
     )
 
+
+# %% tags=["check_06_3"]
+with exercise.check(3):
+    logits, labels, log_prob, baseline = three_images()
+    losses = hybrid_loss(logits, labels, log_prob, baseline)
+    assert len(losses) == 3 and all(torch.is_tensor(loss) and loss.numel() == 1 for loss in losses), (
+        "return three numbers, as tensors, so that they keep their gradients"
+    )
+    classification, squared, policy = losses
+    value = F.cross_entropy(logits, labels)
+    assert torch.allclose(classification, value, atol=1e-4), (
+        f"classification: the mean cross-entropy of the logits is {value:.3f}, not {classification:.3f}"
+    )
+    assert not torch.allclose(squared, torch.tensor(2.3125)), "baseline: these are summed squares; it is their mean"
+    assert torch.allclose(squared, torch.tensor(0.38542), atol=1e-4), (
+        f"baseline: R is 1, 0, 1, so the advantages are ½ ¾, −½ −1, 0 ½; the mean of their squares is 0.385, not {squared:.3f}"
+    )
+    check_policy(policy)
+    check_routes(squared, policy, logits, log_prob, baseline)
+
 # %% [markdown]
-# ## task_06_4 · How noisy is the gradient?
+# ## task_06_4 · The least noisy baseline
 # difficulty 4/5 · importance 4/5 · 12 minutes
 #
 # One coordinate, one choice: $l = \mu + \sigma\epsilon$ with $\epsilon \sim \mathcal N(0, 1)$, and the reward falls with the distance to a target,
@@ -412,6 +463,27 @@ class RepairedAgent(nn.Module):
         ### END SOLUTION
 
 
+# %% tags=["folded"]
+def check_values(agent, images, noise, labels):
+    """The three losses have the values that they had, and the first look still learns from the answer."""
+    state = agent.look(images, torch.zeros(7, 2), torch.zeros(7, 6))
+    mean = agent.locate(state)
+    logits = agent.classify(agent.look(images, mean + 0.3 * noise, state))
+    advantage = (logits.argmax(dim=1) == labels).float() - agent.expect(state)[:, 0]
+    expected = [F.cross_entropy(logits, labels), advantage.square().mean()]
+    expected.append(-(normal_log_prob(mean + 0.3 * noise, mean, 0.3) * advantage).mean())
+    actual = agent(images, noise, labels)
+    for loss, one, other in zip(("classification", "baseline", "policy"), actual, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5), (
+            f"the value of the {loss} loss changed: cut gradients, not values"
+        )
+    whole = torch.autograd.grad(actual[0], agent.see.weight)[0]
+    cut = F.cross_entropy(agent.classify(agent.look(images, (mean + 0.3 * noise).detach(), state)), labels)
+    assert torch.allclose(whole, torch.autograd.grad(cut, agent.see.weight)[0], atol=1e-6), (
+        "the first look gets no gradient from the answer: the state that goes into the second look must keep its own"
+    )
+
+
 # %% tags=["check_06_5"]
 with exercise.check(5):
     torch.manual_seed(0)
@@ -427,19 +499,4 @@ with exercise.check(5):
         leaks, missing = ", ".join(sorted(reached - wanted)), ", ".join(sorted(wanted - reached))
         assert not leaks, f"the {loss} loss leaks into {leaks}; it must train {', '.join(sorted(wanted))} only"
         assert not missing, f"the {loss} loss no longer trains {missing}: something is cut that must stay"
-    state = agent.look(images, torch.zeros(7, 2), torch.zeros(7, 6))
-    mean = agent.locate(state)
-    logits = agent.classify(agent.look(images, mean + 0.3 * noise, state))
-    advantage = (logits.argmax(dim=1) == labels).float() - agent.expect(state)[:, 0]
-    expected = [F.cross_entropy(logits, labels), advantage.square().mean()]
-    expected.append(-(normal_log_prob(mean + 0.3 * noise, mean, 0.3) * advantage).mean())
-    actual = agent(images, noise, labels)
-    for loss, one, other in zip(trained_by, actual, expected, strict=True):
-        assert torch.allclose(one, other, atol=1e-5), (
-            f"the value of the {loss} loss changed: cut gradients, not values"
-        )
-    whole = torch.autograd.grad(actual[0], agent.see.weight)[0]
-    cut = F.cross_entropy(agent.classify(agent.look(images, (mean + 0.3 * noise).detach(), state)), labels)
-    assert torch.allclose(whole, torch.autograd.grad(cut, agent.see.weight)[0], atol=1e-6), (
-        "the first look gets no gradient from the answer: the state that goes into the second look must keep its own"
-    )
+    check_values(agent, images, noise, labels)
