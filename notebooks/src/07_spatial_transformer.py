@@ -60,8 +60,8 @@ print(values := [read(row, x) for x in (1.25, 2.5, 3.5, 5)])
 assert values == [5, 7, 3, 0]
 
 # %% [markdown]
-# It is a look-up of lesson 01: the query is a *place*, the keys are the places of the pixels, and the weights sum to 1 without a
-# softmax, as long as we stay between the first pixel and the last.
+# It is a look-up of lesson 01: the query is a *place*, the keys are the places of the pixels. Between the first pixel and the last, the weights sum to 1
+# without a softmax.
 #
 # **In two directions, multiply the two weights.** With $U_{rk}$ the pixel in row $r$ and column $k$ of the image, and the point $(x_i, y_i)$ counted in pixels,
 #
@@ -107,7 +107,7 @@ diagram(SpatialTransformer)
 # | $V$ | output: $U$ read at the grid | b c p q |
 #
 # In the course's formula, "where to look" is θ, `attention(x)`; looking is the sampler. The loss of what follows trains $f_{loc}$ through the
-# sampler, and nothing else does: no labels for places, no reward.
+# sampler: no labels for places, no reward.
 #
 # **Coordinates run from −1 to 1 across the image**, so that a warp does not depend on the number of pixels. There are two conventions. The square from −1 to 1 ends
 # at the **middles** of the outermost pixels (`align_corners=True`), or at their **outer edges** (`False`, torch's default, and ours).
@@ -161,7 +161,7 @@ def in_pixels(grid, height, width):
 
 
 # %% [markdown]
-# Three warps whose result we know. *Before running: which places (x, y) do the two middle pixels of the output's first row read? With the identity they
+# *Before running, for three warps: which places (x, y) do the two middle pixels of the output's first row read? With the identity they
 # are (1, 0) and (2, 0).*
 
 # %% tags=["answer"]
@@ -220,8 +220,8 @@ assert shifted[0, 0, 3, 1] == 1 and (zoomed > 0).sum() == 16
 # %% [markdown]
 # Sixteen, not four: the outputs now read half a pixel apart, so four in each direction come within one pixel of the dot.
 #
-# A scale **below 1 zooms in**, and a positive shift moves the content **left** (or up). Why this direction? Asking "where does each output come from" fills
-# every output pixel exactly once; pushing input pixels forward leaves holes.
+# A scale **below 1 zooms in**, and a positive shift moves the content **left** (or up). Asking "where does each output come from" fills
+# every output pixel exactly once; pushing input pixels forward would leave holes.
 #
 # **Left, the window on the photograph; right, what the network would see.** The thick side of the window becomes the top. *Before moving: turn
 # the window clockwise; which way does the astronaut turn?*
@@ -277,14 +277,14 @@ steer(
 
 # %% tags=["static", "folded"]
 figure = new_figure(7.0, 8.4)
-for panel, (angle, scale, y) in zip(figure.subfigures(3, 1), [(0, 0.5, -0.4), (30, 0.5, -0.4), (-45, 1.4, 0.0)]):
+for panel, (angle, scale, y) in zip(figure.subfigures(3, 1), [(0, 0.5, -0.4), (30, 0.5, -0.4), (-45, 1.0, 0.0)]):
     draw_warp(panel, angle, scale, y=y)
 describe(
     figure,
     "three rows, left the photograph of the astronaut with an orange window of dots, right what is read. "
     "An upright window of half the size around the face: the face, enlarged. The same window turned "
-    "clockwise: the face, turned anticlockwise. A window turned the other way, larger than the "
-    "photograph: the whole photograph, smaller and turned clockwise, a diamond on black.",
+    "clockwise: the face, turned anticlockwise. A window turned the other way, as large as the "
+    "photograph: the photograph turned clockwise, black in the four corners.",
 )
 
 # %% [markdown]
@@ -296,7 +296,7 @@ describe(
 #
 # ($\theta_{1\cdot}$ is the first row of θ), and likewise for $y$.
 #
-# **Right minus left, by hand and by autograd**, at twenty random points in double precision:
+# **Right minus left, by hand and by autograd**, at twenty random points:
 
 
 # %%
@@ -357,8 +357,8 @@ describe(
 # **Read it.** Three things follow.
 #
 # - **Far outside, the slope is zero.** A window that has left the image gets no signal from it.
-# - **It is local**: two pixels across. It says in which direction the neighbouring pixel is brighter, and nothing of what lies ten pixels away.
-# - **At whole numbers there is a kink**: a slope from the left, another from the right. The identity, at equal size, reads exactly there.
+# - **It is local**: two pixels across. It says which neighbour is brighter, and nothing of what lies ten pixels away.
+# - **At whole numbers there is a kink**: a slope from the left, another from the right.
 #
 # **So it starts as the identity.** `SpatialTransformer` sets the last layer of $f_{loc}$ to weight 0 and bias (1, 0, 0, 0, 1, 0): every image is
 # handed on as it is, and no window begins outside. *Before running: which layers of $f_{loc}$ get a gradient in the first step?*
@@ -388,8 +388,8 @@ assert reached == {"6"} and torch.equal(fresh.attention(few), torch.eye(2, 3).ex
 #
 # ## Real features: how far does the pull reach?
 #
-# A window of half the size stands on a photograph and slides to the right. How different is what it reads from what it read at home? Training can pull it
-# back only while the difference grows with the distance. We compare the pixels, the features of block 2 and of block 7 of the trunk (ImageNet), each
+# A window of half the size stands on a photograph and slides to the right. How different is what it reads from what it read at home? A gradient can pull it
+# back only while the difference grows with the distance. We compare pixels, and features of blocks 2 and 7 of the trunk (ImageNet), each
 # divided by its largest difference.
 
 
@@ -403,7 +403,7 @@ def differences(photograph, look):
 
 
 # %% [markdown]
-# *Before running: block 7 knows an eye when it sees one. Will its valley be wider or narrower than that of block 2? And is there a cheaper explanation?* Our
+# *Before running: will the valley of block 7 be wider or narrower than that of block 2? And why?* Our
 # control: one place of block 7 stands for 16 × 16 pixels. So we also compare plain *averages* of 16 × 16 pixels.
 
 # %%
@@ -444,8 +444,9 @@ describe(
 )
 
 # %% [markdown]
-# **Read it.** In all six photographs the valley of block 7 is at least one and a half times as wide as that of block 2: to an early layer, a shift by a few pixels is already another
-# picture. But plain averages do that too, and their valley is wider still: *coarseness* widens the pull, and meaning is not needed for it. What the picture does *not* show: that a network in training finds its way home. We drew one direction of six, and no loss of a task.
+# **Read it.** In all six photographs the valley of block 7 is at least one and a half times as wide as that of block 2. But plain averages do that too, and their valley is
+# wider still: *coarseness* is enough to widen the pull; meaning is not needed. What the picture does *not* show: that a network in training finds its way home. We drew one
+# direction of six, and no loss of a task.
 #
 # ## The experiment: does it undo the distortion?
 #
@@ -464,7 +465,7 @@ describe(
 )
 
 # %% [markdown]
-# **The network that reads** is weak on purpose: 16 × 16 pixels, one hidden layer. It is tied to places, so it needs its digit in a standard position. In front of it
+# **The network that reads** (the *head*) is weak on purpose: 16 × 16 pixels, one hidden layer, so it needs its digit in a standard position. In front of it
 # stands a transformer. Its rivals:
 #
 # - **no transformer**, but about as many learned numbers: the image shrunk to 16 × 16, and two hidden layers;
@@ -533,9 +534,9 @@ describe(
 
 # %% [markdown]
 # **Read it.** The first prediction holds: the transformer adds about a third, with hardly more numbers. The second was *wrong*: finding and enlarging the digit does nearly all of it, and
-# turning adds a point or two. A weak head reads turned digits well enough, once they are large and in the middle.
+# turning adds a point or two at most. The head reads turned digits well enough, once they are large and in the middle.
 #
-# **Look at the windows.** Above, the canvas and the window that was chosen; below, what the head gets.
+# **Look at the windows.** Above, the canvas with its window; below, what the head gets.
 
 
 # %% tags=["folded"]
@@ -560,7 +561,7 @@ describe(
 )
 
 # %% [markdown]
-# It *does* turn. So measure it. The canvas was made by turning the digit by $\alpha$ (anticlockwise), scaling it by $a$ and moving it to $(u, v)$. A window that undoes all that has
+# It *does* turn. The canvas was made by turning the digit by $\alpha$ (anticlockwise), scaling it by $a$ and moving it to $(u, v)$. A window that undoes all that has
 #
 # $$\theta = \begin{pmatrix} a\cos\alpha & a\sin\alpha & u \\ -a\sin\alpha & a\cos\alpha & v \end{pmatrix} \text{, up to one fixed turn and zoom for all digits.}$$
 #
@@ -656,7 +657,7 @@ describe(
 # %% [markdown]
 # ## Deeper · Turned by up to 90° (3 minutes)
 #
-# **Everything else stays** (but half the steps). *Before running: will the answers suffer, or the windows?*
+# **Everything else stays** (but half the steps; one seed). *Before running: will the answers suffer, or the windows?*
 
 # %%
 train_90, test_90 = data(20000, max_angle=90, seed=0), data(1000, max_angle=90, test=True, seed=1)
@@ -718,7 +719,7 @@ print(f"correlation of the angles ≈ {turned:.2f}")
 assert turned > 0.7, "so it is not the number of steps that fails at 90°"
 
 # %% [markdown]
-# So the fewer steps do not explain the failure at 90°. And most blank ones recover: all images share one localisation network, and what it learns from the others moves their windows too. So "no gradient" is true for one image at one moment,
+# So the fewer steps alone do not explain the failure at 90°. And most blank ones recover: all images share one localisation network, and what it learns from the others moves their windows too. So "no gradient" is true for one image at one moment,
 # not for the network. The identity is a safe start, not a necessary one (one seed, this task).
 #
 # **And a network that is not tied to places**: convolutions, and the maximum over all places.

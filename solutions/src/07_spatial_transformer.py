@@ -26,20 +26,20 @@ exercise = Exercise("07_spatial_transformer", points=[4, 3, 2, 3, 3])
 #
 # Write two functions, without `F.affine_grid`, `F.grid_sample` and the library's.
 #
-# `affine_grid`: for the middle $(x^t, y^t)$ of each output pixel, the point $A_\theta (x^t, y^t, 1)^\top$ of the input. Pixel $p$ of $s$ has its middle at $(2p + 1)/s - 1$.
+# `affine_grid`: for the middle $(x^{out}, y^{out})$ of each output pixel, the point $A_\theta (x^{out}, y^{out}, 1)^\top$ of the input. Pixel $k$ of $w$ has its middle at $(2k + 1)/w - 1$.
 #
-# `bilinear_sample`: read each image at its points; every pixel counts $\max(0, 1 - |x - m|) \cdot \max(0, 1 - |y - n|)$, with $x$, $y$ in pixels; outside there are zeros.
+# `bilinear_sample`: read each image at its points; the pixel in row $r$ and column $k$ counts $\max(0, 1 - |x - k|) \cdot \max(0, 1 - |y - r|)$, with $x$, $y$ in pixels; outside there are zeros.
 #
 # Shapes: `theta` b 2 3 -> b height width 2; `images` b c h w, `grid` b p q 2 -> b c p q.
 #
 # <details><summary>Hint 1: the grid</summary>
 #
-# Build the tensor of all $(x^t, y^t, 1)$, shape height·width 3, once. Times `theta.mT`, b 3 2, it is b height·width 2. Take the dtype of `theta`.
+# Build the tensor of all $(x^{out}, y^{out}, 1)$, shape height·width 3, once. Times `theta.mT`, b 3 2, it is b height·width 2. Take the dtype of `theta`.
 # </details>
 #
 # <details><summary>Hint 2: back to pixels</summary>
 #
-# Solve $x = (2p + 1)/w - 1$ for $p$. The width belongs to x, the height to y.
+# Solve $x = (2k + 1)/w - 1$ for $k$. The width belongs to x, the height to y.
 # </details>
 #
 # <details><summary>Hint 3: the sampler, as the formula stands</summary>
@@ -72,8 +72,9 @@ def bilinear_sample(images, grid):
     ### END SOLUTION
 
 
-# %% tags=["check_07_1"]
-with exercise.check(1):
+# %% tags=["folded"]
+def check_grid():
+    """The middles of the pixels, x before y, and the whole of θ."""
     grid = affine_grid(torch.eye(2, 3)[None], 2, 4)
     assert grid.shape == (1, 2, 4, 2), (
         f"2 × 4 output pixels need a grid of shape (1, 2, 4, 2), not {tuple(grid.shape)}"
@@ -89,8 +90,13 @@ with exercise.check(1):
     theta = torch.tensor([[[0.0, 2.0, 0.5], [1.0, 0.0, 0.0]]])
     point = affine_grid(theta, 2, 4)[0, 0, 1]
     assert torch.allclose(point, torch.tensor([-0.5, -0.25])), (
-        f"with θ = (0, 2, 0.5; 1, 0, 0) it reads x = 2·(−0.5) + 0.5 = −0.5 and y = −0.25, not {point.tolist()}"
+        f"with θ = (0, 2, 0.5; 1, 0, 0) it reads x = 2·(−0.5) + 0.5 = −0.5 and y = −0.25, not {[round(value, 3) for value in point.tolist()]}"
     )
+
+
+# %% tags=["check_07_1"]
+with exercise.check(1):
+    check_grid()
     image = torch.tensor([[[[0.0, 1.0, 2.0, 3.0], [10.0, 11.0, 12.0, 13.0]]]])  # 10·row + column
     for (x, y), value, advice in [
         ((-0.25, 0.5), 11.0, "x is across, y down, edges at ±1: the middle of row 1, column 1; all others weigh 0"),
@@ -109,19 +115,19 @@ with exercise.check(1):
 # difficulty 4/5 · importance 4/5 · 16 minutes
 #
 # Derive on paper how a loss $L$ changes with the six numbers of θ, and return $\partial L / \partial \theta$, without autograd. Given are one image, θ, and
-# `upstream`, $\partial L / \partial V$ for each output pixel. The first lines are written: `target` holds $(x^t, y^t, 1)$, `x`, `y` say where each output reads, **in pixels**,
+# `upstream`, $\partial L / \partial V$ for each output pixel. The first lines are written: `target` holds $(x^{out}, y^{out}, 1)$, `x`, `y` say where each output reads, **in pixels**,
 # and `across`, `down` are the two triangles of the sampler.
 #
 # Shapes: `image` h w, `theta` 2 3, `upstream` p q; result 2 3.
 #
 # <details><summary>Hint 1: one output first</summary>
 #
-# By the chain rule $\partial V / \partial \theta_{11} = \partial V / \partial x \cdot \partial x / \partial x^s \cdot x^t$, and the last factor is $y^t$ for $\theta_{12}$, 1 for $\theta_{13}$. From $x = ((x^s + 1) w - 1)/2$: which number is $\partial x / \partial x^s$?
+# By the chain rule $\partial V / \partial \theta_{11} = \partial V / \partial x \cdot \partial x / \partial x^{in} \cdot x^{out}$, and the last factor is $y^{out}$ for $\theta_{12}$, 1 for $\theta_{13}$. From $x = ((x^{in} + 1) w - 1)/2$: which number is $\partial x / \partial x^{in}$?
 # </details>
 #
 # <details><summary>Hint 2: the slope of the value</summary>
 #
-# $\partial V / \partial x$ is the formula of the sampler with the triangle of x replaced by its slope: $\mathrm{sign}(m - x)$ where $|m - x| < 1$, zero elsewhere. The triangle of y stays.
+# $\partial V / \partial x$ is the formula of the sampler with the triangle of x replaced by its slope: $\mathrm{sign}(k - x)$ where $|k - x| < 1$, zero elsewhere. The triangle of y stays.
 # </details>
 #
 # <details><summary>Hint 3: all together</summary>
@@ -148,12 +154,9 @@ def theta_gradient(image, theta, upstream):
     ### END SOLUTION
 
 
-# %% tags=["check_07_2"]
-with exercise.check(2):
-    ramp, half = torch.arange(6.0).expand(5, 6), 0.5 * torch.eye(2, 3)  # brightness = column: slope 1 across, 0 down
-    up = torch.zeros(2, 3)
-    up[0, 2] = 1.0  # only the output in row 0, column 2 counts; its middle is at (2/3, −1/2)
-    gradient = theta_gradient(ramp, half, up)
+# %% tags=["folded"]
+def check_rows(gradient):
+    """Brightness changes from left to right only: the first row of the gradient is not zero, the second is."""
     assert gradient.shape == (2, 3), f"six numbers, as 2 × 3, not {tuple(gradient.shape)}"
     assert not (abs(gradient[0]).max() < 1e-5 < abs(gradient[1]).max()), (
         "brightness changes only from left to right, and the first row, which moves x, is zero: are the two rows exchanged?"
@@ -161,7 +164,11 @@ with exercise.check(2):
     assert abs(gradient[1]).max() < 1e-5, (
         "brightness changes only from left to right, so the second row (y) must be zero"
     )
-    by_shift = gradient[0, 2].item()
+
+
+# %% tags=["folded"]
+def check_shift(by_shift):
+    """The gradient by θ₁₃, and what the wrong ones come from."""
     assert by_shift > 0, (
         f"a shift to the right reads brighter pixels, so ∂L/∂θ₁₃ must be positive, not {by_shift:.2f}"
     )
@@ -178,6 +185,29 @@ with exercise.check(2):
     assert abs(by_shift - 3) < 1e-5, (
         f"the whole way from −1 to 1 is 6 pixels, each 1 brighter, so ∂L/∂θ₁₃ is 3, not {by_shift:.2f}"
     )
+
+
+# %% tags=["folded"]
+def check_random_image():
+    """A random image, against autograd."""
+    torch.manual_seed(0)
+    image, up = torch.randn(5, 7), torch.randn(3, 4)
+    theta = torch.tensor([[0.6, 0.1, 0.04], [-0.2, 0.7, 0.13]]).requires_grad_()
+    grid = F.affine_grid(theta[None], [1, 1, 3, 4], align_corners=False)
+    (F.grid_sample(image[None, None], grid, align_corners=False)[0, 0] * up).sum().backward()
+    assert torch.allclose(theta_gradient(image, theta.detach(), up), theta.grad, atol=1e-4), (
+        "right on ramps, but not on a random image: what do the pixels above and below the point add to the slope across?"
+    )
+
+
+# %% tags=["check_07_2"]
+with exercise.check(2):
+    ramp, half = torch.arange(6.0).expand(5, 6), 0.5 * torch.eye(2, 3)  # brightness = column: slope 1 across, 0 down
+    up = torch.zeros(2, 3)
+    up[0, 2] = 1.0  # only the output in row 0, column 2 counts; its middle is at (2/3, −1/2)
+    gradient = theta_gradient(ramp, half, up)
+    check_rows(gradient)
+    check_shift(gradient[0, 2].item())
     assert torch.allclose(gradient[0], torch.tensor([2.0, -1.5, 3.0])), (
         f"∂L/∂θ₁₃ = 3 is right; the output that counts has its middle at (2/3, −1/2), so θ₁₁ and θ₁₂ get 2 and −1.5, not {[round(v, 2) for v in gradient[0, :2].tolist()]}"
     )
@@ -188,30 +218,23 @@ with exercise.check(2):
     assert torch.allclose(theta_gradient(ramp, half, -2 * up), -2 * gradient), (
         "with −2 times the upstream gradient, −2 times the gradient is due: each output counts by its own"
     )
-    torch.manual_seed(0)
-    image, up = torch.randn(5, 7), torch.randn(3, 4)
-    theta = torch.tensor([[0.6, 0.1, 0.04], [-0.2, 0.7, 0.13]]).requires_grad_()
-    grid = F.affine_grid(theta[None], [1, 1, 3, 4], align_corners=False)
-    (F.grid_sample(image[None, None], grid, align_corners=False)[0, 0] * up).sum().backward()
-    assert torch.allclose(theta_gradient(image, theta.detach(), up), theta.grad, atol=1e-4), (
-        "right on ramps, but not on a random image: what do the pixels above and below the point add to the slope across?"
-    )
+    check_random_image()
 
 # %% [markdown]
 # ## task_07_3 · Which way does it go?
 # difficulty 2/5 · importance 5/5 · 8 minutes
 #
-# Derive on paper: a mark stands in column `column` of an image `width` pixels wide. The image is warped with $x^s = a\,x^t + t$ (a = `scale`, t = `shift`) to an output `out_width` pixels wide.
+# Derive on paper: a mark stands in column `column` of an image `width` pixels wide. The image is warped with $x^{in} = \text{scale} \cdot x^{out} + \text{shift}$ to an output `out_width` pixels wide.
 # At which column of the output does the mark appear? It need not be a whole number, and it may lie outside.
 #
 # <details><summary>Hint 1: which of the two is known?</summary>
 #
-# The mark has a place in the *input*, so $x^s$ is known, and $x^t$ is wanted.
+# The mark has a place in the *input*, so $x^{in}$ is known, and $x^{out}$ is wanted.
 # </details>
 #
 # <details><summary>Hint 2: three steps</summary>
 #
-# From column to $x^s$, with the input's width; solve for $x^t$; from $x^t$ to a column, with the output's width.
+# From column to $x^{in}$, with the input's width; solve for $x^{out}$; from $x^{out}$ to a column, with the output's width.
 # </details>
 
 
@@ -248,7 +271,7 @@ with exercise.check(3):
 # ## task_07_4 · Back, and one after the other
 # difficulty 3/5 · importance 4/5 · 10 minutes
 #
-# `inverse`: the warp that undoes a warp: if θ reads at $A p + t$, the inverse maps $A p + t$ back to $p$.
+# `inverse`: the warp that undoes a warp: if θ reads at $A z + t$, the inverse maps $A z + t$ back to $z$.
 #
 # `chain`: one warp instead of two. `warp(warp(image, first), second)` should equal `warp(image, chain(first, second))`, but for the blur of reading twice.
 # Mind the order: an output pixel first asks `second`.
@@ -257,12 +280,12 @@ with exercise.check(3):
 #
 # <details><summary>Hint 1: solve</summary>
 #
-# $q = A p + t$ gives $p = A^{-1} q - A^{-1} t$. The shift of the inverse is not $-t$.
+# $z' = A z + t$ gives $z = A^{-1} z' - A^{-1} t$. The shift of the inverse is not $-t$.
 # </details>
 #
 # <details><summary>Hint 2: put one into the other</summary>
 #
-# The output's point $p$ reads at $A_2 p + t_2$ in the picture in between, which itself was read at $A_1 (\ldots) + t_1$. Multiply out.
+# The output's point $z$ reads at $A_2 z + t_2$ in the picture in between, which itself was read at $A_1 (\ldots) + t_1$. Multiply out.
 # </details>
 #
 # <details><summary>Hint 3: or with square matrices</summary>
@@ -288,6 +311,12 @@ def chain(first, second):
     ### END SOLUTION
 
 
+# %% tags=["folded"]
+def rounded(theta):
+    """The six numbers of a warp, for the sentences below."""
+    return [[round(value, 2) for value in row] for row in theta[0].tolist()]
+
+
 # %% tags=["check_07_4"]
 with exercise.check(4):
     zoom = torch.tensor([[[0.5, 0.0, 0.2], [0.0, 0.5, 0.0]]])
@@ -296,16 +325,16 @@ with exercise.check(4):
     assert back.shape == (1, 2, 3), f"the inverse is a warp of the same shape, not {tuple(back.shape)}"
     assert torch.allclose(back[0, :, :2], 2 * torch.eye(2)), "the inverse of scale ½ is scale 2"
     assert torch.allclose(back[0, :, 2], torch.tensor([-0.4, 0.0])), (
-        f"0.5 p + 0.2 = q gives p = 2 q − 0.4: the shift back is −0.4, not {back[0, 0, 2]:.1f}"
+        f"0.5 x + 0.2 = x' gives x = 2 x' − 0.4: the shift back is −0.4, not {back[0, 0, 2]:.1f}"
     )
     assert torch.allclose(inverse(turn), torch.tensor([[[0.0, 1.0, -0.4], [-1.0, 0.0, 0.0]]])), (
-        f"(x, y) ↦ (−y, x + 0.4) is undone by (x, y) ↦ (y − 0.4, −x), not by {inverse(turn).tolist()}"
+        f"(x, y) ↦ (−y, x + 0.4) is undone by (x, y) ↦ (y − 0.4, −x), not by {rounded(inverse(turn))}"
     )
     same = chain(zoom, inverse(zoom))
     assert torch.allclose(same, torch.eye(2, 3)[None]), "a warp, then its inverse, is the identity"
     both = chain(zoom, turn)
     assert torch.allclose(both, torch.tensor([[[0.0, -0.5, 0.2], [0.5, 0.0, 0.2]]])), (
-        f"an output pixel asks `turn` first: (−y, x + 0.4), and there `zoom` reads at (−0.5 y + 0.2, 0.5 x + 0.2), not {both.tolist()}"
+        f"an output pixel asks `turn` first: (−y, x + 0.4), and there `zoom` reads at (−0.5 y + 0.2, 0.5 x + 0.2), not {rounded(both)}"
     )
     stack = torch.cat([zoom, turn])
     assert torch.allclose(inverse(stack)[1:], inverse(turn)), "each warp of a batch has its own inverse"
@@ -373,7 +402,7 @@ class Transformer(nn.Module):
         ### END SOLUTION
 
 
-# %% tags=["check_07_5"]
+# %% tags=["folded"]
 def with_bias(numbers):
     """Your transformer of 4 × 4 images on a background of 0.8, with this θ for every image."""
     module = Transformer(16, [4, 4], 0.8)
@@ -382,10 +411,9 @@ def with_bias(numbers):
     return module
 
 
-with exercise.check(5):
-    images = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+def check_start(images):
+    """A fresh transformer is the identity for every image."""
     fresh = Transformer(16, [4, 4], 0.0)
-    kept = images.clone()
     state = {name: tensor.tolist() for name, tensor in fresh.state_dict().items()}
     assert state["last.bias"] == [1, 0, 0, 0, 1, 0], (
         f"the bias must start as the identity (1, 0, 0, 0, 1, 0), not {state['last.bias']}"
@@ -394,6 +422,13 @@ with exercise.check(5):
     assert torch.allclose(fresh(images), images, atol=1e-5), (
         "θ is the identity, but the image changed: grid and sampler need the same align_corners"
     )
+
+
+# %% tags=["check_07_5"]
+with exercise.check(5):
+    images = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    kept = images.clone()
+    check_start(images)
     out = with_bias([2.0, 0.0, 0.0, 0.0, 2.0, 0.0])(images)  # from twice as far away
     assert torch.allclose(out[:, :, 0, 0], torch.tensor(0.8)), (
         f"outside stands the background, 0.8, not {out[0, 0, 0, 0]:.2f}"
