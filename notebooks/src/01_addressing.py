@@ -9,7 +9,7 @@
 # - choose between four scores, and explain the $\sqrt d$ and the mask from measurements;
 # - say why one look-up gives one mixture, and what several heads change.
 #
-# *Minutes:* 45, deeper 7 · *Needs:* 00 · *Paper:* Vaswani et al., 2017, arXiv 1706.03762; Bahdanau et al., 2015, arXiv 1409.0473; Luong et al., 2015, arXiv 1508.04025 · *Exercise:* [01 addressing](../exercises/01_addressing.ipynb) · *Module:* [addressing.py](../course_lib/basics/addressing.py), [multi_head.py](../course_lib/basics/multi_head.py)
+# *Minutes:* 40, deeper 10 · *Needs:* 00 · *Paper:* Vaswani et al., 2017, arXiv 1706.03762; Bahdanau et al., 2015, arXiv 1409.0473; Luong et al., 2015, arXiv 1508.04025 · *Exercise:* [01 addressing](../exercises/01_addressing.ipynb) · *Module:* [addressing.py](../course_lib/basics/addressing.py), [multi_head.py](../course_lib/basics/multi_head.py)
 #
 # Out of scope: where queries and keys come from in a deep network (09, 14), and picking one place instead of blending (02).
 
@@ -29,6 +29,8 @@ from course_lib.basics.addressing import (
     scaled_dot_score,
 )
 from course_lib.basics.multi_head import MultiHeadAttention
+
+# %%
 from course_lib.data.digits import load_digits
 from course_lib.data.photographs import load_photograph
 from course_lib.diagrams import diagram
@@ -49,7 +51,7 @@ from course_lib.trunk import load_trunk
 # %% [markdown]
 # ## From a dictionary to a soft dictionary
 #
-# A Python dictionary is an attention mechanism of the hardest kind: the key must fit exactly, and one value comes back.
+# A Python dictionary is the hardest kind of attention: the key must fit exactly, and one value comes back.
 #
 # **Ask for a key that is not there.** Expect an error: nearly right counts for nothing.
 
@@ -102,12 +104,12 @@ assert torch.isclose(answer, torch.tensor(5.0), atol=0.05)
 # In the course's formula $\mathrm{Attention}(x) = f(g(x), x)$, the weights are $g$ and the mixing is $f$.
 #
 # **The softmax runs over the keys.** One query shares out 1 over everything it may read. Take the other axis, and all shapes
-# stay right while the answer is wrong. So we will check it again and again.
+# stay right while the answer is wrong.
 
 # %% [markdown]
 # ## First as loops, then as matrices, then from the library
 #
-# **For every query and every key, compare; then share out; then mix.** Three sentences, three lines.
+# **For every query and every key, compare; then share out; then mix.**
 
 
 # %%
@@ -135,7 +137,7 @@ output = weights @ value
 print("scores", list(scores.shape), "weights", list(weights.shape), "output", list(output.shape))
 
 # %% [markdown]
-# All three ways must agree: loops, matrices, and `attend` of `course_lib`, whose source is as short as the formula.
+# All three ways must agree: loops, matrices, and `attend` of `course_lib`.
 
 # %%
 torch.testing.assert_close(output, attend_by_loops(query, key, value))
@@ -191,8 +193,8 @@ assert right > 0.97
 # %% [markdown]
 # ## The experiment: hard, soft, or in between?
 #
-# τ → 0 leaves only the best key (the nearest neighbour); τ → ∞ makes all weights equal (the average label). Is a blend good for
-# anything in between? We predict: *the share of right answers will not show it, but the quality of the probabilities will.*
+# τ → 0 leaves only the best key (the nearest neighbour); τ → ∞ makes all weights equal (the average label). Is a blend in between
+# better? We predict: *the share of right answers will not show it, but the quality of the probabilities will.*
 #
 # Three numbers for each τ: the **share of right answers**; the **NLL**, the average of $-\log p$ of the true digit (lower is
 # better; a probability of zero counts as one in a million); and the **effective number of keys**,
@@ -212,7 +214,7 @@ def three_numbers(digits, temperature):
 
 
 # %% [markdown]
-# Three seeds: three ways to split the digits into keys and queries. The two baselines stand at the two ends of the table:
+# Three seeds: three ways to split the digits into keys and queries. The baselines:
 # τ = 0.001 is the nearest neighbour, and τ = 10 is nearly the average label, whose NLL is about log 10 = 2.30.
 
 # %%
@@ -238,8 +240,8 @@ describe(
 )
 
 # %% [markdown]
-# **Read it.** Up to τ = 0.01 the share of right answers hardly moves: looking only at it, one would call the blend useless. The NLL
-# halves against the hardest look-up. Beyond, most of the weight lies on keys that have nothing to do with the query. The claim as a check, in each of the three splits:
+# **Read it.** Up to τ = 0.01 the share of right answers hardly moves. The NLL
+# halves against the hardest look-up. From τ = 0.1 on, an NLL above 1 says that most of the weight lies on other digits. In each of the three splits:
 
 # %%
 nll = results[:, :, 1]
@@ -251,36 +253,38 @@ print("best temperature in each split:", [temperatures[i] for i in best])
 
 # %% [markdown]
 # **Why does the blend help?** At τ = 0.01 about ten keys share the weight. So we could say: *because ten keys vote instead of one*. The rival
-# explanation: *because near keys weigh more than far ones*. The control lets the ten nearest keys vote with equal weights. *Before running: will its NLL be
-# near the blend's, or near the single key's?*
+# explanation: *because near keys weigh more than far ones*. Two controls: the ten nearest keys vote with equal weights, or with the blend's weights. *Before running: which will be
+# near the blend?*
 
 
 # %%
-def vote_of_ten(digits):
-    """The NLL when the ten nearest keys vote with equal weights."""
+def vote_of_ten(digits, temperature):
+    """The NLL when only the ten nearest keys vote; all alike if the temperature is infinite."""
     scores = as_vectors(digits.test_images) @ as_vectors(digits.train_images).mT
-    votes = F.one_hot(digits.train_labels[scores.topk(10).indices], 10).float().mean(dim=1)  # n 10
+    top = scores.topk(10)
+    weights = (top.values / temperature).softmax(dim=-1)[:, :, None]  # n 10 1
+    votes = (weights * F.one_hot(digits.train_labels[top.indices], 10)).sum(dim=1)  # n 10
     return -votes[torch.arange(len(votes)), digits.test_labels].clamp_min(1e-6).log().mean()
 
 
 # %% tags=["answer"]
-equal = torch.stack([vote_of_ten(split) for split in splits])
-for name, numbers in (("one key", nll[:, 0]), ("ten equal votes", equal), ("blend, τ = 0.01", nll[:, 2])):
-    print(f"{name:16} NLL ≈ {numbers[0]:.2f} {numbers[1]:.2f} {numbers[2]:.2f}   mean ≈ {numbers.mean():.2f}")
+equal, weighted = (torch.stack([vote_of_ten(split, t) for split in splits]) for t in (math.inf, 0.01))
+rows = {"one key": nll[:, 0], "ten equal votes": equal, "ten weighted votes": weighted, "all, τ = 0.01": nll[:, 2]}
+for name, numbers in rows.items():
+    print(f"{name:18} NLL ≈ {numbers[0]:.2f} {numbers[1]:.2f} {numbers[2]:.2f}   mean ≈ {numbers.mean():.2f}")
+
+# %%
 assert (nll[:, 2] < 0.7 * equal).all() and equal.mean() > 0.6 * nll[:, 0].mean()
+assert (weighted < 0.85 * equal).all() and weighted.mean() < 1.6 * nll[:, 2].mean()
 
 # %% [markdown]
-# Ten equal votes are hardly better than one key. It is the *weights* that help: the nearest keys count most, and the others only correct them.
-
-# %% [markdown]
-# Also notice what did *not* fit the picture in our heads: the cosine of two images lies between 0 and 1, so τ = 1, "the softmax as it is",
-# is nearly the uniform average. A score needs the right *scale* before the softmax means anything; that is what the
-# $\sqrt d$ below is about, and why trained networks learn their projections.
+# Ten equal votes are hardly better than one key: it is mostly the *weights* that help. In split 0 the far keys add something: where none of the ten is right, they leave the
+# true digit a small probability. And as a cosine lies between 0 and 1, τ = 1 is nearly the plain average: a score needs the right *scale*, which is what the $\sqrt d$ below is about.
 
 # %% [markdown]
 # ## Look at the weights
 #
-# A look-up can show its work. **Which keys does one unseen digit read?** Move the slider from hard to soft and watch
+# **Which keys does one unseen digit read?** Move the slider from hard to soft and watch
 # the six heaviest keys, their weights, and the answer.
 
 
@@ -338,8 +342,7 @@ describe(
 )
 
 # %% [markdown]
-# The first failure is honest: the answer is split, mostly between 4 and 9. The second contradicts the nice story that the spread of the
-# weights tells how sure we may be: the weights are spread over several keys, all of them wrong, and the answer is a confident 1.
+# The first answer is split, mostly between 4 and 9: it shows its doubt. The second is a confident 1, and wrong: nearly all keys that it reads are a 1.
 # *Weights show what was read. They do not show whether reading it was right.*
 
 # %%
@@ -358,47 +361,7 @@ print(f"9 read as 4 with probability ≈ {honest:.2f}; 8 read as 1 with probabil
 # | bilinear | $q^\top W k$ | $W$ | query and key may have different lengths |
 # | additive | $w^\top \tanh(W_q q + W_k k)$ | $W_q, W_k, w$ | a small network on each pair; memory n · m · its width |
 #
-# **Do dot and Gaussian agree?** They differ by $\lVert k \rVert^2 / 2$ only. So they agree when all keys are equally long, and
-# disagree when one key is long. *Before running: the query is (1, 0); which key wins, (1, 0) or (3, 3)?*
-
-# %% tags=["answer"]
-q, keys = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [3.0, 3.0]])
-by_dot, by_distance = dot_score(q, keys).softmax(-1), gaussian_score(q, keys).softmax(-1)
-print(f"weight of (1, 0): {by_dot[0, 0]:.2f} by dot product, {by_distance[0, 0]:.2f} by distance")
-assert by_dot[0, 0] < 0.5 < by_distance[0, 0]
-
-# %%
-short = F.normalize(torch.randn(7, 3, generator=generator), dim=1)  # all keys of length 1
-same = [score(short[:2], short).softmax(-1) for score in (dot_score, gaussian_score)]
-torch.testing.assert_close(*same)
-print(f"keys of equal length: largest difference ≈ {(same[0] - same[1]).abs().max():.0e}")
-
-# %% [markdown]
-# **The Gaussian score is kernel regression.** Keys are positions on a line, values are noisy measurements there, and the query is any position:
-# the look-up draws a smooth curve through them. This is the estimator of Nadaraya and Watson (1964), half a century older
-# than the word "attention" for it. Expect a small bandwidth σ to follow the noise and a large one to flatten the curve to about half its height.
-
-# %% tags=["folded"]
-position = torch.linspace(0, 6, 25)[:, None]
-measured = position.sin() + 0.3 * torch.randn(25, 1, generator=generator)
-anywhere = torch.linspace(0, 6, 200)[:, None]
-figure = new_figure()
-axes = figure.subplots()
-axes.plot(position, measured, "o", color="black", markersize=4, label="measured")
-for sigma, colour in zip((0.1, 0.4, 2.0), ("#56B4E9", "#D55E00", "#009E73")):
-    curve = attend(anywhere, position, measured, score=lambda q, k: gaussian_score(q, k, bandwidth=sigma))
-    axes.plot(anywhere, curve, color=colour, label=f"σ = {sigma}")
-axes.set(xlabel="position (query)", ylabel="answer")
-axes.legend(frameon=False, ncols=2, loc="lower left")
-describe(
-    figure,
-    "25 black points scattered around a sine wave, and three curves through them: σ = 0.1 runs through "
-    "every point, σ = 0.4 follows the wave, σ = 2.0 is a shallow wave between +0.5 and −0.5.",
-)
-
-# %% [markdown]
-# **The two learned scores** compare entries of different kinds. Both modules are called like the functions; we only ask for shapes here, the
-# exercise asks for the formulas.
+# **The two learned scores** compare entries of different kinds. Here only their shapes.
 
 # %%
 query_2, key_5 = torch.randn(4, 2, generator=generator), torch.randn(6, 5, generator=generator)
@@ -451,8 +414,7 @@ assert (measured[:, 2:].max(dim=0).values / measured[:, 2:].min(dim=0).values < 
 print(f"Jacobian at d = 1024: unscaled ≈ {measured[-1, 1]:.2f}, scaled ≈ {measured[-1, 3]:.2f}")
 
 # %% [markdown]
-# The argument needs independent entries with variance 1. It describes a network before training; afterwards the network may choose any
-# scale it likes. And it fails for $q = k$: then $q \cdot k$ has *mean* d, and dividing by √d leaves √d.
+# The argument needs independent entries with variance 1. It describes a network before training; afterwards the network may choose any scale.
 
 # %% [markdown]
 # ## The mask, and the row that may see nothing
@@ -471,11 +433,162 @@ print("course_lib:", masked_softmax(scores, mask).tolist()[0])
 assert with_infinity.isnan().all() and masked_softmax(scores, mask).eq(0).all()
 
 # %% [markdown]
-# NaN spreads through the whole network. Uniform weights are worse, because nobody notices: a query that may read nothing reads the average of
+# NaN spreads through the whole network. Uniform weights are harder to notice: a query that may read nothing reads the average of
 # everything it must not see. `masked_softmax` returns zeros: nothing is read. The exercise asks you to repair such code.
 
 # %% [markdown]
-# ## Matching on one thing, returning another
+# ## Several heads
+#
+# One head gives one row of weights, hence **one mixture**. A memory of three painted digits: red 4, green 7, blue 2. The keys are the colours, the values the digits.
+# *Before running: what comes back for "green"? And for "red and blue"?*
+
+# %% tags=["answer"]
+colour, digit = torch.eye(3), torch.tensor([[4.0], [7.0], [2.0]])
+for name, question in {"green": 9 * colour[1:2], "red and blue": 9 * (colour[0:1] + colour[2:3])}.items():
+    print(f"{name:13} {attend(question, colour, digit, score=dot_score).item():.1f}")
+two_heads = attend(9 * colour[[0, 2]], colour, digit, score=dot_score)
+print("two heads, one for each colour:", [round(one, 1) for one in two_heads.flatten().tolist()])
+assert two_heads.round().flatten().tolist() == [4, 2]
+
+# %% [markdown]
+# A single question about two places gets an average that belongs to nobody.
+#
+# **Multi-head attention cuts q, k and v into s pieces of length d = c / s, looks up in each piece, and joins the s answers**:
+#
+# $$A_i = \mathrm{softmax}\Bigl(\tfrac{Q_i K_i^\top}{\sqrt d}\Bigr) \qquad \mathrm{head}_i = A_i V_i \qquad o = [\mathrm{head}_1 \dots \mathrm{head}_s]\, W_O$$
+#
+# Note the $\sqrt d$ of *one head*, and that each head has a map of its own:
+
+# %% tags=["folded"]
+diagram(MultiHeadAttention)
+
+# %% [markdown]
+# ## Real features: from one photograph to another
+#
+# Here the keys are the places of one photograph, and a query is a place of *another*. Their
+# vectors are features of the course's trunk, block 9 (a convolutional network, trained on ImageNet, no attention inside). The score is 8 times the cosine.
+#
+# **Three places of an astronaut ask the photograph of a cat:** her hair, the round badge, her eye. *Before looking: what will each find?*
+
+
+# %%
+def directions(photograph):
+    """The features of every place as vectors of length 1, without what all places share: 3 h w -> c h' w'."""
+    features = load_trunk()(photograph[None], block=9)[0]
+    return F.normalize(features - features.mean(dim=(1, 2), keepdim=True), dim=0)
+
+
+# %%
+astronaut, cat = load_photograph("astronaut", height=384), load_photograph("cat", height=256)
+asking, asked = directions(astronaut), directions(cat)  # c 24 24, c 16 25
+places = {"hair": (2, 10), "badge": (17, 9), "eye": (4, 11)}
+
+
+def find(query):
+    """Whom a place asks in the photograph of the cat: c -> h w."""
+    return (8 * dot_score(query[None], asked.flatten(1).mT)).softmax(dim=-1).view(asked.shape[1:])  # 1 c, m c -> 1 m
+
+
+found = {name: find(asking[:, row, column]) for name, (row, column) in places.items()}
+
+# %% tags=["folded"]
+figure = new_figure(7.0, 3.6)
+above, below = figure.subplots(2, 3)
+for k, (name, (row, column)) in enumerate(places.items()):
+    show_image(above[k], astronaut, title=f"the {name} asks")
+    ring(above[k], 16 * row + 8, 16 * column + 8)
+    show_found(below[k], cat, found[name], title=f"largest weight ≈ {found[name].max():.2f}")
+describe(
+    figure,
+    "above, the photograph of an astronaut three times, with a ring on her hair, on a round badge on her suit, on her eye. Below, what each finds "
+    "in a cat's face: the hair finds striped fur above the eyes and on the cheek; the badge finds the edges of both eyes; the eye finds them too, and "
+    "a few other places.",
+)
+
+# %%
+eyes = torch.zeros_like(found["eye"], dtype=torch.bool)  # rows and columns of places
+eyes[4:8, 7:12] = eyes[5:8, 16:19] = True  # both eyes of the cat, with their edges
+for name, weights in found.items():
+    print(f"{name:6} weight on the cat's eyes ≈ {weights[eyes].sum():.2f} (their area: {eyes.float().mean():.2f})")
+assert min(found[name][eyes].sum() for name in ("badge", "eye")) > 2 * eyes.float().mean() > found["hair"][eyes].sum()
+
+# %% [markdown]
+# **Read it.** The eye finds the cat's eyes. But the badge, which is no eye, finds them even better: these features compare looks, not names. And her eye is far smaller
+# in its photograph than the cat's. *Does size count?* We enlarge her face and ask again.
+
+# %%
+face = load_photograph("astronaut", height=512)[
+    None, :, 40:200, 150:310
+]  # eyes at rows 8, columns 8 and 14 of 24 × 24
+closer = directions(F.interpolate(face, (384, 384), mode="bilinear")[0])
+larger = [find(closer[:, 8, column])[eyes].sum().item() for column in (8, 14)]
+small = [find(asking[:, 4, column])[eyes].sum().item() for column in (9, 11)]
+print(f"each of her eyes ≈ {small[0]:.2f} {small[1]:.2f}, enlarged ≈ {larger[0]:.2f} {larger[1]:.2f}")
+assert sum(larger) > 1.5 * sum(small)
+
+# %% [markdown]
+# It does. What the picture does not show: what a network would do with such a map.
+#
+# ## The bridge
+#
+# The same row ends every lesson.
+#
+# | lesson | query | key | value | weights | normaliser | cost |
+# |---|---|---|---|---|---|---|
+# | 01 soft look-up | given | memory keys | memory values | n m | softmax over the keys | n · m · (d + v) |
+#
+# ## Three things to keep
+#
+# 1. A look-up compares, shares out, mixes. The shares sum to 1 **over the keys**.
+# 2. The **scale of the scores** decides between picking and averaging; √d keeps it independent of the length of the vectors.
+# 3. One head is **one mixture**; what must be told apart needs separate heads, or a mask.
+#
+# **Now the [exercise](../exercises/01_addressing.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 02, where the look-up must
+# pick *one* place.
+
+# %% [markdown]
+# ## Deeper · Dot product or distance? (3 minutes)
+#
+# **Do dot and Gaussian agree?** They differ by $\lVert k \rVert^2 / 2$ only. So they agree when all keys are equally long, and
+# disagree when one key is long. *Before running: the query is (1, 0); which key wins, (1, 0) or (3, 3)?*
+
+# %% tags=["answer"]
+q, keys = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0], [3.0, 3.0]])
+by_dot, by_distance = dot_score(q, keys).softmax(-1), gaussian_score(q, keys).softmax(-1)
+print(f"weight of (1, 0): {by_dot[0, 0]:.2f} by dot product, {by_distance[0, 0]:.2f} by distance")
+assert by_dot[0, 0] < 0.5 < by_distance[0, 0]
+
+# %%
+short = F.normalize(torch.randn(7, 3, generator=generator), dim=1)  # all keys of length 1
+same = [score(short[:2], short).softmax(-1) for score in (dot_score, gaussian_score)]
+torch.testing.assert_close(*same)
+print(f"keys of equal length: largest difference ≈ {(same[0] - same[1]).abs().max():.0e}")
+
+# %% [markdown]
+# **The Gaussian score is kernel regression.** Keys are positions on a line, values are noisy measurements there, and the query is any position:
+# the look-up draws a smooth curve through them. This is the estimator of Nadaraya and Watson (1964), half a century older
+# than the word "attention" for it. Expect a small bandwidth σ to follow the noise and a large one to flatten the curve to about half its height.
+
+# %% tags=["folded"]
+position = torch.linspace(0, 6, 25)[:, None]
+measured = position.sin() + 0.3 * torch.randn(25, 1, generator=generator)
+anywhere = torch.linspace(0, 6, 200)[:, None]
+figure = new_figure()
+axes = figure.subplots()
+axes.plot(position, measured, "o", color="black", markersize=4, label="measured")
+for sigma, colour in zip((0.1, 0.4, 2.0), ("#56B4E9", "#D55E00", "#009E73")):
+    curve = attend(anywhere, position, measured, score=lambda q, k: gaussian_score(q, k, bandwidth=sigma))
+    axes.plot(anywhere, curve, color=colour, label=f"σ = {sigma}")
+axes.set(xlabel="position (query)", ylabel="answer")
+axes.legend(frameon=False, ncols=2, loc="lower left")
+describe(
+    figure,
+    "25 black points scattered around a sine wave, and three curves through them: σ = 0.1 runs through "
+    "every point, σ = 0.4 follows the wave, σ = 2.0 is a shallow wave between +0.5 and −0.5.",
+)
+
+# %% [markdown]
+# ## Deeper · Matching on one thing, returning another (2 minutes)
 #
 # If keys and values are the same vectors, a look-up returns what it matched. With *separate* keys it can match on one property and
 # return another. A memory of three painted digits: what digit is green?
@@ -497,102 +610,7 @@ assert separate.round().item() == 7
 # plain attention is the special case $W_K = W_V = I$.
 
 # %% [markdown]
-# ## Several heads
-#
-# One head gives one row of weights, hence **one convex combination**: its answer lies between the values, on the same side for all
-# entries. Ask a single question about two places, "the digit of red *and* of blue", and you get an average that belongs
-# to nobody.
-
-# %%
-both = torch.tensor([[9.0, 0.0, 9.0]])
-one_head = attend(both, colour, digit, score=dot_score)
-two_heads = attend(9 * colour[[0, 2]], colour, digit, score=dot_score)
-print(f"one head: {one_head.item():.1f}    two heads: {two_heads[0].item():.1f} and {two_heads[1].item():.1f}")
-assert digit.min() <= one_head <= digit.max()
-
-# %% [markdown]
-# **Multi-head attention cuts q, k and v into s pieces of length d = c / s, looks up in each piece by itself, and joins the s answers**:
-#
-# $$A_i = \mathrm{softmax}\Bigl(\tfrac{Q_i K_i^\top}{\sqrt d}\Bigr) \qquad \mathrm{head}_i = A_i V_i \qquad o = [\mathrm{head}_1 \dots \mathrm{head}_s]\, W_O$$
-#
-# Note the $\sqrt d$ of *one head*, and that each head has a map of its own:
-
-# %% tags=["folded"]
-diagram(MultiHeadAttention)
-
-# %% [markdown]
-# ## Real features: from one photograph to another
-#
-# Keys need not come from the place that asks. Here the keys and values are the places of one photograph, and a query is a place of *another*. Their
-# vectors are features of a convolutional network that was trained on ImageNet and never saw attention (EfficientNet-Lite0, up to block 9). The score is
-# 8 times the cosine.
-#
-# **Three places of an astronaut ask the photograph of a cat:** her hair, the round badge, her eye. *Before looking: what will each find?*
-
-
-# %%
-def directions(photograph):
-    """The features of every place as vectors of length 1, without what all places share: 3 h w -> c h' w'."""
-    features = load_trunk()(photograph[None], block=9)[0]
-    return F.normalize(features - features.mean(dim=(1, 2), keepdim=True), dim=0)
-
-
-# %%
-astronaut, cat = load_photograph("astronaut", height=384), load_photograph("cat", height=256)
-asking, asked = directions(astronaut), directions(cat)  # c 24 24, c 16 25
-places = {"hair": (2, 10), "badge": (17, 9), "eye": (5, 10)}
-found = {}
-for name, (row, column) in places.items():
-    scores = 8 * dot_score(asking[:, row, column][None], asked.flatten(1).mT)  # 1 d, m d -> 1 m
-    found[name] = scores.softmax(dim=-1).view(asked.shape[1:])
-
-# %% tags=["folded"]
-figure = new_figure(7.0, 3.6)
-above, below = figure.subplots(2, 3)
-for k, (name, (row, column)) in enumerate(places.items()):
-    show_image(above[k], astronaut, title=f"the {name} asks")
-    ring(above[k], 16 * row + 8, 16 * column + 8)
-    show_found(below[k], cat, found[name], title=f"largest weight ≈ {found[name].max():.2f}")
-describe(
-    figure,
-    "above, the photograph of an astronaut three times, with a ring on her hair, on a round badge on her suit, on her eye. Below, what each finds "
-    "in a cat's face: the hair finds striped fur above the eyes and on the cheek; the badge finds the edges of both eyes; the eye finds a few places "
-    "around the nose and no eye.",
-)
-
-# %%
-eyes = torch.zeros_like(found["eye"], dtype=torch.bool)  # rows and columns of places
-eyes[4:8, 7:12] = eyes[5:8, 16:19] = True  # both eyes of the cat, with their edges
-for name, weights in found.items():
-    print(
-        f"{name:6} weight on the cat's eyes ≈ {weights[eyes].sum():.2f}, their share of the area {eyes.float().mean():.2f}"
-    )
-assert found["badge"][eyes].sum() > 3 * eyes.float().mean() and found["eye"][eyes].sum() < 2 * eyes.float().mean()
-
-# %% [markdown]
-# **Read it.** Hair finds fur: with no name for either, they are alike. The badge finds the cat's *eyes*: both are round things with a dark edge. And the eye of the
-# astronaut, fifteen times smaller in her photograph, does not find the eyes of the cat. So these features compare form and size, not names. What the picture
-# does not show: what a network would do with such a map.
-#
-# ## The bridge
-#
-# The same row ends every lesson, so that all mechanisms can be laid side by side.
-#
-# | lesson | query | key | value | weights | normaliser | cost |
-# |---|---|---|---|---|---|---|
-# | 01 soft look-up | given | memory keys | memory values | n m | softmax over the keys | n · m · (d + v) |
-#
-# ## Three things to keep
-#
-# 1. A look-up compares, shares out, mixes. The shares sum to 1 **over the keys**.
-# 2. The **scale of the scores** decides between picking and averaging; √d keeps it independent of the length of the vectors.
-# 3. One head is **one mixture**; what must be told apart needs separate heads, or a mask.
-#
-# **Now the [exercise](../exercises/01_addressing.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 02, where the look-up must
-# pick *one* place.
-
-# %% [markdown]
-# ## Deeper · Several heads are torch's several heads (3 minutes)
+# ## Deeper · Several heads are torch's several heads (2 minutes)
 #
 # In axis letters: `b n c -> b n s d -> b s n d`, look up, and the same way back. Our module and torch's, with the same weights, give the same numbers:
 
@@ -617,7 +635,7 @@ mask |= torch.eye(5, dtype=torch.bool)
 torch.testing.assert_close(ours(x, attn_mask=mask), torchs(x, x, x, attn_mask=~mask, need_weights=False)[0])
 
 # %% [markdown]
-# ## Deeper · What a look-up cannot do (3 minutes)
+# ## Deeper · What a look-up cannot do (2 minutes)
 #
 # - **It knows no order.** Permute keys and values together and nothing changes. Lesson 14 adds positions to the tokens for this reason.
 # - **It cannot return nothing.** The weights sum to 1, so some value always comes back. A *null key* with value zero repairs it.

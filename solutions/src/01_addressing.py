@@ -10,6 +10,7 @@
 # Your work is graded with other sizes and values than the ones you see here.
 
 # %%
+import copy
 import math
 
 import torch
@@ -148,10 +149,16 @@ with exercise.check(2):
     assert gaussian[0, 1] < 0, "a key that is farther away must score lower, not higher"
     assert gaussian[0, 1] == -12.5, f"(3, 4) lies 5 from the origin, so its score is −25/2, not {gaussian[0, 1]:.3f}"
     w = torch.tensor([[1.0, 0.0, 2.0], [0.0, 1.0, 0.0]])
+    shape = tuple(bilinear_score(torch.ones(4, 2), torch.ones(5, 3), w).shape)
+    assert shape == (4, 5), f"bilinear: 4 queries of length 2 and 5 keys of length 3 need scores (4, 5), not {shape}"
     bilinear = bilinear_score(query, torch.tensor([[1.0, 1.0, 1.0]]), w)
     assert torch.equal(bilinear, torch.tensor([[0.0], [6.0]])), (
         f"for q = (1, 3): qᵀW = (1, 3, 2), times k = (1, 1, 1) is 6, not {bilinear[1].item():.2f}"
     )
+    shape = tuple(
+        additive_score(torch.ones(4, 2), torch.ones(5, 3), torch.ones(6, 2), torch.ones(6, 3), torch.ones(6)).shape
+    )
+    assert shape == (4, 5), f"additive: 4 queries, 5 keys and 6 hidden numbers need scores (4, 5), not {shape}"
     w_query, w_key = torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, 0.0]])
     additive = additive_score(query, key, w_query, w_key, torch.tensor([2.0]))
     assert abs(additive[1, 1] - 2 * math.tanh(1 - 3)) < 1e-6, (
@@ -208,6 +215,17 @@ class MultiHead(nn.Module):
         ### END SOLUTION
 
 
+# %% tags=["folded"]
+def check_equal_values(block, x):
+    """Where all values are 1, so is what every token reads, whatever the weights are, if they sum to 1."""
+    c = x.shape[2]
+    with torch.no_grad():
+        block.in_weight[2 * c :], block.in_bias[2 * c :] = 0.0, 1.0
+    assert torch.allclose(block(x), block.out_weight.sum(dim=1) + block.out_bias, atol=1e-4), (
+        "all values were set to 1, and some token read something else: over which axis do the weights sum to 1?"
+    )
+
+
 # %% tags=["check_01_3"]
 with exercise.check(3):
     torch.manual_seed(0)
@@ -230,9 +248,9 @@ with exercise.check(3):
         "permuting the tokens must permute the result: tokens and heads are mixed up; swap axes instead of reshaping"
     )
     expected = torchs(x, x, x, need_weights=False)[0]
+    check_equal_values(copy.deepcopy(yours), x)
     assert torch.allclose(result, expected, atol=1e-4), (
-        "tokens are treated alike but the numbers differ from nn.MultiheadAttention: "
-        "look at √d (d per head), at the softmax axis, and at which rows belong to which head"
+        "the weights sum to 1, but the numbers differ from nn.MultiheadAttention: look at √d (d per head), and at who asks whom"
     )
 
 # %% [markdown]

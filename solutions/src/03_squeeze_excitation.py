@@ -28,7 +28,7 @@ exercise = Exercise("03_squeeze_excitation", points=[3, 2, 3, 3, 3])
 # The lesson's block asks which *channels* matter for an image. Write the `forward` of one that asks which *frames* matter for a film: all frames'
 # averages together decide how much of each frame passes.
 #
-# $$z_t = \frac{1}{CHW} \sum_{cij} x_{tcij} \qquad s = \sigma(W_2\, \delta(W_1 z)) \qquad y_{tcij} = s_t\, x_{tcij}$$
+# $$z_t = \frac{1}{c h w} \sum_{c, h, w} x_{tchw} \qquad s = \sigma(W_2\, \delta(W_1 z)) \qquad y_{tchw} = s_t\, x_{tchw}$$
 #
 # with δ the ReLU and σ the sigmoid. $W_1$ is the weight of `self.squeeze`, $W_2$ that of `self.excite`; there are no biases.
 #
@@ -154,14 +154,14 @@ with exercise.check(2):
 #
 # <details><summary>Hint 1: two paths</summary>
 #
-# $y_{cij} = s_c x_{cij}$. While $s$ stands still the gradient is $s_c G_{cij}$. The second path begins with
-# $\partial L / \partial s_c = \sum_{ij} G_{cij}\, x_{cij}$.
+# For channel i, $y_{ihw} = s_i x_{ihw}$. While $s$ stands still the gradient is $s_i G_{ihw}$. The second path begins with
+# $\partial L / \partial s_i = \sum_{h, w} G_{ihw}\, x_{ihw}$.
 # </details>
 #
 # <details><summary>Hint 2: back through the layers</summary>
 #
 # A sigmoid multiplies by $s (1 - s)$, a matrix by its transpose, the ReLU by 1 where its input was positive and by 0
-# elsewhere, and the average hands 1/(HW) to each position.
+# elsewhere, and the average hands 1/(hw) to each position.
 # </details>
 #
 # <details><summary>Hint 3: pseudo-code</summary>
@@ -183,38 +183,47 @@ def input_gradient(x, w_squeeze, w_excite, upstream):
     ### END SOLUTION
 
 
-# %% tags=["check_03_3"]
-with exercise.check(3):
-    generator = torch.Generator().manual_seed(0)
-    x, g = torch.randn(2, 2, 3, 2, generator=generator)
-    w_1, w_2 = (
-        torch.tensor([[2.0, 1.0], [-2.0, 1.0], [-1.0, -3.0]]),
-        torch.tensor([[1.0, -2.0, 1.5], [0.5, 1.0, 2.0]]),
-    )
-    s = (w_2 @ (w_1 @ x.mean(dim=(1, 2))).relu()).sigmoid()
-    with torch.inference_mode():  # without autograd
-        result = input_gradient(x, w_1, w_2, g).clone()
-    assert result.shape == x.shape, (
-        f"the gradient must have the shape of x, {tuple(x.shape)}, not {tuple(result.shape)}"
-    )
-    assert torch.allclose(input_gradient(x, w_1, 0 * w_2, g), g / 2), (
-        "with W₂ = 0 the gates stay 1/2: only G / 2 is left"
-    )
-    second = result - s[:, None, None] * g
+# %% tags=["folded"]
+draw = torch.Generator().manual_seed(0)
+X, G = torch.randn(2, 2, 3, 2, generator=draw)  # 2 channels of 3 × 2 pixels
+W_1 = torch.tensor([[2.0, 1.0], [-2.0, 1.0], [-1.0, -3.0]])
+W_2 = torch.tensor([[1.0, -2.0, 1.5], [0.5, 1.0, 2.0]])
+
+
+def se_gates(x):
+    return (W_2 @ (W_1 @ x.mean(dim=(1, 2))).relu()).sigmoid()[:, None, None]
+
+
+# %% tags=["folded"]
+def check_second_path(second):
+    """What is left of the gradient without s·G, against autograd's."""
     assert second.abs().max() > 1e-6, (
         "beyond s·G there is nothing: the second path, x to the averages to the gates, is missing or comes out as 0"
     )
     assert torch.allclose(second, second[:, :1, :1].expand_as(second), atol=1e-5), (
         "beyond s·G the gradient must be the same at every position of a channel, since only the average was seen"
     )
-    leaf = x.clone().requires_grad_()
-    gates = (w_2 @ (w_1 @ leaf.mean(dim=(1, 2))).relu()).sigmoid()
-    (leaf * gates[:, None, None] * g).sum().backward()
-    ratio = second[:, 0, 0] / (leaf.grad - s[:, None, None] * g)[:, 0, 0]
-    assert torch.allclose(ratio, torch.ones(2), atol=1e-3), (
-        f"the second path is {ratio[0]:.2f} and {ratio[1]:.2f} times what autograd finds (6 positions): look at 1/(HW), "
-        "at s(1 − s), at the x beside G, and at where the ReLU was closed"
+    leaf = X.clone().requires_grad_()
+    truth = torch.autograd.grad((leaf * se_gates(leaf) * G).sum(), leaf)[0] - se_gates(X) * G
+    one, two = (second / truth)[:, 0, 0].tolist()
+    why = (
+        "how many positions are averaged, and how often?" if abs(one - two) < 1e-3 else "follow the path step by step"
     )
+    why = "its sign is turned round" if abs(one + 1) + abs(two + 1) < 1e-3 else why
+    assert abs(one - 1) + abs(two - 1) < 1e-3, (
+        f"in channels 0 and 1 the second path is {one:.2f} and {two:.2f} times what autograd finds (6 positions): {why}"
+    )
+
+
+# %% tags=["check_03_3"]
+with exercise.check(3):
+    with torch.inference_mode():  # without autograd
+        result = input_gradient(X, W_1, W_2, G).clone()
+    assert result.shape == X.shape, f"the gradient must have the shape of x, (2, 3, 2), not {tuple(result.shape)}"
+    assert torch.allclose(input_gradient(X, W_1, 0 * W_2, G), G / 2), (
+        "with W₂ = 0 the gates stay 1/2: only G / 2 is left"
+    )
+    check_second_path(result - se_gates(X) * G)
 
 # %% [markdown]
 # ## task_03_4 · Gather-excite without parameters
@@ -255,41 +264,47 @@ def gather_excite(x, extent):
     ### END SOLUTION
 
 
-# %% tags=["check_03_4"]
-with exercise.check(4):
-    x = torch.ones(1, 1, 5, 7)
-    y = gather_excite(math.log(3) * x, 0)
+# %% tags=["folded"]
+def check_constant():
+    """A constant image has constant gates, with the whole map and with windows."""
+    x = math.log(3) * torch.ones(1, 1, 5, 7)
+    y = gather_excite(x, 0)
     assert y.shape == x.shape, f"the result must have the shape of x, {tuple(x.shape)}, not {tuple(y.shape)}"
-    assert torch.allclose(y, 0.75 * math.log(3) * x), (
-        "for a constant log 3 every gate is σ(log 3) = 3/4; y is x times it"
-    )
-    constant = gather_excite(math.log(3) * x, 2)
-    assert torch.allclose(constant, 0.75 * math.log(3) * x), (
+    assert torch.allclose(y, 0.75 * x), "for a constant log 3 every gate is σ(log 3) = 3/4; y is x times it"
+    assert torch.allclose(gather_excite(x, 2), 0.75 * x), (
         "a constant image must have constant gates at extent 2, too: leave the padding out of the average"
     )
-    row = torch.arange(1.0, 9.0).view(1, 1, 1, 8)
+    assert gather_excite(x, 4).shape == (1, 1, 5, 7), "sizes need not be multiples of the extent"
+
+
+def check_alone(row):
+    """No channel and no image changes another."""
     both = gather_excite(torch.cat([row, 3 - row], dim=1), 4)
     assert torch.allclose(both[:, :1], gather_excite(row, 4)), (
         "a second channel changed the first: no channel sees another"
     )
-    gates = (both[:, :1] / row).flatten()
-    count = len(gates.round(decimals=4).unique())
+    whole = gather_excite(torch.cat([row, row + 5]), 0)[:1]
+    assert torch.allclose(whole, gather_excite(row, 0)), "one image changed the gates of another"
+
+
+# %% tags=["check_03_4"]
+with exercise.check(4):
+    check_constant()
+    row = torch.arange(1.0, 9.0).view(1, 1, 1, 8)
+    check_alone(row)
+    gate = (gather_excite(row, 4) / row).flatten()
+    count = len(gate.round(decimals=4).unique())
     assert count == 2, (
         f"8 pixels at extent 4 are 2 cells: 2 different gates, each repeated; not {count} different ones"
     )
-    second = gates[7].logit().item()
+    second = gate[7].logit().item()
     assert abs(second - 5) < 1e-2, (
         f"the second window is centred on pixel 4 and reaches 3 to each side: (2 + … + 8) / 7 is 5, not {second:.2f}"
-    )
-    whole = torch.cat([row, row + 5])
-    assert torch.allclose(gather_excite(whole, 0)[:1], gather_excite(row, 0)), (
-        "one image changed the gates of another"
     )
     odd = (gather_excite(row[..., :5], 4) / row[..., :5]).flatten()
     assert len(odd) == 5 and odd[2] < odd[3], (
         "5 pixels at extent 4 are 2 cells: pixels 0, 1, 2 take the first, 3 and 4 the second; give interpolate the size"
     )
-    assert gather_excite(torch.ones(1, 1, 5, 7), 4).shape == (1, 1, 5, 7), "sizes need not be multiples of the extent"
 
 # %% [markdown]
 # ## task_03_5 · Repair a block that sees its neighbours
@@ -352,6 +367,23 @@ class RepairedSE(nn.Module):
         ### END SOLUTION
 
 
+# %% tags=["folded"]
+def check_refusal():
+    """Eight channels are refused in words, sixteen are not."""
+    try:
+        RepairedSE(8)
+    except ValueError as error:
+        assert "8" in str(error) and "16" in str(error), f"name both numbers, 8 and 16; you say: {error}"
+    except Exception as error:
+        raise AssertionError(f"raise a ValueError; you raise: {type(error).__name__}") from error
+    else:
+        raise AssertionError("RepairedSE(8) has no hidden unit at reduction 16: raise a ValueError that says so")
+    try:
+        RepairedSE(16)
+    except ValueError as error:
+        raise AssertionError(f"RepairedSE(16) has one hidden unit, which is enough; you say: {error}") from error
+
+
 # %% tags=["check_03_5"]
 with exercise.check(5):
     block = RepairedSE(4, reduction=2)
@@ -373,15 +405,4 @@ with exercise.check(5):
         "images no longer mix, but the gates are not σ(W₂ δ(W₁ z)) with z the average over the positions of each channel"
     )
     assert together.requires_grad, "no gradient reaches W₁ and W₂: the gates must stay part of the graph"
-    try:
-        RepairedSE(8)
-    except ValueError as error:
-        assert "8" in str(error) and "16" in str(error), f"name both numbers, 8 and 16; you say: {error}"
-    except Exception as error:
-        raise AssertionError(f"raise a ValueError; you raise: {type(error).__name__}") from error
-    else:
-        raise AssertionError("RepairedSE(8) has no hidden unit at reduction 16: raise a ValueError that says so")
-    try:
-        RepairedSE(16)
-    except ValueError as error:
-        raise AssertionError(f"RepairedSE(16) has one hidden unit, which is enough; you say: {error}") from error
+    check_refusal()
