@@ -14,6 +14,7 @@ ZERO = "it differs at exactly 0 only, where a ReLU has no slope"
 EDGE = "it differs at one value only: a wave of frequency h is zero at all positions, and no map lies exactly at 1e-6"
 BOTH = "N and M enter both formulas in the same way"
 
+COUNTS = "return (4 * n * c * d + 2 * n * n * d, pooling + n * c * c, pooling + c * c, pooling + 2 * c * (c"
 GRID = "grid = F.affine_grid(theta, [len(images), images.shape[1], *self.size], align_corners=False)"
 
 EXPLAINED: dict[str, dict[str, list[str]]] = {
@@ -30,6 +31,9 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
         "task_09_1: distance = (query[:, None] - key[None]).square().mean(dim=-1)": [
             "distance = (key[None] - query[:, None]).square().mean(dim=-1)"
+        ],
+        "task_10_2: found.append((rows[:, None] - rows[None]).abs().sum() / 2 / (k * (k - 1)))": [
+            "found.append((rows[None] - rows[:, None]).abs().sum() / 2 / (k * (k - 1)))"
         ],
         "task_01_2: return -(query[:, None, :] - key[None, :, :]).square().sum(-1) / 2": [
             "return -(key[None, :, :] - query[:, None, :]).square().sum(-1) / 2"
@@ -135,6 +139,10 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         "task_09_5: n, m, d = (height * width, height // subsample * (width // subsample), channels // 2)": [
             "n, m, d = (height * width, height // subsample * (width // subsample), channels / 2)"
         ],
+        "task_10_5: c, n, d = (channels, positions, channels // 2)": [
+            "c, n, d = (channels, positions, channels / 2)"
+        ],
+        f"task_10_5: {COUNTS} // reduction))": [f"{COUNTS} / reduction))"],
         "task_02_5: lengths = (torch.eye(len(scores), dtype=scores.dtype) - alpha).square().sum(dim=1)": [
             "lengths = (torch.eye(len(scores)) - alpha).square().sum(dim=1)"
         ],

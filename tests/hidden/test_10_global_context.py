@@ -142,8 +142,8 @@ def test_the_distance_equals_the_loops(student, draw):
 def test_images_without_a_pair_do_not_count(student, draw):
     b, n, m = draw.primes(3, high=13)
     maps, asks = draw.normal(b, n, m).softmax(dim=-1), draw.mask(b, n)
-    asks[0], asks[1], asks[2] = True, False, False
-    asks[1, 0] = True
+    asks[0], asks[1:3] = True, False
+    asks[1, 0] = asks[2, :2] = True  # one pixel asks, and two: no pair, and the smallest number of pairs
     assert_number(student.distance_of_others(maps, asks), distance_by_loops(maps, asks))
     assert number(student.distance_of_others(maps, torch.zeros_like(asks))) == 0
 
