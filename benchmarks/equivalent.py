@@ -9,6 +9,7 @@ KIND = "the numbers are the same, only of another kind, which is not asked for"
 
 BAND = "return sum((w * torch.diag(one, j) for w, one, j in zip(weight, ones, range(-reach, reach + 1)"
 
+NINE = "the same nine channels, or a tenth that the loop over nine taps never reads"
 UNREAD = "a grid does not depend on the number of channels that it is given"
 ZERO = "it differs at exactly 0 only, where a ReLU has no slope"
 EDGE = "it differs at one value only: a wave of frequency h is zero at all positions, and no map lies exactly at 1e-6"
@@ -16,6 +17,7 @@ BOTH = "N and M enter both formulas in the same way"
 
 COUNTS = "return (4 * n * c * d + 2 * n * n * d, pooling + n * c * c, pooling + c * c, pooling + 2 * c * (c"
 GRID = "grid = F.affine_grid(theta, [len(images), images.shape[1], *self.size], align_corners=False)"
+SPLIT = "rows, columns, factors = (predicted[:, 0:18:2], predicted[:, 1:18:2], 2 * predicted[:, 18:].sigmoid())"
 
 EXPLAINED: dict[str, dict[str, list[str]]] = {
     SIGN: {
@@ -28,6 +30,12 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
         "task_07_1: down = (1 - (y[..., None] - torch.arange(h)).abs()).clamp(min=0)": [
             "down = (1 - (torch.arange(h) - y[..., None]).abs()).clamp(min=0)"
+        ],
+        "task_08_1: nearness = (1 - (places[..., None] - torch.arange(w)).abs()).clamp(min=0)": [
+            "nearness = (1 - (torch.arange(w) - places[..., None]).abs()).clamp(min=0)"
+        ],
+        "task_08_3: down, across = (1 - (taps.T[..., None] - cells).abs()).clamp(min=0)": [
+            "down, across = (1 - (cells - taps.T[..., None]).abs()).clamp(min=0)"
         ],
         "task_09_1: distance = (query[:, None] - key[None]).square().mean(dim=-1)": [
             "distance = (key[None] - query[:, None]).square().mean(dim=-1)"
@@ -47,6 +55,13 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
         "task_06_5: log_prob = normal_log_prob(place, mean, self.std)": [
             "log_prob = normal_log_prob(mean, place, self.std)"
+        ],
+    },
+    NINE: {
+        f"task_08_4: {SPLIT}": [
+            SPLIT.replace("0:18:2", "0:19:2"),
+            SPLIT.replace("0:18:2", "0:17:2"),
+            SPLIT.replace("1:18:2", "1:19:2"),
         ],
     },
     UNREAD: {f"task_07_5: {GRID}": [GRID.replace("shape[1]", "shape[2]"), GRID.replace("shape[1]", "shape[0]")]},
@@ -121,6 +136,7 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     AXES: {
+        "task_08_3: k = weight.shape[2]": ["k = weight.shape[3]"],
         "task_07_1: h, w = images.shape[-2:]": ["h, w = images.shape[2:]"],
         "task_09_1: weights = (-distance / bandwidth ** 2).softmax(dim=-1)": [
             "weights = (-distance / bandwidth ** 2).softmax(dim=1)"

@@ -34,7 +34,7 @@ def row_by_loops(x, offset, weight, dilation):
 def a_row(draw):
     """A batch of rows, offsets and weights, no two axes alike."""
     b, c, o = draw.primes(3, high=7)
-    w, k = 13, int(2 * draw.integers(1, 4, 1) + 1)
+    w, k = 17, int(2 * draw.integers(4, 6, 1) + 1)  # 9 or 11 taps
     return draw.normal(b, c, w), 2 * draw.normal(b, k, w), draw.normal(o, c, k), int(draw.integers(2, 4, 1))
 
 
