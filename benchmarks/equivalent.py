@@ -46,6 +46,12 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         "task_01_2: return -(query[:, None, :] - key[None, :, :]).square().sum(-1) / 2": [
             "return -(key[None, :, :] - query[:, None, :]).square().sum(-1) / 2"
         ],
+        "task_02_1: return (alpha * (values - read[:, None]).square().sum(dim=2)).sum(dim=1)": [
+            "return (alpha * (read[:, None] - values).square().sum(dim=2)).sum(dim=1)"
+        ],
+        "task_02_4: hard = more * each ** 2 + (places - more) * (1 - each) ** 2": [
+            "hard = more * each ** 2 + (places - more) * (each - 1) ** 2"
+        ],
         "task_02_4: soft = places * (1 - words / places) ** 2": ["soft = places * (words / places - 1) ** 2"],
         "task_02_5: lengths = (torch.eye(len(scores), dtype=scores.dtype) - alpha).square().sum(dim=1)": [
             "lengths = (alpha - torch.eye(len(scores), dtype=scores.dtype)).square().sum(dim=1)"
@@ -108,6 +114,9 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     SAID: {
+        "task_02_3: picked = torch.zeros_like(y).scatter(-1, noisy.topk(picks, dim=-1).indices, 1 / picks)": [
+            "picked = torch.zeros_like(y).scatter(-1, noisy.topk(picks).indices, 1 / picks)"
+        ],
         "task_04_3: u, v = (u * max(h // 7, 1), v * max(w // 7, 1))": [
             "u, v = (u * max(1, h // 7), v * max(w // 7, 1))",
             "u, v = (u * max(h // 7, 1), v * max(1, w // 7))",

@@ -50,7 +50,7 @@ def main() -> None:
     text = (
         f"# Right answers in honest styles\n\n{len(STYLES)} styles, {len(chosen)} exercises, {count} right "
         f"answers in each sandbox, {machine()}.\n"
-        "Written by `python -m benchmarks.grading`.\n\n"
+        f"Written by `python -m benchmarks.grading.honest {each}`: each style in {each} exercises, by turns.\n\n"
         + table(["exercise", "styles", *(f"lost points in {mode}" for mode in MODES)], rows)
         + "\nThe styles: "
         + ", ".join(STYLES)

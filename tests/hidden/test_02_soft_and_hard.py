@@ -376,7 +376,8 @@ def test_the_soft_minimum_is_reached_and_never_undercut(student, draw):
 
 @task("task_02_4", hint="Give the looks out one by one, each to the place where the penalty grows least.")
 def test_the_hard_minimum_equals_the_greedy_one(student, draw):
-    for t, n in (draw.primes(2), (draw.primes(1)[0], 2), (3 * draw.primes(1)[0] + 1, 5), (2, draw.primes(1)[0])):
+    few, half, fifths = draw.primes(2), (draw.primes(1)[0], 2), (3 * draw.primes(1)[0] + 1, 5)
+    for t, n in (few, half, fifths, (2, draw.primes(1)[0]), (7 * draw.primes(1)[0] + 3, 7)):
         looks = [0] * n
         for _ in range(t):
             looks[looks.index(min(looks))] += 1
