@@ -16,7 +16,7 @@ pytestmark = pytest.mark.xdist_group("website")  # it is built once
 
 LESSON = "notebooks/09_non_local"
 KINDS = ("index", LESSON, "exercises/09_non_local", "mechanisms/NonLocal", "compare", "papers", "instructors")
-MORE = ("lessons", "mechanisms", "questions", "glossary", "engineers", "reference/channel", "search", "404")
+MORE = ("lessons", "mechanisms", "questions", "open", "glossary", "engineers", "reference/channel", "search", "404")
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
 OURS = {"include": [["#main-content"]]}  # around it stands the theme, the same on every page
 

@@ -15,9 +15,15 @@ from PIL import Image
 
 from course_lib.authoring.tables import written
 from course_lib.authoring.website import chart, reach, syllabus
+from course_lib.authoring.website.cards import cards
 from course_lib.authoring.website.course import lessons
+from course_lib.authoring.website.glossary import glossary
+from course_lib.authoring.website.open_questions import open_questions
+from course_lib.authoring.website.papers import papers
 from course_lib.catalog import CATALOG
 from tests.website.conftest import ROOT
+
+pytestmark = pytest.mark.xdist_group("website")  # it is built once
 
 MIB = 2**20
 
@@ -143,6 +149,42 @@ def test_a_syllabus_holds_everything_once_in_order():
         assert [part for week in plan for part in week] == syllabus.parts(course, weeks)
 
 
+def test_the_weeks_of_a_syllabus_are_as_equal_as_they_can_be():
+    minutes = (45, 30, 20, 60, 10, 50)
+    all_ways = ((a, b, 6) for a in range(1, 5) for b in range(a + 1, 6))
+
+    def squares(ends):
+        return sum(sum(minutes[start:end]) ** 2 for start, end in zip((0, *ends), ends, strict=False))
+
+    assert squares(syllabus.best_ends(minutes, 3)) == min(map(squares, all_ways))
+
+
+def test_every_term_and_every_answer_of_a_written_lesson_is_a_sentence_of_that_lesson():
+    course = lessons(ROOT)
+    lines = (ROOT / "site/terms.txt").read_text(encoding="utf-8").splitlines()
+    chosen = {line.partition(" | ")[0] for line in lines if "|" in line}
+    assert chosen <= {term.name for term in glossary(course)}
+    answers = open_questions(course)
+    assert len(answers) == 10
+    for one in answers:
+        assert all(sentence in " ".join(one.lesson.text.split()) for sentence in one.answer)
+
+
+def test_every_paper_has_a_year_and_a_title():
+    for paper in papers(cards(), lessons(ROOT)):
+        assert paper.year and len(paper.citation) > 30, paper.citation
+
+
+def test_the_page_of_lost_addresses_finds_its_styles_at_any_depth(site):
+    text = (site / "404.html").read_text(encoding="utf-8")
+    assert 0 < text.index('<base href="/">') < text.index("stylesheet")
+
+
+def test_every_page_says_what_it_is_about(site):
+    for page in pages(site):
+        assert '<meta name="description"' in page.read_text(encoding="utf-8"), page
+
+
 def row(name: str):
     return next(row for row in CATALOG if row.name == name)
 
@@ -158,7 +200,14 @@ def row(name: str):
 )
 def test_reach_is_what_the_formula_says(name, places, channels):
     found = reach.reach(row(name))
-    assert [int((part > reach.NOTHING).sum()) for part in found] == [places, channels]
+    assert [int((part > reach.NOTHING).sum()) for part in found[:2]] == [places, channels]
+
+
+@pytest.mark.parametrize(
+    "name, hard", [("Gater", True), ("RecurrentAttention", False), ("NonLocal", False), ("SqueezeExcitation", False)]
+)
+def test_a_map_that_is_chosen_hard_is_said_to_be(name, hard):
+    assert reach.chosen_hard(row(name)) is hard
 
 
 def test_nothing_heard_is_transparent():

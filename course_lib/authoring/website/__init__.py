@@ -2,6 +2,9 @@
 
 course     what the pages tell of lessons and exercises, read from their sources
 cards      what the pages tell of mechanisms, read from catalogue, docstring and running module
+glossary   each term in the sentence that introduces it;  open_questions  each answered in a lesson's sentences
+papers     the bibliography;  chart  cost against reach;  syllabus  the lessons spread over weeks
+head       what stands in the head of a page: its description, and where the page of lost addresses has its root
 reach      what one output number depends on, as a picture
 moving     the moving picture of README.md
 pages      the templates of site/pages become documents
@@ -11,10 +14,10 @@ reference  docstrings become pages
 
 from sphinx.application import Sphinx
 
-from course_lib.authoring.website import notebooks, pages, reference
+from course_lib.authoring.website import head, notebooks, pages, reference
 
 
 def setup(app: Sphinx) -> dict:
-    for part in (pages, notebooks, reference):
+    for part in (pages, notebooks, reference, head):
         part.setup(app)
     return {"parallel_read_safe": False}

@@ -7,7 +7,7 @@ from functools import cached_property
 from course_lib.authoring.website import reach
 from course_lib.authoring.website.reference import picture
 from course_lib.catalog import CATALOG, Distribution, Free, Gate, Map, Mechanism
-from course_lib.costs import sizes
+from course_lib.costs import required, sizes
 
 C, H, W = 96, 32, 32  # the size at which costs are compared
 CONVOLUTION = 9 * C * C * H * W  # multiply-adds of a 3×3 convolution
@@ -66,13 +66,37 @@ class Card:
             return f"it does not exist at {C} channels on {H} × {W}"
         parameters, count = self.sizes
         at = f"{C} channels on {H} × {W}"
-        return (
-            f"{parameters:,} parameters, {count:,} multiply-adds: {self.relative:.2g} of a 3 × 3 convolution ({at})"
-        )
+        numbers = f"{parameters:,} parameter{'s' * (parameters != 1)}, {count:,} multiply-adds"
+        return f"{numbers}: {as_much(self.relative)} ({at})"
 
     @property
     def diagram(self) -> str:
         return picture(self.row.module, up=1)
+
+    @property
+    def small_diagram(self) -> str:
+        """For a card on the home page, whose words say what the picture would."""
+        return re.sub(r'alt="[^"]*"', 'alt=""', picture(self.row.module, up=0))
+
+    @property
+    def call(self) -> str:
+        """How the module is built at the size at which costs are compared."""
+        named = {**self.row.named(C, H, W), **required(self.row)}
+        arguments = [*map(repr, self.row.arguments(C, H, W)), *(f"{name}={one!r}" for name, one in named.items())]
+        inputs = ", ".join(str(shape) for shape in self.row.inputs(1, C, H, W))
+        return f"{self.row.name}({', '.join(arguments)})  # for inputs of {inputs}"
+
+    @property
+    def output(self) -> str:
+        """The shape that forward gives, beside what it is given."""
+        given = ", ".join(" × ".join(map(str, shape)) for shape in self.row.inputs(1, C, H, W))
+        return f"{given} → {' × '.join(map(str, self.row.output(1, C, H, W)))}"
+
+    @property
+    def whole(self) -> bool:
+        """Whether it ends in a number for each class: a whole network, no block of one."""
+        given, made = self.row.inputs(1, C, H, W)[0], self.row.output(1, C, H, W)
+        return len(given) == 4 and len(made) == 2
 
     @cached_property
     def reach(self) -> reach.Reach:
@@ -89,6 +113,21 @@ class Card:
         *places, channels = reach.pictures(self.reach)
         images = [f'<img class="places" src="{one}" alt="">' for one in places]
         return f'<span class="thumbnail">{"".join(images)}<img class="channels" src="{channels}" alt=""></span>'
+
+
+def as_much(cost: float) -> str:
+    """A cost beside a 3 × 3 convolution, in words.
+
+    >>> as_much(67.2), as_much(0.25), as_much(1.4e-5)
+    ('as much as 67 convolutions of 3 × 3', '0.25 of a 3 × 3 convolution', '1/71,000 of a 3 × 3 convolution')
+    """
+    if cost == 0:
+        return "no product or convolution; sums, means and gates are not counted"
+    if cost >= 2:
+        return f"as much as {cost:.0f} convolutions of 3 × 3"
+    if cost >= 0.001:
+        return f"{cost:.2g} of a 3 × 3 convolution"
+    return f"1/{float(f'{1 / cost:.2g}'):,.0f} of a 3 × 3 convolution"
 
 
 def kind(one: Map) -> str:

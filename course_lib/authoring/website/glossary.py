@@ -1,4 +1,4 @@
-"""Every term of site/terms.txt in a sentence of the lesson that earns it."""
+"""Every term of site/terms.txt in a sentence of the lesson that earns it: name, or name | how the sentence begins."""
 
 import re
 from typing import NamedTuple
@@ -7,6 +7,7 @@ from course_lib.authoring.website.course import Lesson
 from course_lib.exercises import ROOT
 
 BLOCK = re.compile(r"\n\n|\n(?=- |\d\. )")  # a paragraph, or one item of a list
+ITEM = re.compile(r"^(- |\d\. |\*\*Read it\.\*\* )")
 SENTENCE = re.compile(r"(?<=[.?!])\s+(?=[A-Z*$])")
 
 
@@ -20,13 +21,14 @@ def glossary(lessons: list[Lesson]) -> list[Term]:
     """In alphabetical order; a term waits until a lesson names it."""
     names = (ROOT / "site/terms.txt").read_text(encoding="utf-8").splitlines()
     said = [(sentence, lesson) for lesson in lessons for sentence in sentences(lesson.text)]
-    found = (earned(name, said) for name in sorted(filter(None, names), key=str.lower))
+    found = (earned(*map(str.strip, name.partition("|")[::2]), said) for name in sorted(names, key=str.lower))
     return [term for term in found if term]
 
 
-def earned(name: str, said: list[tuple[str, Lesson]]) -> Term | None:
-    """The term in the first sentence that stresses it, else in the first that names it."""
-    for pattern in (rf"\*{re.escape(name)}\w*[.,:;]?\*", rf"\b{re.escape(name)}"):
+def earned(name: str, begin: str, said: list[tuple[str, Lesson]]) -> Term | None:
+    """The term in the sentence that begins so; else in the first that stresses it, or that names it."""
+    stressed, named = rf"\*{re.escape(name)}\w*[.,:;]?\*", rf"\b{re.escape(name)}"
+    for pattern in [rf"^{re.escape(begin)}"] if begin else [stressed, named]:
         for sentence, lesson in said:
             if re.search(pattern, sentence, re.I):
                 return Term(name, sentence, lesson)
@@ -36,4 +38,4 @@ def earned(name: str, said: list[tuple[str, Lesson]]) -> Term | None:
 def sentences(text: str) -> list[str]:
     """The sentences of the prose: no headings, tables, lists of facts or displayed formulas."""
     blocks = [block for block in BLOCK.split(text) if not re.match(r"[#|]|\$\$|\*Minutes", block)]
-    return [one for block in blocks for one in SENTENCE.split(" ".join(block.removeprefix("- ").split()))]
+    return [one for block in blocks for one in SENTENCE.split(" ".join(ITEM.sub("", block).split()))]

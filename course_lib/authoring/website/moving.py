@@ -12,14 +12,15 @@ SPRITE, PLACE = ROOT / "site/sliders/00_start_here-1.json", ROOT / "pictures/mov
 
 
 def frames(about: dict, sheet: Image.Image) -> list[Image.Image]:
-    """Every value of all sliders but the last, which stays where it starts."""
+    """Every value of all sliders but the last, which stays where it starts; the middle comes first."""
     *moved, still = about["sliders"]
     width, height = about["frame"]
     each, found = len(still["options"]), []
     for k in range(prod(len(one["options"]) for one in moved)):
         row, column = divmod(k * each + still["start"], about["columns"])
         found.append(sheet.crop((column * width, row * height, (column + 1) * width, (row + 1) * height)))
-    return found
+    middle = len(found) // 2
+    return found[middle:] + found[:middle]
 
 
 def write(sprite: Path, place: Path) -> None:

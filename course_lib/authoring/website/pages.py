@@ -1,6 +1,7 @@
 """The templates of site/pages become documents; nothing is written beside the sources."""
 
 import json
+import tomllib
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -17,13 +18,15 @@ from course_lib.authoring.website.chart import chart
 from course_lib.authoring.website.course import Lesson, lessons
 from course_lib.authoring.website.glossary import glossary
 from course_lib.authoring.website.notebooks import moving
+from course_lib.authoring.website.open_questions import open_questions
 from course_lib.authoring.website.papers import papers
 from course_lib.authoring.website.syllabus import Part, syllabus
-from course_lib.catalog import QUESTIONS
+from course_lib.catalog import CITIZEN, QUESTIONS
 from course_lib.diagrams.__main__ import write_all
 from course_lib.exercises import ROOT
 
 TEMPLATES = ROOT / "site/pages"
+WEEKS = (4, 8, 14)  # of the syllabi
 EACH = {"mechanism.md", "room.rst"}  # one document for each mechanism, for each room
 
 
@@ -48,6 +51,8 @@ def known() -> dict[str, Any]:
     """All that the templates may name."""
     course, mechanisms = lessons(ROOT), cards()
     numbers = {int(lesson.number): lesson for lesson in course}
+    exercises = [lesson.exercise for lesson in course if lesson.exercise]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     waiting = [card for card in mechanisms if card.row.lesson not in numbers]
     return {
         "lessons": course,
@@ -57,13 +62,20 @@ def known() -> dict[str, Any]:
         "rooms": QUESTIONS,
         "papers": papers(mechanisms, course),
         "glossary": glossary(course),
-        "syllabi": {weeks: syllabus(course, weeks) for weeks in (4, 8, 14)},
-        "total_points": sum(sum(lesson.exercise.points) for lesson in course if lesson.exercise),
+        "syllabi": {weeks: syllabus(course, weeks) for weeks in WEEKS},
+        "deeper": " and ".join(str(weeks) for weeks in WEEKS if weeks > len(course)),
+        "exercises": exercises,
+        "total_points": sum(sum(one.points) for one in exercises),
+        "open_questions": open_questions(course),
+        "python": project["requires-python"],
+        "torch": next(one for one in project["dependencies"] if one.startswith("torch")),
+        "citizen": CITIZEN,
+        "grading": (ROOT / "site/static/grading.svg").read_text(encoding="utf-8").strip(),
         "published": published.TABLES,
         "chart": chart(mechanisms),
         "moving": first_slider(),
         "address": repository(ROOT),
-        "changes": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
+        "changes": changes(),
     }
 
 
@@ -77,10 +89,19 @@ def lesson_of(card: Card) -> int:
     return card.row.lesson
 
 
+def changes() -> str:
+    """What readers want of the changelog: its title and its versions, not how a version is made."""
+    title, *versions = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").split("\n## ")
+    return "\n\n## ".join([title.splitlines()[0], *versions])
+
+
 def first_slider() -> str:
-    """The first lesson's picture for the home page; it moves by itself for a moment."""
+    """The first lesson's picture for the home page, from the middle; it moves by itself for a moment."""
     path = min((ROOT / "site/sliders").glob("*.json"))
-    return moving(json.loads(path.read_text(encoding="utf-8")), f"_static/{path.stem}.webp", play=1)
+    about = json.loads(path.read_text(encoding="utf-8"))
+    for one in about["sliders"]:
+        one["start"] = len(one["options"]) // 2
+    return moving(about, f"_static/{path.stem}.webp", play=1)
 
 
 def write(app: Sphinx) -> None:

@@ -30,11 +30,12 @@ class Reach(NamedTuple):
 
     places: Tensor  # t h w, one frame for images; 1 n 1 where there are no places but a list
     channels: Tensor  # c
+    hard: bool  # whether its map is chosen in a way that has no derivative
 
     @property
     def shares(self) -> tuple[float, float]:
         """Which part of the places, and of the channels, is heard at all."""
-        heard = [(part > NOTHING).float().mean().item() for part in self]
+        heard = [(part > NOTHING).float().mean().item() for part in (self.places, self.channels)]
         return heard[0], heard[1]
 
 
@@ -44,20 +45,41 @@ def reach(row: Mechanism) -> Reach:
     gradients = [torch.stack(one).amax(dim=0) for one in zip(*draws, strict=True)]
     gradient = in_space(max(gradients, key=lambda one: (one > NOTHING * one.max()).sum()))  # c t h w
     gradient = gradient / gradient.max()
-    return Reach(gradient.amax(dim=0), gradient.amax(dim=(1, 2, 3)))
+    return Reach(
+        gradient.amax(dim=0), gradient.amax(dim=(1, 2, 3)), all(chosen_hard(row, seed) for seed in range(DRAWS))
+    )
+
+
+def chosen_hard(row: Mechanism, seed: int = 0) -> bool:
+    """Whether no small change of the input moves the map."""
+    module, inputs = moved(row, seed)
+    maps = module.attention(*inputs)
+    learning = [one for one in (maps if isinstance(maps, tuple | list) else (maps,)) if one.requires_grad]
+    if learning:
+        sum((one * torch.rand_like(one)).sum() for one in learning).backward()
+    return all(x.grad is None or not x.grad.any() for x in inputs)
 
 
 def dependence(row: Mechanism, seed: int) -> list[Tensor]:
-    """|∂y/∂x| for each input, without the batch; parameters are moved, since many blocks start as the identity."""
+    """|∂y/∂x| for each input, without the batch."""
+    module, inputs = moved(row, seed)
+    y = module(*inputs)
+    y[(0, 3 * y.shape[1] // 4, *(length // 2 for length in y.shape[2:]))].backward()
+    return [torch.zeros_like(x[0]) if x.grad is None else x.grad[0].abs() for x in inputs]
+
+
+def moved(row: Mechanism, seed: int) -> tuple[nn.Module, list[Tensor]]:
+    """The module with its parameters moved, since many blocks start as the identity, and random inputs.
+
+    They are so small that a softmax over products of hundreds of places still hears more than one of them.
+    """
     torch.manual_seed(seed)
     module = built(row).double().eval()
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
-    inputs = [(2 * torch.rand(shape, dtype=torch.double) - 1).requires_grad_() for shape in row.inputs(1, *SIZE)]
-    y = module(*inputs)
-    y[(0, 3 * y.shape[1] // 4, *(length // 2 for length in y.shape[2:]))].backward()
-    return [torch.zeros_like(x[0]) if x.grad is None else x.grad[0].abs() for x in inputs]
+    inputs = [0.2 * (2 * torch.rand(shape, dtype=torch.double) - 1) for shape in row.inputs(1, *SIZE)]
+    return module, [x.requires_grad_() for x in inputs]
 
 
 def built(row: Mechanism) -> nn.Module:
@@ -93,6 +115,11 @@ def address(values: Tensor) -> str:
 def words(found: Reach) -> str:
     """The pictures for those who don't see them."""
     places, channels = (f"{100 * share:.3g} %" for share in found.shares)
+    hard = (
+        " Its map is a choice between hard options: it moves in jumps, which a derivative does not see." * found.hard
+    )
     return (
-        f"A small change in {places} of the places and in {channels} of the channels moves one number of the output."
+        f"A small change in {places} of the places and in {channels} of the channels moves one number of the output. "
+        "The number lies in the middle; bright parts move it much. The weights are random, so this shows what the "
+        f"mechanism can hear, and not what a trained network attends to.{hard}"
     )
