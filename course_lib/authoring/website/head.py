@@ -1,6 +1,7 @@
 """What stands in the head of a page: what it is about, for those who look for it, and a root for lost addresses."""
 
 import html
+from functools import cache
 from urllib.parse import urlsplit
 
 from sphinx.application import Sphinx
@@ -26,6 +27,7 @@ def describe(app: Sphinx, pagename: str, templatename: str, context: dict, doctr
         context["docstitle"] = ""  # its own title is the site's
 
 
+@cache
 def descriptions() -> dict[tuple[str, str], str]:
     found = {("mechanisms", card.row.name): card.sentence for card in cards()}
     for lesson in lessons(ROOT):
