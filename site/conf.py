@@ -51,6 +51,8 @@ html_theme = "sphinx_book_theme"
 html_static_path = ["static", "sliders", str(files("mathjax") / "static/mathjax/es5/tex-svg.js")]
 html_css_files = ["site.css"]
 html_js_files = [(name, {"defer": "defer"}) for name in ("slider.js", "table.js")]
+# Each page draws its list of all pages anew, a tenth of a second; the pages of source code do without.
+html_sidebars = {"_modules/**": ["navbar-logo.html", "search-button-field.html"]}
 html_favicon = "static/favicon.svg"
 html_show_copyright = html_show_sphinx = False
 html_context = {"default_mode": "auto"}

@@ -93,8 +93,8 @@ class Card:
         return f"{given} → {' × '.join(map(str, self.row.output(1, C, H, W)))}"
 
     @property
-    def whole(self) -> bool:
-        """Whether it ends in a number for each class: a whole network, no block of one."""
+    def vector(self) -> bool:
+        """Whether it gives a vector for the whole image, as a network does, and is no block of one."""
         given, made = self.row.inputs(1, C, H, W)[0], self.row.output(1, C, H, W)
         return len(given) == 4 and len(made) == 2
 

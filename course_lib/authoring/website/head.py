@@ -1,6 +1,7 @@
 """What stands in the head of a page: what it is about, for those who look for it, and a root for lost addresses."""
 
 import html
+import os
 from functools import cache
 from urllib.parse import urlsplit
 
@@ -22,7 +23,8 @@ def describe(app: Sphinx, pagename: str, templatename: str, context: dict, doctr
     words = descriptions().get((kind, name), ABOUT)
     context["metatags"] = context.get("metatags", "") + f'<meta name="description" content="{html.escape(words)}">'
     if pagename == "404":  # it is shown at any depth
-        context["metatags"] += f'<base href="{root(repository(ROOT))}">'
+        address = repository(ROOT) or os.environ.get("GITHUB_REPOSITORY", "")  # where a workflow builds it
+        context["metatags"] += f'<base href="{root(address)}">'
     if pagename == "index":
         context["docstitle"] = ""  # its own title is the site's
 
