@@ -21,7 +21,8 @@ def glossary(lessons: list[Lesson]) -> list[Term]:
     """In alphabetical order; a term waits until a lesson names it."""
     names = (ROOT / "site/terms.txt").read_text(encoding="utf-8").splitlines()
     said = [(sentence, lesson) for lesson in lessons for sentence in sentences(lesson.text)]
-    found = (earned(*map(str.strip, name.partition("|")[::2]), said) for name in sorted(names, key=str.lower))
+    lines = [line.partition(" | ") for line in sorted(names, key=str.lower)]
+    found = (earned(name, begin, said) for name, _, begin in lines)
     return [term for term in found if term]
 
 

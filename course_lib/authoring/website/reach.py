@@ -7,7 +7,7 @@ window, efficient channel attention its two neighbours, and DANet's channels tha
 import base64
 import io
 from math import log10, prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from matplotlib import colormaps
@@ -68,7 +68,7 @@ def dependence(row: Mechanism, seed: int) -> list[Tensor]:
     return [torch.zeros_like(x[0]) if x.grad is None else x.grad[0].abs() for x in inputs]
 
 
-def moved(row: Mechanism, seed: int) -> tuple[nn.Module, list[Tensor]]:
+def moved(row: Mechanism, seed: int) -> tuple[Any, list[Tensor]]:
     """The module with its parameters moved, since many blocks start as the identity, and random inputs.
 
     They are so small that a softmax over products of hundreds of places still hears more than one of them.
