@@ -7,14 +7,15 @@
 #
 # - turn an image into a sentence of patches, and write the encoder that reads it, with every shape;
 # - say what a vision transformer knows about geometry before it has seen an image, and what that costs it;
-# - draw the rollout of a trained one, and test whether the network needs what the map shows.
+# - draw, for a trained one, which patches reach the answer, and test whether the network needs what the map shows.
 #
-# *Minutes:* 43, deeper 35 · *Needs:* 01, 09 · *Paper:* Dosovitskiy et al., An Image is Worth 16x16 Words, 2021, arXiv 2010.11929 · *Exercise:* [14 vision transformer](../exercises/14_vision_transformer.ipynb) · *Module:* [vision_transformer.py](../course_lib/spatial/vision_transformer.py)
+# *Minutes:* 41, deeper 41 · *Needs:* 01, 09 · *Paper:* Dosovitskiy et al., An Image is Worth 16x16 Words, 2021, arXiv 2010.11929 · *Exercise:* [14 vision transformer](../exercises/14_vision_transformer.ipynb) · *Module:* [vision_transformer.py](../course_lib/spatial/vision_transformer.py)
 #
-# Out of scope: attention in small windows (13), pre-training without labels, and detection or segmentation with these networks.
+# Out of scope: attention in small windows (13, to come), pre-training without labels, and detection or segmentation with these networks.
 
 # %%
 import copy
+import itertools
 import math
 
 import torch
@@ -35,11 +36,10 @@ from course_lib.trunk import ask, load_trunk
 # %% [markdown]
 # ## An image as a sentence
 #
-# Lesson 09 put one look-up into a convolutional network. A vision transformer (ViT) drops the convolutions. But the map of all
-# pixels is too large: 224 × 224 pixels would make 2.5 billion weights. So its words are *patches*.
+# A vision transformer (ViT) drops the convolutions of lesson 09. But a map of all pixels is too large: 224 × 224 pixels would make 2.5 billion weights. So its words are *patches*.
 #
-# **Cut the image into squares, and lay each square out as one row of numbers.** On a page of 4 × 6 numbers, with patches of
-# 2 × 2, the first row is 0, 1, 6, 7. *Before running: what is the second row, and how many rows are there?*
+# **Cut the image into squares, and lay each square out as one row of numbers.** On a page of 4 × 6 numbers, counted 0, 1, 2, … line by line, with patches of
+# 2 × 2, the first patch gives 0, 1, 6, 7. *Before running: what does the second patch give, and how many patches are there?*
 
 
 # %%
@@ -56,7 +56,7 @@ print(patches[0, :2].int().tolist(), "of", patches.shape[1])
 assert patches[0, 1].tolist() == [2, 3, 8, 9] and patches.shape == (1, 6, 4)
 
 # %% [markdown]
-# **The same on a photograph**, 64 × 96 pixels in patches of 16 × 16. *Before running: how many words, and how many numbers in each?*
+# **On a photograph**, 64 × 96 pixels in patches of 16 × 16. *Before running: how many words, and how many numbers in each?*
 
 # %% tags=["folded", "answer"]
 cat = load_photograph("cat", height=64)
@@ -71,7 +71,7 @@ describe(
 
 # %% [markdown]
 # **Each word becomes a vector by one linear layer**, the same for all patches. That is a convolution whose stride is its size: it
-# reads every patch once. *Before running: the layer makes 10 numbers of 768; which shape has the convolution's weight?*
+# reads every patch once. *Before running: the layer turns 768 numbers into 10; what is the shape of the convolution's weight?*
 
 # %% tags=["answer"]
 torch.manual_seed(0)
@@ -84,12 +84,17 @@ as_reshape = patchify(cat[None], 16) @ weight.flatten(1).mT + bias
 as_convolution = F.conv2d(cat[None], weight, bias, stride=16).flatten(2).mT  # b d i j -> b n d
 torch.testing.assert_close(as_reshape, as_convolution)
 torch.testing.assert_close(as_reshape, embed(cat[None]))
-print(f"largest difference ≈ {(as_reshape - as_convolution).abs().max():.0e}")
+other_order = patchify(cat[None], 16) @ weight.permute(0, 2, 3, 1).flatten(1).mT + bias  # row, column, channel
+far, wrong = ((one - as_convolution).abs().max() for one in (as_reshape, other_order))
+print(f"largest difference ≈ {far:.0e}; with the weight as row, column, channel ≈ {wrong:.0e}")
+assert wrong > 0.01
 
 # %% [markdown]
-# This fits because both flatten a patch in the order *channel, row, column*.
+# In another order the shapes fit, and the numbers are wrong.
 #
 # ## The network
+#
+# A *token* is a word or the *class token*, a learned word that stands for no patch. The picture shows one of L blocks; scores are divided by √e (lesson 01).
 
 # %% tags=["folded"]
 diagram(VisionTransformer)
@@ -103,32 +108,32 @@ diagram(VisionTransformer)
 # |---|---|---|
 # | $x_p^i$ | patch i, flattened; there are N | c·p·p |
 # | $E$ | patch embedding (its bias is left out here) | c·p·p d |
-# | $x_\text{class}$ | class token: a learned word that stands for no patch | d |
-# | $E_\text{pos}$ | positions: a learned vector for each place in the sentence | n d, n = N + 1 |
+# | $x_\text{class}$ | class token | d |
+# | $E_\text{pos}$ | positions: a learned vector for each place | n d, n = N + 1 |
 # | $z_l$ | the sentence after l blocks | b n d |
 # | MSA | the look-up of lesson 01 with s heads; everybody asks everybody | b n d → b n d |
-# | MLP | d → 4d → d with GELU in between, for each token by itself | b n d → b n d |
-# | LN | LayerNorm: each token to mean 0 and variance 1, then scale and shift | b n d → b n d |
+# | MLP | d → 4d → d with GELU in between, token by token | b n d → b n d |
+# | LN | each token to mean 0 and variance 1, then scale and shift | b n d → b n d |
 #
-# GELU is a ReLU with a soft corner: $u$ times the share of a standard normal distribution that lies below $u$.
+# GELU is a ReLU with a soft corner.
 #
-# Only token 0 is read out at the end. "Where to look" is its row of the maps.
+# Every token asks; but the answer is read from token 0, so "where to look" is row 0 of the maps.
 #
-# **The block, token by token and head by head.** Each token reads all tokens and adds what it heard; then each thinks for itself.
+# **The block, token by token and head by head.**
 
 
 # %%
-def block_by_loops(block, x):
+def block_by_loops(block, z):
     """Each token reads all tokens, head by head, and adds what it heard; then each thinks for itself: n d -> n d."""
-    z = block.attention_norm(x)
-    query, key, value = (f(z).unflatten(1, (block.num_heads, -1)) for f in (block.query, block.key, block.value))
+    normed = block.attention_norm(z)
+    query, key, value = (f(normed).unflatten(1, (block.num_heads, -1)) for f in (block.query, block.key, block.value))
     heard = torch.zeros_like(query)  # n s e, with e = d / s
-    for i in range(len(x)):
-        for s in range(block.num_heads):
-            scores = key[:, s] @ query[i, s] / math.sqrt(query.shape[2])
-            heard[i, s] = scores.softmax(dim=0) @ value[:, s]
-    x = x + block.project(heard.flatten(1))
-    return x + block.contract(F.gelu(block.expand(block.mlp_norm(x))))
+    for i in range(len(z)):
+        for head in range(block.num_heads):
+            scores = key[:, head] @ query[i, head] / math.sqrt(query.shape[2])
+            heard[i, head] = scores.softmax(dim=0) @ value[:, head]
+    z = z + block.project(heard.flatten(1))
+    return z + block.contract(F.gelu(block.expand(block.mlp_norm(z))))
 
 
 # %% [markdown]
@@ -136,23 +141,23 @@ def block_by_loops(block, x):
 
 
 # %%
-def block_by_matrices(block, x):
-    """The same for a batch: b n d -> b n d."""
-    value = block.split(block.value(block.attention_norm(x)))  # b n d -> b s n e
-    heard = block.attention(x) @ value  # b s n n, b s n e -> b s n e
-    x = x + block.project(heard.transpose(1, 2).flatten(2))  # b s n e -> b n (s e)
-    return x + block.think(block.mlp_norm(x))
+def block_by_matrices(block, z):
+    """The same for a batch: b n d -> b n d. (`attention` norms by itself, `split` cuts into heads, `think` is the MLP.)"""
+    value = block.split(block.value(block.attention_norm(z)))  # b n d -> b s n e
+    heard = block.attention(z) @ value  # b s n n, b s n e -> b s n e
+    z = z + block.project(heard.transpose(1, 2).flatten(2))  # b s n e -> b n (s e)
+    return z + block.think(block.mlp_norm(z))
 
 
 # %% tags=["answer"]
 torch.manual_seed(0)
-block, x = EncoderBlock(12, 3), torch.randn(2, 7, 12)
-torch.testing.assert_close(block_by_matrices(block, x), torch.stack([block_by_loops(block, one) for one in x]))
-torch.testing.assert_close(block_by_matrices(block, x), block(x))
-print("the map:", list(block.attention(x).shape))
+block, z = EncoderBlock(12, 3), torch.randn(2, 7, 12)
+torch.testing.assert_close(block_by_matrices(block, z), torch.stack([block_by_loops(block, one) for one in z]))
+torch.testing.assert_close(block_by_matrices(block, z), block(z))
+print("the map:", list(block.attention(z).shape))
 
 # %% [markdown]
-# **And the whole network is five lines.** The class token joins *before* the positions are added.
+# **And the whole network is four lines.** The class token joins *before* the positions are added.
 
 # %%
 torch.manual_seed(0)
@@ -170,8 +175,8 @@ print("sentence", list(z.shape), "logits", list(logits.shape))
 # %% [markdown]
 # ## What it cannot do: see where a patch lies
 #
-# **Without $E_\text{pos}$ a ViT sees a bag of patches.** We shuffle the patches of an image. *Before running: do the logits change if all positions
-# are zero? If not? And if the rows of the table are shuffled along with the patches?*
+# **Without $E_\text{pos}$ a ViT sees a bag of patches.** We shuffle the patches of an image. *Before running: do the logits change (a) if all positions
+# are zero, (b) if they are not, (c) if the rows of the table are shuffled along with the patches?*
 
 
 # %%
@@ -199,16 +204,16 @@ for name, change in changes.items():
     assert (change.abs().max() > 1e-3) == (name == "positions stay")
 
 # %% [markdown]
-# The last line has a consequence. A fresh table is random, and a shuffled one is just as random. So *a ViT learns images as well when the patches
-# of all of them are shuffled, if it is one shuffle for all*. It does not know that patches 1 and 2 are neighbours.
+# A consequence: a fresh table is random, and a shuffled one is just as random. So *a ViT should learn as well from images whose patches
+# are shuffled, if it is one shuffle for all*: it does not know that patches 1 and 2 are neighbours. (A deeper section tries it.)
 #
 # ## The experiment: a ViT against a CNN of equal size
 #
-# The handwritten digits of lesson 01: 8 × 8 pixels, 1300 for training, here in patches of 2 × 2. Four networks of about 27,000 numbers:
+# The digits of lesson 01: 8 × 8 pixels, 1300 for training, in patches of 2 × 2. Four networks of about 27,000 numbers:
 #
 # - a **ViT**, two layers of four heads; and the same with **no positions**: its table is zero and stays zero;
-# - a **CNN** of five convolutions, whose last layer is a *global max-pool*: of each channel it keeps the largest value, wherever it stands;
-# - a **CNN without that pool**: it lays all places out in a row, and its last layer is linear.
+# - a **CNN** of five convolutions; before its last, linear layer a *global max-pool* keeps of each channel the largest value, wherever it stands;
+# - a **CNN without the global pool**: its last layer sees all places in a row.
 
 
 # %%
@@ -223,14 +228,14 @@ networks = {
     "ViT": lambda: small_vit(8, 2, width=32),
     "ViT, no positions": no_positions,
     "CNN, max-pool": lambda: SmallCNN(1, 10, width=27),
-    "CNN, no pool": lambda: SmallCNN(1, 10, width=25, pool="none", positions=16),
+    "CNN, no global pool": lambda: SmallCNN(1, 10, width=25, pool="none", positions=16),
 }
 
 # %% [markdown]
 # *We predict:* the CNNs win, since they know about neighbours and 1300 images are few. Without positions the ViT loses much.
 #
-# **Four networks, three seeds; 120 steps of 32 images and one learning rate for all**, chosen so that twelve
-# trainings take 15 seconds on a CPU. They need not be the best for any of the four; a deeper section gives the ViT three times the steps.
+# **Four networks, three seeds; 100 steps of 32 images and one learning rate for all**, chosen for the time, not for
+# any of the four.
 
 
 # %%
@@ -239,7 +244,7 @@ images, labels = digits.train_images[:, None], digits.train_labels
 test, truth = digits.test_images[:, None], digits.test_labels
 
 
-def train(make, seed, inputs, targets, steps=120):
+def train(make, seed, inputs, targets, steps=100):
     """A network of this kind, trained."""
     torch.manual_seed(seed)
     model = make()
@@ -253,58 +258,62 @@ trained = {name: [train(make, seed, images, labels) for seed in (0, 1, 2)] for n
 # %%
 right = {name: torch.tensor([accuracy(model, test, truth) for model in models]) for name, models in trained.items()}
 for name, shares in right.items():
-    size = sum(p.numel() for p in networks[name]().parameters())
-    print(f"{name:18} {size} numbers   right ≈ {' '.join(f'{one:.2f}' for one in shares)}")
+    size = sum(p.numel() for p in networks[name]().parameters() if p.requires_grad)
+    print(f"{name:19} {size} numbers   right ≈ {' '.join(f'{one:.2f}' for one in shares)}")
 
 # %%
 with_places, bag, pooled, flat = right.values()
 assert (torch.minimum(pooled, flat) > with_places + 0.05).all() and (with_places > bag + 0.1).all()
 
 # %% [markdown]
-# Both predictions hold. (The *reason* in the first does not; a deeper section tests it.) **Now move the test images by one pixel**, without training again.
-# *Before running: who loses most, and is it the convolution or the pool that helps?*
+# Both predictions hold. (But with three times the steps the ViT gets nearer, and the *reason* in our prediction is wrong: deeper sections.)
+#
+# **Now move the test images to the right**, by one pixel and by two; what leaves comes in again at the left. By two, a whole patch, every *word* is an old one, and only its *place* is new.
+# *Before running: which of the four loses more by two pixels than by one? Does one of them lose nothing?*
 
 # %% tags=["answer"]
-moved_images = test.roll(1, dims=3)
-moved = {name: torch.tensor([accuracy(m, moved_images, truth) for m in models]) for name, models in trained.items()}
-lost = {name: 100 * (right[name] - moved[name]).mean().item() for name in networks}
-for name, points in lost.items():
-    print(f"{name:18} points lost ≈ {points:.0f}")
-pool = (lost["CNN, no pool"] - lost["CNN, max-pool"]) / (lost["ViT"] - lost["CNN, max-pool"])
-print(f"of what the ViT loses more than the CNN, the pool explains ≈ {pool:.2f}")
-assert 0.2 < pool < 0.6 and lost["ViT"] > lost["CNN, no pool"] + 15
+moved = {
+    name: torch.tensor([[accuracy(m, test.roll(k, dims=3), truth) for m in models] for k in (0, 1, 2)])
+    for name, models in trained.items()
+}  # pixels, seed
+for name, shares in moved.items():
+    still, one, two = shares.mean(dim=1)
+    print(f"{name:19} right ≈ {still:.2f}, moved by one ≈ {one:.2f}, by two ≈ {two:.2f}")
+
+# %%
+lost = {name: (shares[0] - shares[1:]).mean(dim=1) for name, shares in moved.items()}  # by one, by two
+assert lost["ViT, no positions"][0] > 0.2 and abs(lost["ViT, no positions"][1]) < 0.005, "a bag of old words"
+assert lost["ViT"].min() > 0.3 and lost["ViT"][1] > lost["ViT"][0] + 0.05, "old words at new places are worse"
+assert lost["CNN, max-pool"].max() < 0.2 < lost["CNN, no global pool"][0] + 0.1 < lost["CNN, no global pool"][1] - 0.2
 
 # %% tags=["folded"]
-figure = new_figure(7.0, 2.5)
+figure = new_figure(7.0, 2.7)
 axes = figure.subplots()
-for shares, label, colour, marker in (
-    (right, "as they are", "black", "o"),
-    (moved, "moved by a pixel", COLOURS[1], "s"),
-):
-    for k, name in enumerate(networks):
-        axes.plot(shares[name], [k] * 3, marker, color=colour, markersize=5, label=label if k == 0 else None)
+looks = (("as they are", "black", "o"), ("moved by one pixel", COLOURS[1], "s"), ("by two", COLOURS[0], "^"))
+for pixels, (label, colour, marker) in enumerate(looks):
+    for k, shares in enumerate(moved.values()):
+        axes.plot(shares[pixels], [k] * 3, marker, color=colour, markersize=5, label=None if k else label)
 axes.axvline(0.1, color="grey", linestyle=":")
 axes.set(yticks=range(4), yticklabels=networks, ylim=(3.4, -0.4), xlim=(0, 1.03), xlabel="share of right answers")
 axes.legend(frameon=False, bbox_to_anchor=(1, 0.5), loc="center left")
 describe(
     figure,
-    "four rows of points, black for test images as they are and orange for images moved by one pixel, and a dotted line of "
-    "guessing at 0.1. The ViT falls from about 0.83 to 0.35, without positions from 0.5 to 0.13, the CNN with max-pool "
-    "from 0.99 to 0.95, the CNN without pool from 0.99 to 0.78.",
+    "four rows of points, black for test images as they are, orange for images moved by one pixel, blue by two, and a dotted line of "
+    "guessing at 0.1. The ViT falls from about 0.8 to 0.35 and 0.15; without positions from 0.45 to 0.12, and by two pixels back to where it was; "
+    "the CNN with max-pool stays above 0.85; the CNN without global pool falls from 0.98 to 0.8 and 0.3.",
 )
 
 # %% [markdown]
-# **Read it.** To the ViT, a digit one pixel further is made of other words. The CNN without the pool at the end loses about half as much, the one with it
-# hardly anything. Of the shift that the CNN withstands and the ViT does not, the global pool explains about a third. (The rest may be the convolutions, or the small
-# 2 × 2 pool between them; we did not separate them.) And digits of 8 × 8 pixels say nothing about large scale.
+# **Read it.** One pixel makes new words: without positions the ViT then guesses; two pixels it does not notice at all. With positions, old words at new places are *worse* than new words.
+# Convolutions alone are no cure: without its global pool the CNN falls, too, by two pixels nearly as far as the ViT.
 #
-# ## A ViT that has learned, with a concession
+# ## A trained ViT, and a small convolution before it
 #
-# The repository holds a small ViT for 64 × 64 pixels, 8 × 8 words, four layers of four heads, made by [eight minutes of training](../course_lib/authoring/train_vit.py).
+# The repository holds a small ViT for 64 × 64 pixels, 8 × 8 words, four layers of four heads, after eight minutes of training (`train_vit.py`).
 # Each picture is a piece of a photograph with one handwritten digit and pieces of others pasted on it; the answer is the whole digit. Nobody told it *where* that is.
 #
-# **In it, more than attention is left.** Three small convolutions make its words (a *stem*, that is what stands before the first block; Xiao et al., arXiv 2106.14881). So a
-# word knows 15 × 15 pixels, not 8 × 8. Attention alone carries anything further.
+# **In it, more than attention is left.** Three small convolutions make its words (a *stem*: what stands before the first block; Xiao et al., arXiv 2106.14881). A
+# word knows 15 × 15 pixels. Attention alone carries anything further.
 
 # %%
 reader = trained_vit()
@@ -319,7 +328,7 @@ assert is_right.float().mean() > 0.8
 # %% [markdown]
 # ## What does the class token look at?
 #
-# The last layer's map shows one step: whom the class token asks at the end. But those patches have asked others before.
+# The last layer's map shows whom the class token asks at the end. But those patches have asked others before.
 #
 # **Attention rollout follows all steps** (Abnar et al., arXiv 2005.00928). It *assumes* that each layer hands on half of a token by its shortcut and half by attention, and multiplies the layers:
 #
@@ -338,24 +347,24 @@ print("last layer:", layer_2[0].tolist(), " rollout:", total[0].tolist())
 torch.testing.assert_close(rollout([layer_1[None, None], layer_2[None, None]])[0], total)
 
 # %% [markdown]
-# The last layer knows nothing of patch 2. Now on pictures. *Before running: which of the two maps will fit the digit better?*
+# The last layer knows nothing of patch 2. Now on pictures. (Each map is as bright as its own largest weight.) *Before running: which of the two will fit the digit better?*
 
 # %% tags=["folded", "answer"]
 last, rolled = maps[-1].mean(dim=1)[:, 0, 1:], rollout(maps)[:, 0, 1:]  # b 64
 figure = new_figure(7.0, 3.7)
 for k, column in enumerate(figure.subplots(3, 6).T):
-    show_image(column[0], pictures.images[k], title=f"a {pictures.labels[k]}: “{answers[k].argmax()}”")
+    show_image(column[0], pictures.images[k], title=f"{pictures.labels[k]}, it says {answers[k].argmax()}")
     show_weights(column[1], last[k].view(8, 8), title="last layer" if k == 0 else "")
     show_weights(column[2], rolled[k].view(8, 8), title="rollout" if k == 0 else "")
 describe(
     figure,
     "six pictures, dark photographs of a coffee cup or a cat with a pale digit and pieces of others, each with its digit and the "
     "network's answer. Below each the map of the last layer, where one or a few cells are bright, some of them beside the "
-    "digit; and the rollout, where several cells in the shape of the digit are bright and nearly all others are dark.",
+    "digit; and the rollout, where one to several cells on the digit are bright and nearly all others are dark.",
 )
 
 # %% [markdown]
-# **In numbers.** *How much of the map lies inside the digit's square?* Two controls: the square's share of the area, and a ViT with random weights.
+# **In numbers.** *How much of the map lies inside the square box in which the digit was pasted?* Two controls: its share of the area, and a ViT with random weights.
 
 # %%
 torch.manual_seed(0)
@@ -384,16 +393,16 @@ assert shares["rollout"] > shares["layer 4"] + 0.1 and shares["rollout"] > 2 * s
 assert shares["layer 1"] > 0.7 > 0.6 > max(shares[f"layer {k}"] for k in (2, 3, 4))
 
 # %% [markdown]
-# **Read it.** Rollout puts more than half into the square, the last layer about a third. And a surprise: the class token finds the digit *in the first layer*.
+# **Read it.** Rollout puts more than half into the square, the last layer about a third. A surprise: the *first layer* alone puts most. (Why rollout dilutes it: "Is one half right?")
 #
-# **Does the network need what the map shows?** A map inside the square only proves that it agrees with *us*. So cover the eight patches (of 64) that a map ranks
-# highest with the picture's mean colour, and ask again. Two controls: eight by chance, and eight by chance *in the digit's square*. *Before running: which costs most?*
+# **Does the network need what the map shows?** That a map lies inside the square only proves that it agrees with *us*. So paint the two patches (of 64) that a map ranks
+# highest in the picture's mean colour, and ask again. Controls: two by chance, and two by chance *in the digit's square*. *Before running: which costs most?*
 
 
 # %%
 def cover(ranks):
-    """The pictures with the eight patches of highest rank in their mean colour."""
-    highest = torch.zeros_like(ranks).scatter(1, ranks.topk(8, dim=1).indices, 1.0).view(-1, 1, 8, 8)
+    """The pictures with the two patches of highest rank in their mean colour."""
+    highest = torch.zeros_like(ranks).scatter(1, ranks.topk(2, dim=1).indices, 1.0).view(-1, 1, 8, 8)
     mask = F.interpolate(highest, scale_factor=8)  # from patches to pixels
     return pictures.images * (1 - mask) + pictures.images.mean(dim=(2, 3), keepdim=True) * mask
 
@@ -412,21 +421,24 @@ for name, points in covered.items():
     print(f"covered by {name:22} points lost ≈ {points:.0f}")
 
 # %%
-assert min(covered["the first layer"], covered["rollout"]) > covered["the last layer"] + 5
-assert abs(covered["rollout"] - covered["chance, in the square"]) < 10
+assert (
+    covered["the first layer"] > covered["chance, in the square"] + 8
+    and covered["rollout"] > covered["the last layer"] + 5
+)
+assert abs(covered["rollout"] - covered["chance, in the square"]) < 12
 assert covered["rollout"] > 2 * covered["chance"] and covered["least rollout"] < 10
 
 # %% [markdown]
 # **Read it.** What rollout ranks highest costs far more answers than patches by chance or by the last layer, and what it ranks lowest costs next to nothing. So the map shows what is
-# needed. *But eight patches drawn by chance in the digit's square cost as much*: rollout tells where the digit is. With eight patches covered little is left to lose, so this test cannot see anything finer. And the first layer alone does as well.
+# needed. *But patches by chance in the digit's square cost nearly as much*: rollout tells where the digit is, and hardly anything finer. The first layer alone tells more.
 #
 # ## Whom does a patch ask? Beside a CNN's features
 #
-# Every patch asks, not only the class token. Beside it stands what *likeness* would ask: the cosines of lesson 09, on features of the
-# ImageNet-trained *trunk*. **The map at the right-hand side is a CNN's, and nothing in it was learned for digits.**
+# Every patch asks, not only the class token. Beside the ViT stands what *likeness* would ask: the cosines of lesson 09, on features of the
+# *trunk*, a CNN trained on ImageNet. **The map at the right-hand side is that CNN's; nothing in it was learned for digits.** (The asking place itself is left out.)
 # *Before moving: does a place of the background ask the digit? In the ViT? By likeness?*
 
-# %%
+# %% tags=["folded"]
 trunk = load_trunk()
 
 
@@ -441,25 +453,22 @@ alike = torch.stack([by_likeness(image) for image in pictures.images[:50]])  # b
 tokens = [("class token", 0)] + [(f"row {k // 8}, column {k % 8}", k + 1) for k in range(64)]
 
 
+# %% tags=["folded"]
 def draw_token(figure, layer=1, head="all", token=0, chosen=0):
     """The picture with the asking place marked; whom it asks in the ViT; and by likeness of the CNN's features."""
-    weights = maps[layer - 1][chosen, :, token, 1:]  # s 64
-    weights = (weights.mean(dim=0) if head == "all" else weights[head - 1]).view(8, 8)
-    left, middle, right_axes = figure.subplots(1, 3)
-    show_image(left, pictures.images[chosen], title=f"asks: {tokens[token][0]}")
-    show_found(
-        middle,
-        pictures.images[chosen],
-        weights,
-        title=f"ViT, layer {layer}, {'all heads' if head == 'all' else f'head {head}'}",
-    )
+    image, row = pictures.images[chosen], maps[layer - 1][chosen, :, token, 1:].clone()  # 3 64 64, s 64
+    weights = row.mean(dim=0) if head == "all" else row[head - 1]
+    panels = figure.subplots(1, 3)
+    show_image(panels[0], image, title=f"asks: {tokens[token][0]}")
+    heads = "all heads" if head == "all" else f"head {head}"
     if token == 0:
-        show_image(right_axes, torch.ones(64, 64), title="the CNN has no class token")
-        return
-    others = alike[chosen, token - 1].clone()
-    others[token - 1] = 0
-    show_found(right_axes, pictures.images[chosen], others.view(8, 8), title="CNN, by likeness")
-    for axes in (left, middle, right_axes):
+        show_image(panels[2], torch.ones(64, 64), title="the CNN has no class token")
+    else:
+        others = alike[chosen, token - 1].clone()
+        weights[token - 1] = others[token - 1] = 0
+        show_found(panels[2], image, others.view(8, 8), title="CNN, by likeness")
+    show_found(panels[1], image, weights.view(8, 8), title=f"ViT, layer {layer}, {heads}")
+    for axes in panels[: 3 * (token > 0)]:
         ring(axes, 8 * ((token - 1) // 8) + 3.5, 8 * ((token - 1) % 8) + 3.5)
 
 
@@ -488,7 +497,32 @@ describe(
 
 
 # %% [markdown]
-# **In numbers**, on 50 pictures: how much of what a place asks of *others* falls into the digit's square? For places outside it, and inside. The control: a ViT with random weights.
+# **Read it.** In the ViT's first layer both places ask the digit, whether they show a stroke or the table (with three quarters of their weight: a deeper section).
+# By likeness, background asks background, and digit asks digit. What the picture does *not* show: whether places in other networks ask *different* questions (10, to come).
+#
+# ## The bridge
+#
+# | lesson | query | key | value | weights | normaliser | cost |
+# |---|---|---|---|---|---|---|
+# | 01 soft look-up | given | memory keys | memory values | n m | softmax over the keys | n · m · (d + v) |
+# | 09 non-local block | θ(x) | φ(x) | g(x) | n n | softmax over the keys, or 1/n | n² · c + projections |
+# | 14 ViT block | $W_q$ LN(z) | $W_k$ LN(z) | $W_v$ LN(z) | s n n | softmax over the keys | 2 n² d + 12 n d² |
+#
+# **What is left** without convolutions and positions? A bag of patches. All order comes from a table that must be learned; on 1300 small digits and 100 steps that is
+# less than a CNN. And our trained ViT got a small convolution as well.
+#
+# ## Three things to keep
+#
+# 1. **Patches are words**: a reshape and one linear layer, which is a convolution of stride p. A class token collects, positions are added, and blocks do the rest.
+# 2. Without positions a ViT reads a **bag of patches**; with them it must *learn* what lies where, and old words at new places are new to it.
+# 3. A map is evidence, not proof: **compare it** with area, with random weights, with single layers, and cover what it shows.
+#
+# **Now the [exercise](../exercises/14_vision_transformer.ipynb).** What follows goes deeper; each section can be read alone.
+
+# %% [markdown]
+# ## Deeper · Whom does a patch ask, in numbers (3 minutes)
+#
+# On 50 pictures: how much of what a place asks of *others* falls into the digit's square, for places outside it and inside? The control is a ViT with random weights. *Before running: which of the three will answer alike for both?*
 
 
 # %%
@@ -499,7 +533,7 @@ def into_square(maps):
     return share[square[:50] == 0].mean(), share[square[:50] == 1].mean()
 
 
-# %%
+# %% tags=["answer"]
 of_patches = {"ViT, layer 1": maps[0], "ViT, random weights": random_maps[0]}
 asked = {name: into_square(one[:50, :, 1:, 1:].mean(dim=1)) for name, one in of_patches.items()}
 asked["CNN, likeness"] = into_square(alike)
@@ -511,29 +545,9 @@ assert min(asked["ViT, layer 1"]) > 0.6 and max(asked["ViT, random weights"]) < 
 assert asked["CNN, likeness"][0] < 0.25 and asked["CNN, likeness"][1] > 0.5
 
 # %% [markdown]
-# **Read it.** In the trained ViT's first layer every place asks the digit, whether it shows a stroke or a cat's fur. With random weights none does: training made it so. By likeness, background asks background and digit asks digit. (Near places are often alike; we did not separate the two.) What the
-# picture does *not* show: whether places in other networks ask *different* questions. That is lesson 10.
+# In the trained ViT places ask the digit with about three quarters of their weight, wherever they are; with random weights with no more than its area: training made it so. By likeness, background asks
+# background and digit asks digit. (Near places are often alike; we did not separate the two.)
 #
-# ## The bridge
-#
-# | lesson | query | key | value | weights | normaliser | cost |
-# |---|---|---|---|---|---|---|
-# | 01 soft look-up | given | memory keys | memory values | n m | softmax over the keys | n · m · (d + v) |
-# | 09 non-local block | θ(x) | φ(x) | g(x) | n n | softmax over the keys, or 1/n | n² · c + projections |
-# | 14 ViT block | $W_q$ LN(z) | $W_k$ LN(z) | $W_v$ LN(z) | s n n | softmax over the keys | 2 n² d + 12 n d² |
-#
-# **What is left?** Without convolutions and positions, a bag of patches. All order comes from a table that must be learned; on 1300 small digits that is less than a CNN
-# reaches in as many steps.
-#
-# ## Three things to keep
-#
-# 1. **Patches are words**: a reshape and one linear layer, which is a convolution of stride p. A class token collects, positions are added, and blocks do the rest.
-# 2. Without positions a ViT reads a **bag of patches**; with them it must *learn* what lies where, and a moved image is new to it.
-# 3. A map is evidence, not proof: **compare it** with area, with random weights, with single layers, and cover what it shows.
-#
-# **Now the [exercise](../exercises/14_vision_transformer.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 15, what and where at once.
-
-# %% [markdown]
 # ## Deeper · What it costs (2 minutes)
 #
 # A block makes $12\,n\,d^2$ multiplications in its linear layers and $2\,n^2 d$ in its maps. **For ViT-B/16 (d = 768), which share is
@@ -541,14 +555,15 @@ assert asked["CNN, likeness"][0] < 0.25 and asked["CNN, likeness"][1] > 0.5
 
 # %% tags=["answer"]
 d = SIZES["B"]["embed_dim"]
-for side in (224, 384, 1024):
-    n = (side // 16) ** 2 + 1
+for side, patch in ((224, 16), (384, 16), (1024, 16), (224, 1)):
+    n = (side // patch) ** 2 + 1
     linear, quadratic = 12 * n * d**2, 2 * n**2 * d
-    print(f"{side:4} × {side}: {n:4} tokens, {100 * quadratic / (linear + quadratic):2.0f} % for the maps")
+    share = 100 * quadratic / (linear + quadratic)
+    print(f"{side:4} × {side}, patches of {patch:2}: {n:5} tokens, {share:2.0f} % for the maps")
 assert 2 * 197 < 12 * d, "at 224 × 224 the maps are far from half"
 
 # %% [markdown]
-# Patches have made attention cheap. The famous n² overtakes the rest only beyond 6d = 4608 tokens.
+# Patches make attention cheap; with single pixels as words nearly all would be maps. The n² overtakes the rest only beyond 6d = 4608 tokens.
 #
 # ## Deeper · Does the map tell when the network errs? (3 minutes)
 #
@@ -573,68 +588,81 @@ assert 0.4 < by_map < 0.6 and by_probability > 0.75 and inside(rolled)[~is_right
 # %% [markdown]
 # The map does not tell. Often the network looks at the digit and misreads it. **A good map is no sign of a good answer**; the network's own probability is a far better one.
 #
-# ## Deeper · Longer, or with moved examples (4 minutes)
+# ## Deeper · Longer, or with moved examples (3 minutes)
 #
-# The experiment gave all networks the same 120 steps, chosen for the time. **Was that fair to the ViT, and does anything but a pool help against a moved image?** We
-# give the ViT three times the steps; or both the ViT and the CNN without pool training images moved by up to one pixel in each direction (120 steps as before). One seed.
+# The experiment gave all networks the same 100 steps, chosen for the time. **Was that fair to the ViT, and does anything but a pool help against a moved image?** We
+# give the ViT three times the steps; or both the ViT and the CNN without global pool training images moved by up to one pixel in each direction (100 steps as before). One seed.
 # *Before running: which of them loses least when the test images move?*
 
 # %%
 nine = torch.cat([images.roll((down, aside), dims=(2, 3)) for down in (-1, 0, 1) for aside in (-1, 0, 1)])
 others = {
-    "ViT, three times the steps": train(networks["ViT"], 0, images, labels, steps=360),
+    "ViT, three times the steps": train(networks["ViT"], 0, images, labels, steps=300),
     "ViT, moved examples": train(networks["ViT"], 0, nine, labels.repeat(9)),
-    "CNN, no pool, moved examples": train(networks["CNN, no pool"], 0, nine, labels.repeat(9)),
+    "CNN, moved examples": train(networks["CNN, no global pool"], 0, nine, labels.repeat(9)),
 }
 
 # %% tags=["answer"]
-found = {name: (accuracy(m, test, truth), accuracy(m, moved_images, truth)) for name, m in others.items()}
+found = {name: (accuracy(m, test, truth), accuracy(m, test.roll(1, dims=3), truth)) for name, m in others.items()}
 for name, (as_is, after) in found.items():
     print(f"{name:30} right ≈ {as_is:.2f}, moved ≈ {after:.2f}")
 
 # %%
 longer, after = found["ViT, three times the steps"]
 assert with_places.mean() + 0.03 < longer < flat.mean() and longer - after > 0.3
-for name in ("ViT, moved examples", "CNN, no pool, moved examples"):
+for name in ("ViT, moved examples", "CNN, moved examples"):
     assert abs(found[name][0] - found[name][1]) < 0.06
 
 # %% [markdown]
 # **Read it.** More steps help the ViT; it stays below the CNNs, and loses as much as before when the image
-# moves. So the loss does not come from learning too short. Moved examples do help: both networks then lose next to nothing. But the ViT has nine images to learn in place of
-# one, and in 120 steps gets less far; the CNN without pool learns the same nine with ease.
+# moves. So the loss does not come from too short a training. Moved examples help where the image moves, for both. The CNN pays next to nothing for them, the ViT a good part of its answers where nothing
+# moves. (With more steps it may get them back; we did not try.)
 #
-# ## Deeper · Do the neighbours make the CNN win? (3 minutes)
+# ## Deeper · Do the neighbours make the CNN win? (4 minutes)
 #
 # The CNN knows which patches are neighbours; the ViT does not. Is that why the CNN wins? **Take the neighbours away**: the sixteen patches of all images are shuffled *alike*. So each patch
-# still has its place, but another one. (Inside a patch, four pixels stay neighbours.)
+# still has its place, but another one. (Inside a patch, four pixels stay neighbours.) And a control: each image is shuffled *in its own way*, so that there is no arrangement to learn.
 
 
 # %%
-def shuffle_alike(images):
-    """The patches of all images in one other order."""
-    order = torch.rand(16, generator=torch.Generator().manual_seed(0)).argsort()
-    return assemble(patchify(images, 2)[:, order], (4, 4), 2)
+def shuffle(images, own, seed=0):
+    """The sixteen patches of each image in an order of its own, or all in one other order."""
+    parts = patchify(images, 2)  # b 16 4
+    order = torch.rand(len(images) if own else 1, 16, generator=torch.Generator().manual_seed(seed)).argsort(dim=1)
+    return assemble(parts.gather(1, order[:, :, None].expand_as(parts)), (4, 4), 2)
 
 
 # %% tags=["folded"]
 describe(
-    show_images([test[0, 0], shuffle_alike(test)[0, 0]], ["as it is", "shuffled alike"], width=3.5),
+    show_images([test[0, 0], shuffle(test, own=False)[0, 0]], ["as it is", "shuffled alike"], width=3.5),
     "a handwritten digit in 8 × 8 grey pixels, readable; and the same with its sixteen squares of 2 × 2 pixels in disorder, no longer readable.",
 )
 
 # %% [markdown]
-# *We predicted* that the CNN with max-pool falls below the ViT, which, by the argument above, should not notice (we did not train it). One seed. *Before running: do you agree?*
+# *We predicted* that shuffled alike the CNN with max-pool falls below the ViT, which should not notice. One seed. *Before running: do you agree?*
 
 # %% tags=["answer"]
-again = accuracy(train(networks["CNN, max-pool"], 0, shuffle_alike(images), labels), shuffle_alike(test), truth)
-print(f"CNN, shuffled alike: right ≈ {again:.2f}, as they are ≈ {pooled[0]:.2f}; ViT ≈ {with_places[0]:.2f}")
-assert again > with_places.max() + 0.05 and again > pooled[0] - 0.06
+kinds = {"as they are": (images, test)}
+kinds["shuffled alike"] = shuffle(images, own=False), shuffle(test, own=False)
+kinds["each in its own way"] = shuffle(images, own=True), shuffle(test, own=True, seed=1)
+found = {
+    (name, kind): accuracy(train(networks[name], 0, inputs, labels), unseen, truth)
+    for name in ("ViT", "CNN, max-pool")
+    for kind, (inputs, unseen) in kinds.items()
+}
+for (name, kind), share in found.items():
+    print(f"{name:14} {kind:19} right ≈ {share:.2f}")
+
+# %%
+assert found["CNN, max-pool", "shuffled alike"] > found["ViT", "as they are"] + 0.05
+assert abs(found["ViT", "shuffled alike"] - found["ViT", "as they are"]) < 0.08
+assert found["CNN, max-pool", "each in its own way"] < found["ViT", "each in its own way"] - 0.05
 
 # %% [markdown]
-# *The prediction was wrong.* Images shuffled alike cost the CNN almost nothing. So knowing which patches are neighbours is not why it won here. Whether its convolutions learn the new
-# arrangement, or need none, we did not separate; nor have we found out why it wins.
+# *The prediction was wrong.* Images shuffled alike cost the CNN almost nothing, and the ViT nothing. So knowing which patches are neighbours is not why the CNN won here. It does not read a bag of pieces either:
+# shuffled each in its own way it falls far, below the ViT. So its convolutions *learn* the new arrangement, in the same 100 steps. Why it is better at that than the ViT, we have not found out.
 #
-# ## Deeper · Is it the half? (4 minutes)
+# ## Deeper · Is one half right? (5 minutes)
 #
 # Rollout assumes that half of a token goes through the shortcut. **We measure it**: the length of the class token before the look-up, against the length
 # of what the look-up adds. *Before running: in which layer will the shortcut's share be smallest?*
@@ -645,7 +673,10 @@ def shortcut_shares(vit, images):
     """In each block, the class token's length as a share of its own and of what the look-up adds."""
     z, found = vit.tokens(images), []
     for block in vit.blocks:
-        kept, added = z[:, 0].norm(dim=1), block.mix(block.attention_norm(z))[:, 0].norm(dim=1)
+        kept, added = (
+            z[:, 0].norm(dim=1),
+            block.mix(block.attention_norm(z))[:, 0].norm(dim=1),
+        )  # mix: look-up, project
         found.append((kept / (kept + added)).mean().item())
         z = block(z)
     return found
@@ -671,9 +702,10 @@ def rollout_with(shares):
 
 
 tried = {"a tenth": [0.1] * 4, "half": [0.5] * 4, "nine tenths": [0.9] * 4, "measured": kept}
+tried["half, layer 1 measured"] = [kept[0], 0.5, 0.5, 0.5]
 by_share = {name: rollout_with(shares_) for name, shares_ in tried.items()}
 for name, map_ in by_share.items():
-    print(f"{name:12} inside ≈ {inside(map_).mean():.2f}")
+    print(f"{name:22} inside ≈ {inside(map_).mean():.2f}")
 
 # %%
 torch.testing.assert_close(by_share["half"], rolled)
@@ -681,7 +713,7 @@ assert inside(by_share["measured"]).mean() > inside(rolled).mean() + 0.1
 
 # %% [markdown]
 # At the start the class token is the same for all pictures, and short; what it hears in the first layer is nearly all that it becomes. Later layers add
-# less and less. With the measured shares the first layer counts most, and more of the map lies in the square. So *the half is a convention*, and another number gives another picture. And lengths are
+# less and less. With the measured shares the first layer counts most, and more of the map lies in the square; its share alone brings most of that. So *the half is a convention*, and another number gives another picture. And lengths are
 # not all: values, projections and MLPs stay out of every rollout, and it is the same for all classes.
 #
 # ## Deeper · What it says when there is nothing to say (3 minutes)
@@ -705,7 +737,7 @@ describe(
 )
 
 # %% [markdown]
-# **Read it.** The map lights up all over. We count the *effective number of patches* (lesson 01) that a rollout spreads over, and how sure the network is:
+# **Read it.** The map lights up all over. (Each map is scaled to its own largest weight, so we count.) Over how many patches does a rollout spread? That is the *effective number of keys* of lesson 01. And how sure is the network?
 
 
 # %%
@@ -722,10 +754,10 @@ print(f"more than 50 % sure in ≈ {(sure > 0.5).float().mean():.2f}")
 assert effective(empty_maps) > 45 > 35 > effective(rolled) and 0.4 < (sure > 0.5).float().mean() < 0.65
 
 # %% [markdown]
-# The map is honest here: nothing found, look everywhere. The answer is not. There is no "no digit" among its ten classes, so it says something, and in about half of the
-# photographs it is more than 50 % sure. A softmax must give its 1 away, in the head as in a map.
+# Where nothing is to be found, the map spreads over more patches. The answer does not: there is no "no digit" among the ten classes, so the network names a digit, and in about half of the
+# photographs it is more than 50 % sure. (Whether an eleventh class would cure it, we did not try.) The numbers of a softmax must sum to 1, in the head as in a map.
 #
-# ## Deeper · What positions look like (4 minutes)
+# ## Deeper · What positions look like (5 minutes)
 #
 # **How alike are the position vectors of two places?** Each small square below is one place, and shows the cosine of its vector with those of all 64 places. (Their common mean
 # is subtracted first.) *Before running: nobody told the network that place 9 lies below place 1. Could it have found out?*
@@ -742,11 +774,11 @@ axes.set_axis_off()
 figure.colorbar(drawn, shrink=0.7, label="cosine")
 describe(
     figure,
-    "eight rows of eight small squares of 8 × 8 cells. Those of places in the middle are brown, that is "
+    "eight rows of eight small squares of 8 × 8 cells. Those of places in the middle are orange, that is "
     "alike, in a blob around their own place and violet along the border. Those of the two left columns "
-    "and of the right one are the other way round: brown at the left and right border and violet in the "
+    "and of the right one are the other way round: orange at the left and right border and violet in the "
     "middle. Those of the top row are palest. A bar beside them shows the colours of cosines from -1, "
-    "violet, to 1, brown.",
+    "violet, to 1, orange.",
 )
 
 # %%
@@ -780,7 +812,7 @@ assert fewer < 10
 # **Few.** A guess, which we did not test: the stem's words see 15 × 15 pixels each and overlap, so a bag of them can be pieced together like
 # a jigsaw. Whatever the reason: *a pretty picture of positions does not mean that the network needs them.*
 #
-# ## Deeper · Larger pictures (4 minutes)
+# ## Deeper · Larger pictures (5 minutes)
 #
 # A ViT takes sentences of any length; only its table of positions has a size. **Stretch the table like a picture, and the same weights read 64 × 128 pixels.** The class token's row has no place and stays.
 
@@ -806,11 +838,11 @@ print("table:", list(reader.positions.shape), "→", list(at_size(64, 128).posit
 # Two pictures side by side hold two digits. *Before running: will it name one of them, or something in between?*
 
 # %% tags=["answer"]
-pairs = torch.cat([pictures.images[:150], pictures.images[150:300]], dim=3)  # b 3 64 128
+pairs = torch.cat([pictures.images[:150], pictures.images[150:]], dim=3)  # b 3 64 128
 wide = at_size(64, 128)
 with torch.no_grad():
     named = wide(pairs).argmax(dim=1)
-one_of_both = ((named == pictures.labels[:150]) | (named == pictures.labels[150:300])).float().mean()
+one_of_both = ((named == pictures.labels[:150]) | (named == pictures.labels[150:])).float().mean()
 print(f"it names one of the two in ≈ {one_of_both:.2f} of the pairs (guessing: 0.19)")
 assert one_of_both > 0.7
 
@@ -868,11 +900,11 @@ for name in ("timm", "Hugging Face", "the paper's code"):
 
 # %%
 def rename(state, table):
-    """The same tensors by their names elsewhere; what is one layer there is stacked."""
+    """The same tensors by their names elsewhere. The table says "theirs: ours"; what is one layer there, several here, is stacked."""
     renamed = {}
     for theirs, ours in table.items():
         *prefix, layers = ours.rsplit(".", 1)
-        for block, leaf in ((block, leaf) for block in range(2) for leaf in ("", ".weight", ".bias")):
+        for block, leaf in itertools.product(range(2), ("", ".weight", ".bias")):
             names = [".".join([*prefix, layer]).format(block) + leaf for layer in layers.split()]
             if names[0] in state:
                 renamed[theirs.format(block) + leaf] = torch.cat([state[name] for name in names])
@@ -927,8 +959,8 @@ if DOWNLOAD:
 # %% [markdown]
 # ## Deeper · What to believe (1 minutes)
 #
-# The paper's best ViT reaches 88.55 % on ImageNet after pre-training on 300 million private images; trained on ImageNet alone its ViTs stay *below* ResNets of the same size, and
-# later recipes (DeiT) closed the gap with augmentation. So a number "of ViT" says little without its data and recipe. Our CNN won with 1300 images; 8 × 8 digits say
+# The paper's best ViT reaches 88.55 % on ImageNet after pre-training on 300 million private images; trained on ImageNet alone, without strong regularisation, its ViTs stay *below* ResNets of the same size, and
+# later recipes (DeiT) closed the gap with augmentation and a teacher. So a number "of ViT" says little without its data and recipe. Our CNN won with 1300 images and 100 steps; 8 × 8 digits say
 # nothing about large scale. And weights saved by code that flattens a patch in another order than *channel, row, column* must be permuted first; no shape will tell you.
 #
 # *References.* Dosovitskiy et al., An Image is Worth 16x16 Words: Transformers for Image Recognition at Scale, ICLR 2021, arXiv 2010.11929.
