@@ -38,7 +38,7 @@ exercise = Exercise("04_richer_squeeze", points=[2, 3, 3, 3, 2])
 #
 # <details><summary>Hint 2: axes</summary>
 #
-# `mask[:, None]` is b 1 h w and fits x. Take the mean away *before* you multiply by the mask, or what is masked comes back as μ².
+# `mask[:, None]` is b 1 h w and fits x. What happens at a masked position, if you multiply by the mask first and take the mean away afterwards?
 # </details>
 
 
@@ -69,10 +69,13 @@ with exercise.check(1):
     )
     mean, deviation = result.unbind(dim=-1)
     assert abs(mean[0, 0] - 3) < 1e-4, f"of 1, 5 and 9 the first two count: mean 3, not {mean[0, 0]:.3f}"
+    assert abs(deviation[0, 0] - 2.915) > 1e-3, (
+        "the masked 9 comes back: it became 0, and 0 lies 3 from the mean; when is the mask due?"
+    )
     assert abs(deviation[0, 0] - 2) < 1e-4, (
         f"1 and 5 lie 2 from their mean: deviation 2, not {deviation[0, 0]:.3f}: what is divided by what, and is there a root?"
     )
-    assert abs(deviation[0, 1]) < 1e-4, f"2 and 2 do not differ: deviation 0, not {deviation[0, 1]:.3f}"
+    assert abs(deviation[0, 1]) < 1e-4, f"2 and 2 do not differ: deviation 0, not {deviation[0, 1]:.4f}; no ε here"
     assert abs(mean[1, 0] - 7 / 3) < 1e-4, f"the second image counts all of 4, 0, 3: mean 2.333, not {mean[1, 0]:.3f}"
     assert abs(deviation[1, 0] - (26 / 9) ** 0.5) < 1e-4, (
         f"the deviation of 4, 0, 3 is 1.700, not {deviation[1, 0]:.3f}"
@@ -86,7 +89,7 @@ with exercise.check(1):
 #
 # $$r_{cd} = \frac{\sum_i (x_{ci} - \mu_c)(x_{di} - \mu_d)}{\sqrt{\sum_i (x_{ci} - \mu_c)^2}\, \sqrt{\sum_i (x_{di} - \mu_d)^2}}$$
 #
-# over the n = h · w positions. $r_{cc} = 1$, and doubling a channel changes nothing. A **constant** channel does not vary with anything: all its entries are 0, its own
+# over the n = h · w positions. $r_{cc} = 1$, and doubling a channel changes nothing (unless it is as good as constant). A **constant** channel does not vary with anything: all its entries are 0, its own
 # included, and none is NaN. (Test constancy by the largest distance from the mean, at most $10^{-6}$.)
 #
 # Shapes: `x` b c h w -> b c c.
@@ -145,7 +148,7 @@ with exercise.check(2):
 # difficulty 3/5 · importance 5/5 · 12 minutes
 #
 # FcaNet names its waves by pairs (u, v), down and across, on a grid of 7 × 7. On a map of h × w, the pair becomes the frequencies u · ⌊h/7⌋ and v · ⌊w/7⌋: on 14 × 14, pair (3, 5)
-# is the wave (6, 10). The released code computes it as below. On maps smaller than 7 × 7 it runs, its shapes are right, and **all its waves are the same**. And a
+# is the wave (6, 10). The code below takes the frequencies as the released code does. On maps smaller than 7 × 7 it runs, its shapes are right, and **all its waves are the same**. And a
 # second mistake, not in the released code, does not show on square maps.
 #
 # ```python
@@ -194,32 +197,45 @@ def squeeze_waves(x, pairs):
     ### END SOLUTION
 
 
-# %% tags=["check_04_3"]
+# %% tags=["folded"]
+PAIRS = [(0, 0), (1, 0), (0, 2), (3, 1)]
+
+
 def wave(h, w, u, v):
     """The wave that goes u half-periods down and v across: h w."""
     i, j = torch.arange(h) + 0.5, torch.arange(w) + 0.5
     return torch.cos(math.pi * u * i / h)[:, None] * torch.cos(math.pi * v * j / w)
 
 
+def each_its_own_wave(h, w, down, across):
+    own = torch.stack([wave(h, w, u * down, v * across) for u, v in PAIRS])[None]
+    found, energy = squeeze_waves(own, PAIRS), own.square().sum(dim=(2, 3))
+    assert found.shape == (1, 4), f"one number for each of 4 channels: (1, 4), not {tuple(found.shape)}"
+    factor = (found / energy).mean()
+    right = torch.allclose(found, energy, atol=1e-2)
+    assert right or abs(factor) < 0.01 or not torch.allclose(found, factor * energy, atol=1e-2), (
+        f"on {h} × {w} the coefficients are right but for a factor of {factor:.3f}: no mean, and no factor in front"
+    )
+    assert right, (
+        f"on {h} × {w} each channel *is* its own wave, so the coefficients are {rounded(energy)}, not {rounded(found)}: which "
+        f"frequencies and lengths do the cosines have?"
+    )
+
+
+# %% tags=["check_04_3"]
 with exercise.check(3):
-    pairs = [(0, 0), (1, 0), (0, 2), (3, 1)]
-    for h, w, by in ((4, 5, (1, 1)), (7, 7, (1, 1)), (14, 21, (2, 3)), (5, 14, (1, 2)), (15, 6, (2, 1))):
-        own = torch.stack([wave(h, w, u * by[0], v * by[1]) for u, v in pairs])[None]
-        found = squeeze_waves(own, pairs)
-        assert found.shape == (1, 4), f"one number for each of 4 channels: (1, 4), not {tuple(found.shape)}"
-        energy = own.square().sum(dim=(2, 3))
-        assert torch.allclose(found, energy, atol=1e-2), (
-            f"on {h} × {w} each channel *is* its own wave, so the coefficients are {rounded(energy)}, not {rounded(found)}: which "
-            f"frequencies and lengths do the cosines have?"
-        )
-        flat = squeeze_waves(torch.ones(1, 4, h, w), pairs)
+    for h, w, *by in ((4, 5, 1, 1), (7, 7, 1, 1), (14, 21, 2, 3), (5, 14, 1, 2), (15, 6, 2, 1)):
+        each_its_own_wave(h, w, *by)
+        flat = squeeze_waves(torch.ones(1, 4, h, w), PAIRS)
         assert torch.allclose(flat, torch.tensor([[h * w, 0.0, 0.0, 0.0]]), atol=1e-2), (
             f"on {h} × {w} a constant map holds only the wave (0, 0), {h * w} of it: not {rounded(flat)}"
         )
-    missing = squeeze_waves(wave(3, 5, 1, 1).expand(2, 2, 3, 5), [(3, 1), (1, 5)])
-    assert not missing.any(), f"on 3 × 5 the pairs (3, 1) and (1, 5) do not exist: zeros, not {rounded(missing)}"
-    missing = squeeze_waves(wave(3, 5, 1, 1).expand(2, 2, 3, 5), [(5, 1), (1, 9)])
-    assert not missing.any(), f"on 3 × 5 the pairs (5, 1) and (1, 9) do not exist: zeros, not {rounded(missing)}"
+    for down, across in ((5, 9), (3, 5)):
+        missing = squeeze_waves(wave(3, 5, 1, 1).expand(2, 2, 3, 5), [(down, 1), (1, across)]).flatten().tolist()
+        numbers = ", ".join(f"{number:.1e}" for number in missing)
+        assert not any(missing), (
+            f"on 3 × 5 the pairs ({down}, 1) and (1, {across}) do not exist: zeros, not {numbers}"
+        )
 
 # %% [markdown]
 # ## task_04_4 · Sort hard
@@ -241,7 +257,7 @@ with exercise.check(3):
 #
 # <details><summary>Hint 2: hard shares</summary>
 #
-# `one_hot(distance.argmin(dim=2), m)` holds a 1 at the nearest codeword. $e_k$ is the sum of these pixels, minus their number times $d_k$.
+# A table b n m that holds a 1 at the nearest codeword and 0 elsewhere says which residuals count. Over which axis do you add up?
 # </details>
 
 
@@ -296,7 +312,7 @@ with exercise.check(4):
 #
 # <details><summary>Hint 2: variance of zeros and ones</summary>
 #
-# For a = 1 and b = 0 the channel holds zeros and ones with share p = k / n. The average square is p, and the squared average is p². A height of a scales the deviation by |a|.
+# For a = 1 and b = 0 the channel holds zeros and ones with share p = k / n. What is the average of the squares, and what the square of the average? What does a height of a change?
 # </details>
 
 
