@@ -120,15 +120,15 @@ with exercise.check(1):
 # ## task_10_2 · Do they differ?
 # difficulty 3/5 · importance 4/5 · 10 minutes
 #
-# The average distance of the maps of *different* asking pixels: in the lesson a pixel was also compared with itself, which makes all numbers too small. Here only pairs i ≠ k count.
-# The distance is the lesson's, $\tfrac12 \sum_j |w_{ij} - w_{kj}|$. First average over the pairs of an image, then over images. An image in which fewer than two pixels ask
+# The average distance of the maps of *different* asking pixels: in the lesson a pixel was also compared with itself, which makes all numbers too small. Here only pairs i ≠ i′ count.
+# The distance is the lesson's, $\tfrac12 \sum_j |w_{ij} - w_{i'j}|$. First average over the pairs of an image, then over images. An image in which fewer than two pixels ask
 # does not count. If none counts, return 0.
 #
 # Shapes: `maps` b n m (n pixels, m keys), `asks` b n, True for those who ask -> a number (a tensor without axes, or a float).
 #
 # <details><summary>Hint 1: how many pairs?</summary>
 #
-# k asking pixels make k · k pairs. How many of these are a pixel with itself, and what do these add to the sum?
+# Five asking pixels make 5 · 5 pairs. How many of these are a pixel with itself, and what do these add to the sum?
 # </details>
 #
 # <details><summary>Hint 2: one image at a time</summary>
@@ -183,23 +183,23 @@ with exercise.check(2):
 # ## task_10_3 · A map for each group
 # difficulty 4/5 · importance 4/5 · 15 minutes
 #
-# GC has one map. Give it k: split the c channels into k groups *of neighbours* (the first c/k channels, the next c/k, …), and let each group pool with a map of its own, which is made from **all**
-# channels. The k pooled parts are put back side by side, pass one bottleneck, and are added everywhere:
+# GC has one map. Give it G: split the c channels into G groups *of neighbours* (the first c/G channels, the next c/G, …), and let each group pool with a map of its own, which is made from **all**
+# channels. The G pooled parts are put back side by side, pass one bottleneck, and are added everywhere:
 #
-# $$\alpha_{gj} = \mathrm{softmax}_j\bigl((W_k x_j)_g\bigr) \qquad u = \bigl[\textstyle\sum_j \alpha_{gj}\, x_j^{(g)}\bigr]_{g=1..k} \qquad z_i = x_i + W_2\, \mathrm{ReLU}(\mathrm{LN}(W_1 u))$$
+# $$\alpha_{pj} = \mathrm{softmax}_j\bigl((W_k x_j)_p\bigr) \qquad u = \bigl[\textstyle\sum_j \alpha_{pj}\, x_j^{(p)}\bigr]_{p=1..G} \qquad z_i = x_i + W_2\, \mathrm{ReLU}(\mathrm{LN}(W_1 u))$$
 #
 # Complete the start, so that a fresh block is the identity, and write `forward`.
 #
-# Shapes: `x` b c h w -> b c h w; u b c; c is a multiple of k.
+# Shapes: `x` b c h w -> b c h w; u b c; c is a multiple of G.
 #
 # <details><summary>Hint 1: one axis more</summary>
 #
-# `x.flatten(2).unflatten(1, (k, -1))` gives every group its own axis. Which axis does its map need, beside the positions?
+# `x.flatten(2).unflatten(1, (groups, -1))` gives every group its own axis. Which axis does its map need, beside the positions?
 # </details>
 #
 # <details><summary>Hint 2: the product</summary>
 #
-# Scores b k n; softmax over the n positions; multiply with b k c/k n and sum over n; then merge the two middle axes.
+# Scores b G n; softmax over the n positions; multiply with b G c/G n and sum over n; then merge the two middle axes.
 # </details>
 #
 # <details><summary>Hint 3: what must be zero?</summary>
@@ -225,8 +225,8 @@ class GroupedContext(nn.Module):
 
     def forward(self, x):
         ### BEGIN SOLUTION
-        weights = self.key(x).flatten(2).softmax(dim=2)  # b k n
-        parts = x.flatten(2).unflatten(1, (self.groups, -1))  # b k c/k n
+        weights = self.key(x).flatten(2).softmax(dim=2)  # b G n
+        parts = x.flatten(2).unflatten(1, (self.groups, -1))  # b G c/G n
         context = (parts * weights[:, :, None]).sum(dim=3).flatten(1)  # b c
         added = self.expand(self.norm(self.reduce(context)).relu())
         return x + added[:, :, None, None]
@@ -235,7 +235,7 @@ class GroupedContext(nn.Module):
 
 # %% tags=["check_10_3"]
 def transparent(groups, scores):
-    """Your block with c = 4: scores 4 → k as given; W_1 doubles into 8 = (u, −u), so LN only rescales; W_2 takes u back."""
+    """Your block with c = 4: scores 4 → G as given; W_1 doubles into 8 = (u, −u), so LN only rescales; W_2 takes u back."""
     block = GroupedContext(4, groups, 8)
     with torch.no_grad():
         for parameter in block.parameters():
@@ -253,7 +253,7 @@ with exercise.check(3), torch.no_grad():
     fresh = GroupedContext(6, 3, 5)
     assert fresh(x).shape == x.shape, f"the result has the shape of x, {tuple(x.shape)}, not {tuple(fresh(x).shape)}"
     assert torch.equal(fresh(x), x), (
-        "a fresh block must return x itself: what is added to x, and by what does it start?"
+        "a fresh block must return x itself: what is added to x, and with which numbers does it start?"
     )
     assert fresh.key.weight.any() and fresh.reduce.weight.any(), (
         "only the last layer starts at zero; W_k and W_1 keep their random start"
