@@ -6,10 +6,10 @@
 # After this lesson you will be able to
 #
 # - compute by hand what a deformable convolution reads, and say which channel moves which tap which way;
-# - say for which tasks a position must choose where it reads, and for which a fixed reach is enough;
+# - say in which of two tasks each position must choose where it reads, and in which fixed taps are enough;
 # - draw the places that a layer really reads, and say why it cannot choose between what it finds there.
 #
-# *Minutes:* 47, deeper 9 · *Needs:* 07 · *Paper:* Dai et al., Deformable Convolutional Networks, 2017, arXiv 1703.06211; Zhu et al., 2019, arXiv 1811.11168 · *Exercise:* [08 deformable](../exercises/08_deformable.ipynb) · *Module:* [deformable.py](../course_lib/spatial/deformable.py)
+# *Minutes:* 38, deeper 8 · *Needs:* 07 · *Paper:* Dai et al., Deformable Convolutional Networks, 2017, arXiv 1703.06211; Zhu et al., 2019, arXiv 1811.11168 · *Exercise:* [08 deformable](../exercises/08_deformable.ipynb) · *Module:* [deformable.py](../course_lib/spatial/deformable.py)
 #
 # Out of scope: weights that come from comparing what was read (09, 12), deformable pooling of regions.
 
@@ -66,22 +66,17 @@ diagram(DeformableConv2d)
 # | symbol | name | shape |
 # |---|---|---|
 # | $p_0$ | a position; $p_n$: where tap n of the kernel lies around it, from (−1, −1) to (1, 1) | row, column |
-# | $w$ | weights of the taps, **the same at every position** | o c k k |
+# | $w$ | weights of the taps, **the same at every position** (in shapes, w is the width) | o c k k |
 # | $\Delta p_n(p_0)$ | offsets, in pixels: `attention(x)` | b (g k² 2) h w |
 # | $\Delta m_n(p_0)$ | factors between 0 and 1 in version 2; 1 in version 1 | b (g k²) h w |
 #
-# The c channels of x may be split into g groups, each with its own offsets. So the offsets stand in this order: *group by group; tap by tap, row by row of the kernel; first the row, then the column*.
-# *Before running: a 3 × 3 kernel, two groups. How many channels have the offsets? And which one moves the last tap of the second group to the right?*
+# The c channels of x may be split into g groups (not the g of the diagram), each with its own offsets. The offsets stand in this order: *group by group; tap by tap, row by row of the kernel; first the row, then the column*.
+# *Before running: a 3 × 3 kernel, two groups. How many channels do the offsets have? And which one moves the last tap of the second group to the right?*
 
 # %% tags=["answer"]
 torch.manual_seed(0)
 layer = DeformableConv2d(4, 5, offset_groups=2)
-print(
-    "offsets:",
-    layer.attention(torch.zeros(1, 4, 6, 7)).shape[1],
-    "  last tap, second group, column:",
-    1 * 18 + 2 * 8 + 1,
-)
+print("offsets:", layer.attention(torch.zeros(1, 4, 6, 7)).shape[1], "  last tap's column:", 1 * 18 + 2 * 8 + 1)
 
 # %% [markdown]
 # **For each channel, position and tap: find the place, read there, weigh.** First as loops, for one image and 3 × 3 taps:
@@ -137,77 +132,40 @@ generator = torch.Generator().manual_seed(0)
 x, weight = torch.randn(4, 5, 7, generator=generator), torch.randn(3, 4, 3, 3, generator=generator)
 offset = 2 * torch.randn(2 * 18, 5, 7, generator=generator)
 looped = deform_by_loops(x, offset, weight)
-
-# %%
 torch.testing.assert_close(deform_by_matrices(x, offset, weight), looped)
 torch.testing.assert_close(deform_conv2d(x[None], offset[None], weight, padding=1)[0], looped)
 
 # %% [markdown]
-# **Would a wrong order be noticed?** By no shape. We exchange row and column, or the two groups:
+# **Would a wrong order be noticed?** By no shape. We exchange row and column:
 
 # %%
-exchanged = {
-    "row and column": offset.unflatten(0, (2, 9, 2)).flip(2).flatten(0, 2),
-    "the groups": offset.unflatten(0, (2, 18)).flip(0).flatten(0, 1),
-}
-for name, wrong in exchanged.items():
-    y = deform_conv2d(x[None], wrong[None], weight, padding=1)[0]
-    print(f"{name:15} shape {list(y.shape)}   largest error ≈ {(y - looped).abs().max():.1f}")
-    assert (y - looped).abs().max() > 1
+exchanged = offset.unflatten(0, (2, 9, 2)).flip(2).flatten(0, 2)
+y = deform_conv2d(x[None], exchanged[None], weight, padding=1)[0]
+print(f"shape {list(y.shape)}   largest error ≈ {(y - looped).abs().max():.1f}")
+assert y.shape == looped.shape and (y - looped).abs().max() > 1
 
 # %% [markdown]
 # ## How it starts, and what version 2 adds
 #
 # The convolutions that predict offsets and factors start at zero. *Before running: what does a fresh layer compute in version 1? And in version 2, where the factors are sigmoids?*
 
-# %%
-image = torch.randn(1, 4, 6, 7, generator=generator)
-for_version = {v: DeformableConv2d(4, 5, modulated=v == 2, bias=False) for v in (1, 2)}
-
-
 # %% tags=["answer"]
-for version, layer in for_version.items():
+image = torch.randn(1, 4, 6, 7, generator=generator)
+for version in (1, 2):
+    layer = DeformableConv2d(4, 5, modulated=version == 2, bias=False)
     ordinary = F.conv2d(image, layer.convolution.weight, padding=1)
     ratio = (layer(image) / ordinary).mean().item()
     print(f"version {version}: {ratio:.1f} × the ordinary convolution")
     torch.testing.assert_close(layer(image), ordinary / version)
 
 # %% [markdown]
-# σ(0) = ½: who puts version 2 into a trained network halves what it hands on. **Why factors at all?** A tap of version 1 must read *somewhere*. Its weight is shared by all positions, so no position can
-# switch it off. A factor can: with Δm = 0 at one position, this tap is dead there, and alive elsewhere.
-
-# %%
-still, factors = torch.zeros(1, 18, 5, 7), torch.ones(1, 9, 5, 7)
-factors[0, 4, 2, 3] = 0  # the middle tap, at one position
-changed = deform_conv2d(x[None], still, weight, padding=1) != deform_conv2d(
-    x[None], still, weight, padding=1, mask=factors
-)
-print("positions that changed (row, column):", changed[0].any(dim=0).nonzero().tolist())
-assert changed[0].any(dim=0).nonzero().tolist() == [[2, 3]]
-
-# %% [markdown]
-# ## When a tap leaves the image
-#
-# *Before running: tap 4 moves up from the first row, by 0, ½, 1 and 100 pixels. How much does it read from an image of ones, and does a gradient reach its offset?*
-
-# %% tags=["answer"]
-only_middle, ones = torch.zeros(1, 1, 3, 3), torch.ones(1, 1, 5, 7)
-only_middle[0, 0, 1, 1] = 1
-for up in (0.0, 0.5, 1.0, 100.0):
-    moved = torch.zeros(1, 18, 5, 7)
-    moved[0, 8, 0, 3] = -up  # tap 4, row
-    value = deform_conv2d(ones, moved.requires_grad_(), only_middle, padding=1)[0, 0, 0, 3]
-    (slope,) = torch.autograd.grad(value, moved)
-    print(f"up by {up:5}: reads {value.item():.1f}, slope ≈ {slope[0, 8, 0, 3].item() + 0:.1f}")
-assert value == 0 and not slope.any()
-
-# %% [markdown]
-# It fades to zero within one pixel. Far outside nothing is read, and *no gradient brings the tap back*. Only other positions can: they share the convolution that predicts.
+# σ(0) = ½: version 2, put into a trained network, halves the output of its layer. **Why factors at all?** A tap of version 1 must read *somewhere*. Its weight is shared by all positions, so no position can
+# switch it off. A factor can: Δm = 0 at one position switches it off there alone.
 #
 # ## Where does it look? On a photograph
 #
-# **Steer the offsets of one position**: the nine taps of a layer that stands on features of a trained network (trunk of lesson 07, block 2, 24 channels, a quarter of the side). They spread and turn together: $\Delta p_n = A\,p_n - p_n$ with a
-# matrix $A$ as in lesson 07. The layer could move each alone. Left the places; right the *receptive field*: which pixels change this one output, by their gradient. *Before moving: which pixels will be bright at spread 3?*
+# **Steer the offsets of one position**: the nine taps of a layer that stands on features of a trained network (trunk of lesson 07, block 2, 24 channels, each side a quarter of the photograph's). They spread and turn together: $\Delta p_n = A\,p_n - p_n$ with a
+# matrix $A$ as in lesson 07.  Left the places; right the *receptive field*: which pixels change this one output, by their gradient. *Before moving: which pixels will be bright at spread 3?*
 
 # %%
 cat = load_photograph("cat", height=96)
@@ -217,11 +175,13 @@ features = trunk(pixels, block=2)  # 1 24 24 36
 eye = (9, 14)  # row, column of the features
 
 
+# %% tags=["folded"]
 def turned(spread, angle):
     """Offsets that spread and turn all taps, in every position alike: 9 2."""
     taps = torch.cartesian_prod(torch.arange(-1.0, 2), torch.arange(-1.0, 2))  # row, column
-    cos, sin = spread * math.cos(math.radians(angle)), spread * math.sin(math.radians(angle))
-    return taps @ torch.tensor([[cos, -sin], [sin, cos]]) - taps
+    angle = torch.as_tensor(angle * math.pi / 180)
+    turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).view(2, 2)
+    return spread * taps @ turn - taps
 
 
 # %%
@@ -266,23 +226,22 @@ describe(
     "a few pixels light up in the pupil. Spread 3: a square of dots around the eye, and nine small separate spots. Turned by 30°: the square of dots is turned clockwise, and so are the spots, most of them faint.",
 )
 
-# %%
+# %% tags=["folded"]
 areas = {}
 for block in (2, 4, 7):
     found = trunk(pixels, block=block)
     place = int(0.4 * found.shape[2]), int(0.4 * found.shape[3])
-    areas[block] = [(reached(found, pixels, turned(s, 0), place) > 0).float().mean().item() for s in (1, 3)]
+    areas[block] = [(reached(found, pixels, turned(spread, 0), place) > 0).float().mean().item() for spread in (1, 3)]
     print(f"block {block}: share of pixels reached: plain ≈ {areas[block][0]:.2f}, spread 3 ≈ {areas[block][1]:.2f}")
 assert areas[2][1] > 1.7 * areas[2][0] and areas[7][0] > 0.9
 
 # %% [markdown]
-# **Read it.** Early in the network the nine taps see nine separate patches, where we put them. What contradicts the story: at block 7 the plain taps already reach all of this small photograph, since each feature was made from a large part
-# of it. There, moving taps cannot change *how far* the output sees, at most *what counts*. And nothing here was learned: these offsets are ours.
+# **Read it.** Early in the network the nine taps see nine separate patches, where we put them. What contradicts the story: at block 7 the plain taps already reach all of this small photograph. There, moving taps cannot change *how far* the output sees, at most *what counts*. And nothing here was learned: these offsets are ours.
 #
 # ## The experiment: is choosing needed?
 #
 # An image has two channels. Channel 0 holds a smooth pattern. Channel 1, the *cue*, says at each position: **copy what stands 4 rows below (+1) or 4 rows above (−1)**.
-# Choosing places is what our layer was made for. In a second task the cue is *any* number from −1 to 1, and the shift is 4 · cue rows.
+# In a second task the cue is *any* number from −1 to 1, and the shift is 4 · cue rows.
 
 
 # %% tags=["folded"]
@@ -309,7 +268,6 @@ def task(name, count, seed):
     return torch.cat([pattern, cue], dim=1), shifted(pattern, cue)
 
 
-# %%
 data = {name: (task(name, 600, seed=0), task(name, 150, seed=1)) for name in ("two places", "any place")}
 
 
@@ -352,7 +310,6 @@ class SameOffsets(DeformableConv2d):
         return super().attention(torch.zeros_like(x))
 
 
-# %%
 layers = {
     "3 × 3": lambda: nn.Conv2d(2, 16, 3, padding=1),
     "9 × 9": lambda: nn.Conv2d(2, 16, 9, padding=4),
@@ -376,12 +333,12 @@ def train_with(name, data, seed):
     return model, 1000 * (time.process_time() - start) / 120
 
 
-# %%
-def compare(names, train, test):
-    """For each layer: the models of three seeds, and their mean squared errors on unseen images."""
+# %% tags=["folded"]
+def compare(names, train, test, seeds=(0, 1, 2)):
+    """For each layer: the models of the seeds, and their mean squared errors on unseen images."""
     models, errors = {}, {}
     for name in names:
-        runs = [train_with(name, train, seed) for seed in (0, 1, 2)]
+        runs = [train_with(name, train, seed) for seed in seeds]
         models[name] = [model for model, _ in runs]
         errors[name] = torch.tensor([F.mse_loss(predict(model, test[0]), test[1]).item() for model, _ in runs])
         learned, milliseconds = sum(p.numel() for p in models[name][0].parameters()), min(ms for _, ms in runs)
@@ -392,23 +349,25 @@ def compare(names, train, test):
 
 
 # %% [markdown]
-# **We predicted** for two places: the 3 × 3 fails, and version 1 is best, since it alone can send its taps where the cue says. *Before running: do you agree? Which rival could come near?* (An error of ≈ 0.8 means: nothing was learned.)
+# **We predicted** for two places: the 3 × 3 fails, and version 1 is best, since it alone can send its taps where the cue says. *Before running: which rival could come near?* (An error of ≈ 0.8 means: nothing was learned.)
 
 # %% tags=["answer"]
 two_models, two = compare(["3 × 3", "9 × 9", "3 × 3, dilation 4", "version 1", "version 2"], *data["two places"])
-
-# %%
 assert two["3 × 3"].min() > 0.3 and two["version 1"].max() < 0.1
-assert two["3 × 3, dilation 4"].max() < two["version 1"].min(), "two fixed places are enough, and better"
+assert two["3 × 3, dilation 4"].max() < two["version 1"].min(), "two fixed places are enough"
 
 # %% [markdown]
-# **Half of our prediction was wrong.** The 3 × 3 fails. But a plain convolution that reads both places *everywhere* is better than version 1, with half the numbers and in less time. It reads both, and the ReLU behind it lets the cue decide. By hand, for a pixel
-# $a$ between −9 and 9 and a cue $s$ of ±1: *before running, what is* $\mathrm{ReLU}(a + 9 s) - \mathrm{ReLU}(9 s)$?
+# **Half of our prediction was wrong.** The 3 × 3 fails. But a plain convolution that reads both places *everywhere* is better than version 1 here, with half the numbers and in less time.
+# **"Better" depends on the budget:** we fixed width, 120 steps and rate after about six tries, mainly to save computing time. With 300 steps at rate 0.01 (two seeds) both end at ≈ 0.001, same offsets at 0.003.
+# So dilation 4 leads only in our short training; it needs no choice to be *as good*.
+#
+# It reads both places, and the ReLU behind it lets the cue decide. By hand, for a pixel between −9 and 9 and a cue of ±1: *before running, what is*
+# ReLU(pixel + 9 · cue) − ReLU(9 · cue)?
 
 # %% tags=["answer"]
-for s in (1, -1):
-    gated = [(torch.tensor(a + 9 * s).relu() - torch.tensor(9 * s).relu()).item() for a in (-2, 0, 5)]
-    print(f"s = {s:2}: a = −2, 0, 5 becomes {gated}")
+for cue in (1, -1):
+    gated = [(torch.tensor(pixel + 9 * cue).relu() - torch.tensor(9 * cue).relu()).item() for pixel in (-2, 0, 5)]
+    print(f"cue = {cue:2}: pixel = −2, 0, 5 becomes {gated}")
 assert gated == [0, 0, 0]
 
 # %% [markdown]
@@ -416,8 +375,6 @@ assert gated == [0, 0, 0]
 
 # %% tags=["answer"]
 any_models, anywhere = compare([name for name in layers if name != "3 × 3"], *data["any place"])
-
-# %%
 rivals = [name for name in anywhere if not name.startswith("version")]
 assert max(anywhere[name].max() for name in ("version 1", "version 2")) < 0.06
 assert min(anywhere[name].min() for name in rivals) > 3 * anywhere["version 1"].max()
@@ -427,11 +384,10 @@ figure = new_figure(7.0, 2.8)
 for axes, (name, errors) in zip(
     figure.subplots(1, 2, sharey=True), {"two places": two, "any place": anywhere}.items()
 ):
-    for k, layer in enumerate(layers):
-        if layer in errors:
-            axes.plot([k] * 3, errors[layer], "o", color="black", markersize=4)
-    axes.set(title=name, yscale="log", xticks=range(len(layers)), xlim=(-0.5, 6.5))
-    axes.set_xticklabels(layers, rotation=40, ha="right")
+    for k, found in enumerate(errors.values()):
+        axes.plot([k] * 3, found, "o", color="black", markersize=4)
+    axes.set(title=name, yscale="log", xticks=range(len(errors)), xlim=(-0.5, len(errors) - 0.5))
+    axes.set_xticklabels(errors, rotation=40, ha="right")
 figure.axes[0].set_ylabel("mean squared error")
 describe(
     figure,
@@ -441,7 +397,8 @@ describe(
 
 # %% [markdown]
 # **Read it.** Now only the layers that choose *at each position* get low, to a quarter of the others or less. It is not the number of learned numbers, not reach, and not that offsets are learned: each of these has its control, with equal data,
-# steps and rate. Version 2 takes more time and hardly gains. What this does not say: that no wider, deeper or longer trained convolution can do it. And the task was *made* for the layer: the offset wanted is a linear function of the cue.
+# steps and rate. This order held in every setting that we tried (300 steps: 9 × 9 ≈ 0.06, version 1 ≈ 0.01). Version 2 takes more time and hardly gains. What this does not say: that no wider, deeper or longer trained convolution can do it.
+# And the task was *made* for the layer: the offset wanted is a linear function of the cue.
 #
 # ## The sampled places, on a photograph
 #
@@ -455,7 +412,6 @@ scene = torch.cat([pattern, cue], dim=1).requires_grad_()
 model = any_models["version 1"][0]
 
 
-# %%
 def centre_of(model, place):
     """The row where the pixels lie that change the output at this place, on average over their gradients."""
     (slope,) = torch.autograd.grad(model(scene)[0, 0, place[0], place[1]], scene)
@@ -497,17 +453,14 @@ describe(
 )
 
 # %% [markdown]
-# **Read it.** It works on a photograph that looks nothing like its training data. The pixels that count lie where they should. The fixed taps of dilation 4 lean to the same side (the ReLU lets some through and not others), but only part
-# of the way. What contradicts the story "each dot is where it looks": the dots
-# spread over several rows, and only their *mean* is right. The output is softer than what was wanted. (A guess, which we did not test: on smooth noise that costs little.) And who moved the dots?
+# **Read it.** It works on a photograph that looks nothing like its training data. The pixels that count lie where they should. The fixed taps of dilation 4 lean to the same side, but only part of the way.
+# What contradicts the story "each dot is where it looks": the dots spread over several rows, and only their *mean* is right. The output is softer than what was wanted.
+# And what moved the dots?
 
 # %%
 still = model[0].attention(scene)
-for name, part in {
-    "pattern": torch.cat([0 * pattern, cue], dim=1),
-    "cue": torch.cat([pattern, 0 * cue], dim=1),
-}.items():
-    change = (model[0].attention(part) - still).abs().mean().item()
+for name, part in {"pattern": [0 * pattern, cue], "cue": [pattern, 0 * cue]}.items():
+    change = (model[0].attention(torch.cat(part, dim=1)) - still).abs().mean().item()
     print(f"without the {name:7} taps stand ≈ {change:.1f} pixels elsewhere")
     assert (change < 0.5) == (name == "pattern")
 rows = places(still[0])[0, :, 0, 24, 8]
@@ -528,7 +481,7 @@ assert set(rows.tolist()) <= {23, 24, 25} and set(columns.tolist()) <= {35, 36, 
 
 # %% [markdown]
 # Only the 3 × 3 pixels around it. Change the image everywhere else, and the same places are read: the layer can't look at two places and *then* go to the better one. A task for that: the cue is noise, and the target is the pattern
-# 4 rows above *or* below, wherever the cue **there** is larger. *Before running: will version 1 beat dilation 4?* The last layer is version 1 that *starts* with dilation 4.
+# 4 rows above *or* below: from the one of these two places **where** the cue is larger. *Before running: will version 1 beat dilation 4?* The last layer is version 1 that *starts* with dilation 4.
 
 # %% tags=["folded"]
 layers["version 1, dilation 4"] = lambda: DeformableConv2d(2, 16, dilation=4)
@@ -547,41 +500,54 @@ def larger(count, seed):
 there_models, there = compare(
     ["3 × 3", "3 × 3, dilation 4", "version 1", "version 1, dilation 4"], larger(600, 0), larger(150, 1)
 )
-
-# %%
 assert there["version 1"].min() > 2 * there["3 × 3, dilation 4"].max()
 
 # %% [markdown]
-# **Read it.** What decides now stands *at the places that are read*, and version 1 has about seven times the error of dilation 4. Not by nature: with its taps put on the two places from the start it is as good as dilation 4. But no better: what compares
-# here is the ReLU behind two *fixed* places. Where to read was never chosen by what stands there. A layer that compares what it has sampled, as lesson 09 does with all pixels, comes in lesson 12.
+# **Read it.** What decides now stands *at the places that are read*, and version 1 has about seven times the error of dilation 4. The layer could do it: with its taps put on the two places from the start it is as good as dilation 4, after the same 120 steps.
+# But no better: in dilation 4 only the ReLU behind two *fixed* places can compare. Where to read was never chosen by what stands there. A layer that compares what it has sampled, as lesson 09 does with all pixels, comes in lesson 12.
 #
 # ## The bridge
 #
 # | lesson | query | key | value | weights | normaliser | cost |
 # |---|---|---|---|---|---|---|
 # | 07 spatial transformer | a place, $A_\theta (x^{out}, y^{out}, 1)$ | places of the pixels | pixels | p·q h·w, four a row | none: they sum to 1 inside, fall to 0 outside | p · q · c + localisation |
-# | 08 deformable | k² places, from the pixels around $p_0$ | places of the pixels | pixels | k² for each position, four pixels each; then $w$, the same everywhere | none; $w$ may be negative | h · w · k² · (o · c + 4 c) + offsets |
+# | 08 deformable | k² places, from the pixels around $p_0$ | places of the pixels | pixels | k² for each position, four pixels each; then the taps' weights, the same everywhere | none; weights may be negative | h · w · k² · (o · c + 4 c) + offsets |
 #
 # ## Three things to keep
 #
 # 1. Each position moves its own k² taps; the **weights stay the same everywhere**. Offsets: group, tap, then **row before column**, in pixels.
-# 2. Two fixed places did not need it: a dilated convolution was better and cheaper. **Any place** did, and then each position's own choice was what counted.
-# 3. It chooses **before it sees**: from the pixels around the position, never from what it finds. And a tap far outside gets no gradient.
+# 2. Two fixed places did not need it: a dilated convolution with half the numbers led after 120 steps and was equal after 300. For **any place** each position's own choice counted, in every setting that we tried.
+# 3. It chooses **before it sees**: from the pixels around the position, never from what it finds.
 #
-# **Now the [exercise](../exercises/08_deformable.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 09, what if every pixel may ask every other pixel? How to compare what was sampled comes in lesson 12.
+# **Now the [exercise](../exercises/08_deformable.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 09, what if every pixel may ask every other pixel?
 
 # %% [markdown]
-# ## Deeper · The same offset everywhere is a convolution (3 minutes)
+# ## Deeper · When a tap leaves the image (2 minutes)
+#
+# *Before running: tap 4 moves up from the first row, by 0, ½, 1 and 100 pixels. How much does it read from an image of ones, and does a gradient reach its offset?*
+
+# %% tags=["answer"]
+only_middle, ones = torch.zeros(1, 1, 3, 3), torch.ones(1, 1, 5, 7)
+only_middle[0, 0, 1, 1] = 1
+for up in (0.0, 0.5, 1.0, 100.0):
+    moved = torch.zeros(1, 18, 5, 7)
+    moved[0, 8, 0, 3] = -up  # tap 4, row
+    value = deform_conv2d(ones, moved.requires_grad_(), only_middle, padding=1)[0, 0, 0, 3]
+    (slope,) = torch.autograd.grad(value, moved)
+    print(f"up by {up:5}: reads {value.item():.1f}, slope ≈ {slope[0, 8, 0, 3].item() + 0:.1f}")
+assert value == 0 and not slope.any()
+
+# %% [markdown]
+# It fades to zero within one pixel. Far outside nothing is read, and *no gradient brings the tap back*. Only other positions can: they share the convolution that predicts.
+#
+# ## Deeper · The same offset everywhere is a convolution (2 minutes)
 #
 # If all taps move by a quarter row, everywhere, each reads ¾ of one pixel and ¼ of the next. *Before running: which ordinary kernel does the same?*
 
-
-# %%
+# %% tags=["answer"]
 quarter = torch.zeros(1, 18, 5, 7)
 quarter[:, 0::2] = 0.25  # all rows
 moved = deform_conv2d(x[None], quarter, weight, padding=1)
-
-# %% tags=["answer"]
 taller = 0.75 * F.pad(weight, (0, 0, 0, 1)) + 0.25 * F.pad(weight, (0, 0, 1, 0))  # o c 4 3
 torch.testing.assert_close(moved, F.conv2d(F.pad(x[None], (1, 1, 1, 2)), taller))
 print("a kernel of", list(taller.shape[2:]))
@@ -589,7 +555,7 @@ print("a kernel of", list(taller.shape[2:]))
 # %% [markdown]
 # So "same offsets" in our experiment is a *convolution whose kernel is resampled*. The taps may each go their own way, and still it is one kernel for all positions.
 #
-# ## Deeper · On noise it finds nothing (4 minutes)
+# ## Deeper · On noise it finds nothing (3 minutes)
 #
 # A fresh tap reads at its own place, and its gradient knows only the next pixel (lesson 07). Our patterns were smooth. **The same two places, on a pattern where each pixel is drawn alone.** *Before running: will version 1 find the
 # rows 4 away? And if it starts with dilation 4?*
@@ -604,18 +570,16 @@ def rough(count, seed):
 
 
 # %% tags=["answer"]
-_, on_noise = compare(["3 × 3, dilation 4", "version 1", "version 1, dilation 4"], rough(600, 0), rough(150, 1))
-
-# %%
+names = ["3 × 3, dilation 4", "version 1", "version 1, dilation 4"]
+_, on_noise = compare(names, rough(600, 0), rough(150, 1), seeds=(0, 1))
 assert on_noise["version 1"].min() > 0.5 > on_noise["3 × 3, dilation 4"].max()
-
 assert on_noise["version 1, dilation 4"].max() < 0.1
 
 # %% [markdown]
-# Version 1 learns nothing at all, although the same layer is as good as dilation 4 once it starts there. So it is not the layer, but the way: between zero and four rows the noise tells it nothing of where to go. *Deformable layers find what is
-# connected to where they stand by a smooth slope.* Networks have many layers below, and their features are smoother than noise; how much smooth is enough we did not measure.
+# Version 1 learns nothing in 120 steps (two seeds), although the same layer is as good as dilation 4 once it starts there. So the layer could do it, but training did not bring it there; on the smooth pattern, with all else equal, it did.
+# *Here a tap found a far place only where the pattern on the way was smooth.* Networks have many layers below, and their features are smoother than noise; how smooth is enough we did not measure, nor did we train longer.
 #
-# ## Deeper · What to believe (2 minutes)
+# ## Deeper · What to believe (1 minutes)
 #
 # The authors' code reports for ResNet-101 on COCO: R-FCN from 32.1 to 35.7 and Faster R-CNN from 30.3 to 35.0 average precision, with deformable layers in the last stage and deformable pooling of regions. A later
 # reimplementation (mmdetection, Faster R-CNN, ResNet-50) gets 41.3 with version 1 and 41.4 with version 2: there, too, factors add little.
