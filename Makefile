@@ -2,6 +2,7 @@
 PYTHON ?= python3
 OMP_NUM_THREADS ?= 1# two threads gain little on an idle machine and lose much on a busy one
 export OMP_NUM_THREADS
+unexport PYTHONDONTWRITEBYTECODE# a process that may not keep what it compiled takes 3 s more for torch at each start
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
