@@ -61,7 +61,7 @@ def fold(layers, eps):
     ### END SOLUTION
 
 
-# %% tags=["check_10_1"]
+# %% tags=["folded"]
 def rounded(tensor):
     """The numbers of a tensor, for the sentences below."""
     return [round(value, 3) for value in tensor.flatten().tolist()]
@@ -76,7 +76,9 @@ def plain_layers():
     return made | {"gamma": torch.ones(3), "beta": torch.zeros(3), "mean": torch.zeros(3), "variance": torch.ones(3)}
 
 
-with exercise.check(1):
+# %% tags=["folded"]
+def check_matrices():
+    """The key and the matrix, where no bias but θ's counts and the norm does nothing."""
     layers = plain_layers()
     w_k, w_v, shift = fold(layers, 0.0)
     assert w_k.shape == (3,) and w_v.shape == (3, 3) and shift.shape == (3,), (
@@ -93,6 +95,13 @@ with exercise.check(1):
     assert torch.allclose(shift, torch.zeros(3), atol=1e-4), (
         f"without biases nothing is shifted, but shift is {rounded(shift)}"
     )
+
+
+# %% tags=["folded"]
+def check_biases():
+    """What becomes of the biases of φ, g and z."""
+    layers = plain_layers()
+    w_k, _, shift = fold(layers, 0.0)
     moved = fold(layers | {"phi_bias": torch.tensor([3.0, -1.0])}, 0.0)
     assert torch.allclose(moved[0], w_k, atol=1e-4) and torch.allclose(moved[2], shift, atol=1e-4), (
         "another bias of φ changed the result, but it adds the same number to all scores"
@@ -106,6 +115,14 @@ with exercise.check(1):
     assert torch.allclose(shift, torch.tensor([0.0, 1.0, 0.0]), atol=1e-4), (
         f"b_z = (0, 1, 0) arrives everywhere as it is, but shift is {rounded(shift)}"
     )
+
+
+# %% tags=["check_10_1"]
+with exercise.check(1):
+    check_matrices()
+    check_biases()
+    layers = plain_layers()
+    _, w_v, _ = fold(layers, 0.0)
     norm = {"variance": torch.tensor([3.0, 8.0, 15.0]), "mean": torch.tensor([0.0, 6.0, 0.0])}
     _, scaled, shift = fold(layers | norm | {"beta": torch.tensor([0.0, 0.0, 5.0])}, 1.0)
     parts = torch.tensor([2.0, 3.0, 4.0])
@@ -150,9 +167,12 @@ def distance_of_others(maps, asks):
     ### END SOLUTION
 
 
-# %% tags=["check_10_2"]
-with exercise.check(2):
-    left, right, even = [1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.0, 0.5]
+# %% tags=["folded"]
+left, right, even = [1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.5, 0.0, 0.5]
+
+
+def check_pairs():
+    """One image: who is compared with whom."""
     two = torch.tensor([[left, right]])
     everyone = torch.ones(1, 2) > 0
     found = float(distance_of_others(two, everyone))
@@ -167,6 +187,11 @@ with exercise.check(2):
     assert abs(found) < 1e-4, (
         f"the two pixels that ask have the same map, so the distance is 0, not {found:.3f}: who is counted?"
     )
+
+
+# %% tags=["check_10_2"]
+with exercise.check(2):
+    check_pairs()
     maps = torch.tensor([[left, right, left, left], [left, right, right, right]])
     found = float(distance_of_others(maps, torch.tensor([[True, True, False, False], [True, True, True, True]])))
     assert abs(found - 0.75) < 1e-4, (
@@ -233,7 +258,7 @@ class GroupedContext(nn.Module):
         ### END SOLUTION
 
 
-# %% tags=["check_10_3"]
+# %% tags=["folded"]
 def transparent(groups, scores):
     """Your block with c = 4: scores 4 → G as given; W_1 doubles into 8 = (u, −u), so LN only rescales; W_2 takes u back."""
     block = GroupedContext(4, groups, 8)
@@ -247,7 +272,9 @@ def transparent(groups, scores):
     return block
 
 
-with exercise.check(3), torch.no_grad():
+# %% tags=["folded"]
+def check_fresh():
+    """A fresh block is the identity; a trained one adds the same everywhere."""
     torch.manual_seed(0)
     x = torch.randn(2, 6, 3, 5)
     fresh = GroupedContext(6, 3, 5)
@@ -264,6 +291,11 @@ with exercise.check(3), torch.no_grad():
         "z − x must be the same at every position"
     )
     assert torch.allclose(fresh(x[:1]), fresh(x)[:1], atol=1e-4), "another image of the batch changed this one"
+
+
+# %% tags=["check_10_3"]
+with exercise.check(3), torch.no_grad():
+    check_fresh()
     x = torch.zeros(1, 4, 1, 3)
     x[0, :, 0] = torch.tensor([[0.0, 0.0, 9.0], [1.0, 2.0, 6.0], [9.0, 0.0, 0.0], [4.0, 2.0, 3.0]])
     block = transparent(2, [[9.0, 0.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0]])
@@ -325,8 +357,9 @@ def global_context(x, w_k, w_1, w_2):
     ### END SOLUTION
 
 
-# %% tags=["check_10_4"]
-with exercise.check(4):
+# %% tags=["folded"]
+def check_images():
+    """Images do not meet, and what is added is the same everywhere."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, 4, 5, generator=generator)
     w_k, w_1, w_2 = (torch.randn(*shape, generator=generator) for shape in ((1, 3), (4, 3), (3, 4)))
@@ -339,6 +372,11 @@ with exercise.check(4):
     assert torch.allclose(added, added[:, :, :1].expand_as(added), atol=1e-4), (
         "what is added must be equal everywhere"
     )
+
+
+# %% tags=["check_10_4"]
+with exercise.check(4):
+    check_images()
     x = torch.zeros(1, 2, 1, 3)
     x[0, :, 0] = torch.tensor([[30.0, 0.0, 0.0], [1.0, 5.0, 9.0]])  # W_k sees channel 0: pixel 0 gets all weight
     w_1 = torch.tensor([[0.0, 1.0], [0.0, -1.0], [1.0, 0.0]])
