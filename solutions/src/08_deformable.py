@@ -56,10 +56,13 @@ def deformable_row(x, offset, weight, dilation):
     ### END SOLUTION
 
 
-# %% tags=["check_08_1"]
-with exercise.check(1):
-    x = torch.tensor([[[1.0, 10.0, 100.0, 1000.0, 10000.0]]])  # each digit of the output tells a pixel
-    still, left = torch.zeros(1, 3, 5), torch.tensor([[[1.0, 0.0, 0.0]]])  # only tap 0 has a weight
+# %% tags=["folded"]
+x = torch.tensor([[[1.0, 10.0, 100.0, 1000.0, 10000.0]]])  # each digit of the output tells a pixel
+still, left = torch.zeros(1, 3, 5), torch.tensor([[[1.0, 0.0, 0.0]]])  # only tap 0 has a weight
+
+
+def check_still():
+    """No tap has moved yet."""
     y = deformable_row(x, still, left, 1)
     assert y.shape == (1, 1, 5), f"one image, one output channel, five positions: (1, 1, 5), not {tuple(y.shape)}"
     assert y[0, 0, 2] != 1000, "tap 0 of three read right of the position: is the kernel mirrored?"
@@ -67,6 +70,11 @@ with exercise.check(1):
     y = deformable_row(x, still, left, 2)
     assert y[0, 0, 2] == 1, f"with dilation 2 tap 0 of position 2 lies at 0, where 1 stands, not {y[0, 0, 2]:.0f}"
     assert y[0, 0, 1] == 0, f"at position 1 it lies at −1, outside: 0, not {y[0, 0, 1]:.0f}"
+
+
+# %% tags=["check_08_1"]
+with exercise.check(1):
+    check_still()
     moved = still.clone()
     moved[0, 0, 2] = 1.0
     y = deformable_row(x, moved, left, 2)[0, 0]
@@ -164,9 +172,12 @@ def as_kernel(weight, offset, reach):
     ### END SOLUTION
 
 
-# %% tags=["check_08_3"]
-with exercise.check(3):
-    one, none = torch.ones(1, 1, 1, 1), torch.zeros(1, 2)
+# %% tags=["folded"]
+one, none = torch.ones(1, 1, 1, 1), torch.zeros(1, 2)
+
+
+def check_one_tap():
+    """A kernel of one tap: its weight spreads over the cells nearby."""
     kernel = as_kernel(one, none, 1)
     assert kernel.shape == (1, 1, 3, 3), f"reach 1 is a kernel of 3 × 3: (1, 1, 3, 3), not {tuple(kernel.shape)}"
     assert kernel[0, 0, 1, 1] == 1, "a tap that does not move stands in the middle, whole"
@@ -179,6 +190,11 @@ with exercise.check(3):
     assert corner[1:, :2].flatten().tolist() == [0.25] * 4, (
         f"half a pixel down and half to the left: a quarter in each of four cells, not {corner[1:, :2].tolist()}"
     )
+
+
+# %% tags=["check_08_3"]
+with exercise.check(3):
+    check_one_tap()
     weight = torch.arange(1.0, 10).view(1, 1, 3, 3)
     assert torch.equal(as_kernel(weight, torch.zeros(9, 2), 2)[0, 0, 1:4, 1:4], weight[0, 0]), (
         "with offsets of zero the kernel itself stands in the middle: each tap has a place of its own, row by row"
@@ -255,7 +271,7 @@ class Modulated(nn.Module):
         return y
 
 
-# %% tags=["check_08_4"]
+# %% tags=["folded"]
 def with_bias(channel, value):
     """Your layer, one channel, all weights 1, where only one bias of `predict` is not zero."""
     layer = Modulated(1, 1)
@@ -264,7 +280,8 @@ def with_bias(channel, value):
     return layer
 
 
-with exercise.check(4):
+def check_start():
+    """A fresh layer is the ordinary convolution."""
     x = torch.rand(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
     fresh = Modulated(3, 4)
     ordinary = F.conv2d(x, fresh.weight, padding=1)
@@ -278,6 +295,11 @@ with exercise.check(4):
     assert torch.allclose(fresh(x), ordinary, atol=1e-5), (
         f"a fresh layer must be the ordinary convolution; yours is about {ratio:.2f} times as large"
     )
+
+
+# %% tags=["check_08_4"]
+with exercise.check(4):
+    check_start()
     spot = torch.zeros(1, 1, 5, 7)
     spot[0, 0, 2, 4] = 1.0  # row 2, column 4
     y = with_bias(8, 1.0)(spot)[0, 0]  # tap 4, row
