@@ -8,6 +8,8 @@ import torch
 # Two threads gain little on an idle machine and lose much on a busy one.
 torch.set_num_threads(1)
 
+collect_ignore = ["offline"]  # only kernels import it: it cuts the network off, and looks trainings up
+
 
 @pytest.fixture(scope="session")
 def learned(tmp_path_factory, worker_id) -> Path:
