@@ -22,7 +22,7 @@ MAGIC = re.compile(r"^# ?(?=%%\w)")  # jupytext writes %%writefile mine.py as a 
 MAGIC_PARAGRAPH = re.compile(r"^(# ?%%\w.*(?:\n.+)*)$", re.MULTILINE)
 SHELL_LINE = re.compile(r"^([ \t]*)(?:(?:[\w, ]+=[ \t]*)?[!%?]|[\w.]+\?+[ \t]*$).*$", re.MULTILINE)
 START = re.compile(r"(?!(?:else|elif|except|finally)\b)[^\s#)\]}]")  # of a line that begins a statement
-DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+BLOCKS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.With)  # definitions, and a visible check
 MAX_PARSED = 20 << 20  # characters of one script, however many mistakes it holds
 MAX_PIECES = 500
 
@@ -95,12 +95,12 @@ def _apart(lines: list[str], mistake: int) -> list[str | list[str]]:
 
 
 def _paragraphs(lines: list[str], body: list[ast.stmt]) -> Iterator[str]:
-    """Cut code that is Python at its definitions, and at empty lines between its statements."""
+    """Cut code that is Python at its definitions and checks, and at empty lines between its statements."""
     start = end = 0
     for before, statement in zip([None, *body], body, strict=False):
         first = min([statement.lineno, *(one.lineno for one in getattr(statement, "decorator_list", []))]) - 1
         between = lines[end:first]
-        parted = isinstance(statement, DEFINITIONS) or isinstance(before, DEFINITIONS)
+        parted = isinstance(statement, BLOCKS) or isinstance(before, BLOCKS)
         if before and first >= end and (parted or any(not line.strip() for line in between)):
             yield "\n".join(lines[start:end])
             start = end

@@ -82,10 +82,11 @@ def test_several_lessons_make_one_table_with_a_column_a_lesson(evening):
     table = rows(folder)
     assert [(row[SLUG], row[OTHER]) for row in table.values()] == [("5", "5"), ("5", ""), ("", "")]
     assert table["ana"]["total"] == "10" and "work.pdf" in table["cy"]["problem"]
-    assert len(rows(folder, f"{SLUG}/marks.csv")) == 3 and list(rows(folder, f"{OTHER}/marks.csv")) == ["ana", "cy"]
+    # two of three are about the one lesson: there the PDF is missed
+    assert len(rows(folder, f"{SLUG}/marks.csv")) == 3 and list(rows(folder, f"{OTHER}/marks.csv")) == ["ana"]
     page = (folder / "out/summary.html").read_text(encoding="utf-8")
     links = re.findall(r'href="([^"]+)"', page)
-    assert len(links) == 9 and all((folder / "out" / link).exists() for link in links)
+    assert len(links) == 7 and all((folder / "out" / link).exists() for link in links)
 
 
 def test_the_overview_says_why_what_lateness_leaves_and_which_namesake(evening):

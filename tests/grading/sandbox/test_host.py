@@ -170,7 +170,7 @@ def test_each_sandbox_sees_how_long_its_worker_waited(sandbox):
     worker = sandbox.spawn()
     with load(*[SPIN] * 2 * os.cpu_count()):
         worker.ask(
-            {"op": "cell", "name": "x", "source": "import time\nt = time.time()\nwhile time.time() < t + 1: 0"}, 30
+            {"op": "cell", "name": "x", "source": "import time\nt = time.time()\nwhile time.time() < t + 3: 0"}, 30
         )
-    assert worker.waited > 0.1 and worker.charged < 1
+    assert worker.waited > 0.1 and worker.charged < 3
     worker.end()
