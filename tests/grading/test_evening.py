@@ -581,8 +581,10 @@ def test_ctrl_c_ends_the_sandbox_at_once(tmp_path):
     root = small_course(tmp_path / "course")
     hand_in(tmp_path / "in", "ana.ipynb")
     hand_in(tmp_path / "in", "ben.ipynb", "cy.ipynb", data=answered({2: HANGS}))
-    code = (
-        "import sys, pathlib, course_lib.cli as cli; sys.exit(cli.main(sys.argv[2:], root=pathlib.Path(sys.argv[1])))"
+    code = (  # a shell starts what runs in its background deaf to SIGINT
+        "import sys, signal, pathlib, course_lib.cli as cli\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "sys.exit(cli.main(sys.argv[2:], root=pathlib.Path(sys.argv[1])))"
     )
     line = ["grade", tmp_path / "in", "--out", tmp_path / "out", "--timeout", "600", "--jobs", "2"]
     process = subprocess.Popen([sys.executable, "-c", code, root, *line], cwd=ROOT, stderr=subprocess.PIPE, text=True)
