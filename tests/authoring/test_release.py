@@ -150,7 +150,7 @@ def test_the_gradescope_zip_grades_in_a_clean_folder(autograder):
 
 
 def test_a_gradescope_submission_without_a_notebook_gets_words(autograder):
-    (autograder / "submission/work.ipynb").unlink()
+    (autograder / "submission/work.ipynb").unlink(missing_ok=True)
     results = run_autograder(autograder)
     assert results["score"] == 0 and "tell your instructor" in results["output"]
 
