@@ -24,12 +24,7 @@ def learned(tmp_path_factory, worker_id) -> Path:
 FIRST = ("test_course_runs.py", "browser", "grading", "website", "test_exercises.py", "authoring", "test_cli.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items):
-    """A file's tests stay on one worker, for the sake of their fixtures, unless marked as groups of their own."""
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=begins)
 
 

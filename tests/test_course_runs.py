@@ -148,7 +148,7 @@ COLOUR = re.compile(r"#x1B\[[0-9;]*m")  # as it stands in XML
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "notebook",
-    [pytest.param(path, marks=pytest.mark.xdist_group(f"{path.parent.name} {path.stem}")) for path in NOTEBOOKS],
+    NOTEBOOKS,
     ids=lambda path: f"{path.parent.name}/{path.stem}",
 )
 def test_a_notebook_runs_offline_in_time_twice_from_anywhere_with_the_stored_outputs(notebook, tmp_path, learned):

@@ -24,9 +24,7 @@ EXERCISES = [slug for slug in slugs() if parts(slug)["solution source"].exists()
 SEEDS = (1, 2, 3)
 
 
-@pytest.fixture(
-    params=[pytest.param(slug, marks=pytest.mark.xdist_group(slug)) for slug in EXERCISES], scope="module"
-)
+@pytest.fixture(params=EXERCISES, scope="module")
 def slug(request):
     return request.param
 

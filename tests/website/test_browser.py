@@ -12,8 +12,6 @@ from course_lib.authoring.tables import written
 from tests.browser import lab
 from tests.website.conftest import ROOT
 
-pytestmark = pytest.mark.xdist_group("website")  # it is built once
-
 LESSON = "notebooks/09_non_local"
 KINDS = ("index", LESSON, "exercises/09_non_local", "mechanisms/NonLocal", "compare", "papers", "instructors")
 MORE = ("lessons", "mechanisms", "questions", "open", "glossary", "engineers", "reference/channel", "search", "404")

@@ -24,8 +24,6 @@ from course_lib.authoring.website.papers import papers
 from course_lib.catalog import CATALOG
 from tests.website.conftest import ROOT
 
-pytestmark = pytest.mark.xdist_group("website")  # it is built once
-
 MIB = 2**20
 
 

@@ -10,8 +10,6 @@ import pytest
 from course_lib import diagrams
 from course_lib.catalog import CATALOG
 
-pytestmark = pytest.mark.xdist_group("website")  # it is built once
-
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = pytest.mark.parametrize("row", CATALOG, ids=lambda row: row.name)
 
