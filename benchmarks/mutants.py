@@ -245,7 +245,7 @@ MUTANTS: dict[str, list[tuple[str, str]]] = {
         ("distribute.softmax(dim=1)", "distribute.softmax(dim=2)"),
         ("distribute.softmax(dim=1)", "distribute.softmax(dim=0)"),
         ("return x + z", "return z"),
-        ("gather @ x.flatten(2).mT", "gather @ x.flatten(2).mT / x.shape[2]"),
+        ("gather @ self.feature(x).flatten(2).mT", "gather @ self.feature(x).flatten(2).mT / x.shape[2]"),
         ("z.unflatten(2, x.shape[2:])", "z.mT.reshape(x.shape)"),
         ("slots = channels // 4 if", "slots = channels // 2 if"),
     ],

@@ -18,8 +18,7 @@ class DoubleAttention(nn.Module):
     their number and m for their width). φ, θ, ρ, W_o are ``feature``, ``gather``, ``distribute``, ``output``, the
     same linear map at every position. No code was released; some descriptions add a batch norm after W_o, we do not.
 
-    ``forward`` uses that the weights of B and of V sum to 1: then φ may act on X Bᵀ and W_o on A Bᵀ, each on m
-    columns, not on n.
+    ``forward`` uses that the weights of V sum to 1 at each position: then W_o may act on A Bᵀ, on its few columns.
 
     Args:
         channels: number of channels c.
@@ -51,7 +50,7 @@ class DoubleAttention(nn.Module):
                 f"channels={channels} with gather={width}, slots={slots}; use at least 1 (default: channels // 4)"
             )
         self.channels = channels
-        self.feature = nn.Linear(channels, width)
+        self.feature = nn.Conv2d(channels, width, 1)
         self.gather = nn.Conv2d(channels, slots, 1)
         self.distribute = nn.Conv2d(channels, slots, 1)
         self.output = nn.Linear(width, channels)
@@ -63,6 +62,6 @@ class DoubleAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gather, distribute = self.attention(x)
-        descriptors = self.feature(gather @ x.flatten(2).mT)  # b m n, b n c -> b m c -> b m width
+        descriptors = gather @ self.feature(x).flatten(2).mT  # b m n, b n width -> b m width
         z = self.output(descriptors).mT @ distribute  # b c m, b m n -> b c n
         return x + z.unflatten(2, x.shape[2:])

@@ -32,7 +32,7 @@ def test_equals_the_double_loop(arguments):
 def test_forward_applies_attention():
     block, x = randomise(DoubleAttention(13, slots=3)), 0.3 * features(3, 13, 5, 7)
     gather, distribute = block.attention(x)
-    a = block.feature(x.flatten(2).mT).mT  # A = φ(X): b width n
+    a = block.feature(x).flatten(2)  # A = φ(X): b width n
     z = torch.einsum("bcn,bmn,bmk->bck", a, gather, distribute)
     assert_same(block(x), x + block.output(z.mT).mT.view(x.shape))
 
@@ -63,7 +63,7 @@ def test_with_one_slot_all_positions_receive_the_same():
     added = (block(x) - x).flatten(2)
     assert_same(added, added[:, :, :1].expand_as(added))
     torch.nn.init.zeros_(block.gather.weight)  # then the one descriptor is squeeze-and-excitation's mean
-    mean = block.output(block.feature(x.mean(dim=(2, 3))))
+    mean = block.output(block.feature(x.mean(dim=(2, 3), keepdim=True)).flatten(1))
     assert_same(block(x), x + mean[:, :, None, None])
 
 
@@ -88,7 +88,7 @@ def test_has_the_number_of_parameters_of_the_recall_experiment():
     block = DoubleAttention(32, gather=32, slots=8)
     assert sum(p.numel() for p in block.parameters()) == 2_640
     assert [m.shape for m in DoubleAttention(13).attention(torch.randn(1, 13, 2, 2))] == [(1, 3, 4), (1, 3, 4)]
-    assert DoubleAttention(13).feature.out_features == 3
+    assert DoubleAttention(13).feature.out_channels == 3
 
 
 @pytest.mark.parametrize("wrong", [{"slots": 0}, {"gather": 0}, {"channels": 3}], ids=str)
