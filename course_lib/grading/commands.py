@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Collection, Iterable
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from course_lib.grading.marks import Marks, Record
     from course_lib.grading.run import Evening
     from course_lib.grading.store import Store
+    from course_lib.grading.submissions import Download
 
 UNSAFE = """\
 WARNING: --unsafe-no-sandbox runs the students' code with your rights, on your files and your network.
@@ -70,6 +72,9 @@ def add_override(subparsers) -> None:
     parser.add_argument("points", nargs="?", type=float, help="the mark; leave out with --remove")
     parser.add_argument("--reason", help="why, for the student's page and the tables")
     parser.add_argument("--lesson", help="which, where there are several")
+    parser.add_argument(
+        "--task", help="for this task alone (2, or with its lesson 03_2); the others keep the tests' points"
+    )
     parser.add_argument("--remove", action="store_true", help="take the mark by hand back")
 
 
@@ -203,6 +208,7 @@ def run_grade(arguments: argparse.Namespace, store: "Store", root: Path) -> int:
     evening = read_evening(known, root)
     here, place = arguments.submissions.resolve(), first_place(arguments.submissions, known["places"])
     download = read_download(place, known.get("lesson"), root, only=None if place == here else here)
+    download = leave_graded(download, store, known["places"].get(str(place), []))
     for note in download.notes:
         print(f"course: {note}", file=sys.stderr)
     mode = "unsafe" if arguments.unsafe_no_sandbox else None
@@ -220,6 +226,25 @@ def run_grade(arguments: argparse.Namespace, store: "Store", root: Path) -> int:
     known["places"][str(place)] = sorted([list(one) for one in now | before])
     store.remember(known)
     return say(lessons, now, arguments.out)
+
+
+def leave_graded(download: "Download", store: "Store", own: list[list[str]]) -> "Download":
+    """A download without the copies of other lessons' work, where another download's own is graded already.
+
+    ``own`` are the rows, as [lesson, who], that came from this download before.
+    """
+    from course_lib.grading.marks import listed
+
+    graded = {(marks.slug, one.who) for marks in store.lessons() for one in marks.graded} - set(map(tuple, own))
+    lessons = {
+        slug: [one for one in found if not (one.aside and (slug, one.who) in graded)]
+        for slug, found in download.lessons.items()
+    }
+    left = {slug: len(found) - len(lessons[slug]) for slug, found in download.lessons.items()}
+    words = listed([f"{count} of {slug}" for slug, count in left.items() if count])
+    note = f"not graded: copies that lie in a download of another lesson ({words}); their rows stay"
+    lessons = {slug: found for slug, found in lessons.items() if found}
+    return download._replace(lessons=lessons, notes=download.notes + [note] * bool(words))
 
 
 def settings(arguments: argparse.Namespace, store: "Store", root: Path) -> dict:
@@ -324,25 +349,39 @@ def override(arguments: argparse.Namespace, root: Path) -> int:
     from course_lib.grading.overrides import write_again
     from course_lib.grading.store import Store
 
-    lessons = read_marks(arguments.folder)
-    marks, record = row_of(lessons, arguments.student, arguments.lesson)
-    mark = None if arguments.remove else Override(*given(arguments, marks))
+    lessons, named = read_marks(arguments.folder), re.match(r"(?:task_)?(\d\d)_", arguments.task or "")
+    marks, record = row_of(lessons, arguments.student, named[1] if named else arguments.lesson)
+    what, most = task_of(arguments.task, marks, record) if arguments.task else (marks.slug, marks.points)
+    mark = None if arguments.remove else Override(*given(arguments, what, most))
     store = Store(arguments.folder)
     try:
-        store.override(marks.slug, record.who, mark)
+        store.override(what, record.who, mark)
         write_again(store)
     finally:
         store.close()
-    said = "the tests' mark counts again" if mark is None else f"{mark.points:g} of {marks.points}: {mark.reason}"
-    print(f"{record.student}, {marks.slug}: {said}")
+    said = "the tests' mark counts again" if mark is None else f"{mark.points:g} of {most}: {mark.reason}"
+    print(f"{record.student}, {what}: {said}")
     return 0
 
 
-def given(arguments: argparse.Namespace, marks: "Marks") -> tuple[float, str]:
+def task_of(text: str, marks: "Marks", record: "Record") -> tuple[str, int]:
+    """The task that is meant, and its points."""
+    names = {task.name: task.points for task in marks.tasks}
+    name = next((one for one in names if text in (one, one[5:], one[8:])), None)
+    if name is None:
+        raise UsageError(f"{marks.slug} has no task {text!r}; there are {', '.join(names)}")
+    if record.override or record.problem:
+        why = "has a mark by hand for the whole" if record.override else "was not graded, so no task has points"
+        cure = "take it back first, with --remove" if record.override else "give the whole mark, without --task"
+        raise UsageError(f"{record.student} {why}; {cure}")
+    return name, names[name]
+
+
+def given(arguments: argparse.Namespace, what: str, most: int) -> tuple[float, str]:
     """The mark and its reason from the command line."""
     points, reason = arguments.points, (arguments.reason or "").strip()
-    if points is None or not 0 <= points <= marks.points:
-        raise UsageError(f"give a mark from 0 to {marks.points}, the points of {marks.slug}")
+    if points is None or not 0 <= points <= most:
+        raise UsageError(f"give a mark from 0 to {most}, the points of {what}")
     if not reason:
         raise UsageError('say why, with --reason "…": the student reads it')
     return points, reason[:500]

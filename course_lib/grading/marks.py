@@ -14,12 +14,25 @@ PLATFORMS = ("Canvas", "Moodle", "Gradescope")  # whose identifiers ``Record.who
 
 
 @dataclass(frozen=True)
+class Override:
+    """A mark that the instructor gave by hand, and why."""
+
+    points: float
+    reason: str
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.points) and self.points >= 0):
+            raise ValueError(f"a mark of {self.points!r}; give a number from 0")
+
+
+@dataclass(frozen=True)
 class TaskMark:
     """One task of one submission.
 
     ``reason``: "" where it is earned, else wrong, raised, untouched, timeout, died, memory or protocol.
     ``check``: what the visible check said ("" where it holds); ``hints``: one for each hidden test that failed.
     ``mistake``: the named wrong answer that the submission matches; ``sentence``: what that one says.
+    ``given``: the instructor's mark for this task.
     """
 
     task: str
@@ -30,22 +43,16 @@ class TaskMark:
     hints: tuple[str, ...] = ()
     mistake: str = ""
     sentence: str = ""
+    given: Override | None = None
 
     def __post_init__(self) -> None:
         if type(self.earned) is not int or self.earned not in (0, self.points):
             raise ValueError(f"{self.task} earns {self.earned!r}; a task earns 0 or its {self.points} points")
 
-
-@dataclass(frozen=True)
-class Override:
-    """A mark that the instructor gave by hand, and why."""
-
-    points: float
-    reason: str
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.points) and self.points >= 0):
-            raise ValueError(f"a mark of {self.points!r}; give a number from 0")
+    @property
+    def mark(self) -> float:
+        """What counts: the instructor's points where she gave some, else what the tests say."""
+        return self.earned if self.given is None else short(self.given.points)
 
 
 @dataclass(frozen=True)
@@ -78,8 +85,17 @@ class Record:
 
     @property
     def mark(self) -> float | None:
-        """What counts, lateness apart: the instructor's mark where she gave one, else what the tests say."""
-        return self.earned if self.override is None else short(self.override.points)
+        """What counts, lateness apart: the instructor's mark where she gave one, else what the tasks count."""
+        if self.override is not None:
+            return short(self.override.points)
+        return None if self.problem else short(sum(task.mark for task in self.tasks))
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why the mark is the instructor's, in words: one for the whole, else one for each task that she marked."""
+        if self.override is not None:
+            return [self.override.reason]
+        return [f"{one.task}: {one.mark} of {one.points}, {one.given.reason}" for one in self.tasks if one.given]
 
     @property
     def penalty(self) -> float:
@@ -121,7 +137,7 @@ def record_from_data(data: dict) -> Record:
     Raises:
         KeyError, TypeError, ValueError: if the data is no record.
     """
-    tasks = tuple(TaskMark(**task | {"hints": tuple(task["hints"])}) for task in data["tasks"])
+    tasks = tuple(map(task_from_data, data["tasks"]))
     late, override = data.get("late"), data.get("override")
     return Record(
         **{name: data[name] for name in ("student", "id", "file", "problem", "sandbox")},
@@ -131,6 +147,11 @@ def record_from_data(data: dict) -> Record:
         late=Late(**late) if late else None,
         override=Override(**override) if override else None,
     )
+
+
+def task_from_data(data: dict) -> TaskMark:
+    given = data.get("given")
+    return TaskMark(**data | {"hints": tuple(data["hints"]), "given": Override(**given) if given else None})
 
 
 @dataclass(frozen=True)

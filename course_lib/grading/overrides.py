@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from course_lib.grading.marks import Marks
+from course_lib.grading.marks import Marks, Override, Record
 from course_lib.grading.reports import write_results
 from course_lib.grading.store import Store
 
@@ -14,6 +14,14 @@ def write_again(store: Store) -> None:
 
 
 def by_hand(marks: Marks, store: Store) -> Marks:
-    """Marks with those that the instructor gave."""
-    given = store.overrides().get(marks.slug, {})
-    return replace(marks, records=tuple(replace(one, override=given.get(one.who)) for one in marks.records))
+    """Marks with those that the instructor gave, for the whole or for a task."""
+    given = store.overrides()
+
+    def of(what: str, record: Record) -> Override | None:
+        return given.get(what, {}).get(record.who)
+
+    def with_given(record: Record) -> Record:
+        tasks = tuple(replace(task, given=of(task.task, record)) for task in record.tasks)
+        return replace(record, override=of(marks.slug, record), tasks=tasks)
+
+    return replace(marks, records=tuple(map(with_given, marks.records)))

@@ -99,18 +99,18 @@ class Store:
     # Marks that the instructor gave by hand
 
     def overrides(self) -> dict[str, dict[str, Override]]:
-        """For each lesson and student (``Record.who``) the mark given by hand."""
+        """For each lesson or task, and each student (``Record.who``), the mark given by hand."""
         return {
-            lesson: {who: Override(**one) for who, one in given.items()}
-            for lesson, given in self.read("overrides.json").items()
+            what: {who: Override(**one) for who, one in given.items()}
+            for what, given in self.read("overrides.json").items()
         }
 
-    def override(self, lesson: str, who: str, mark: Override | None) -> None:
-        """Give a mark by hand, or with None take it back."""
+    def override(self, what: str, who: str, mark: Override | None) -> None:
+        """Give a mark by hand for a lesson or a task, or with None take it back."""
         given = self.read("overrides.json")
-        given.setdefault(lesson, {}).pop(who, None)
+        given.setdefault(what, {}).pop(who, None)
         if mark:
-            given[lesson][who] = asdict(mark)
+            given[what][who] = asdict(mark)
         write(self.folder / "overrides.json", to_json(given))
 
     # What answers look like after renaming

@@ -25,6 +25,7 @@ class Submission(NamedTuple):
     """What one student handed in for one lesson; ``problem`` says why there is nothing to grade.
 
     ``who`` is the same in each run; ``time`` counts seconds since 1970 (0: nobody knows), ``clock`` says whose time.
+    ``aside``: it came in a download that is about another lesson.
     """
 
     student: str
@@ -38,6 +39,7 @@ class Submission(NamedTuple):
     time: float = 0.0
     clock: str = ""
     late: bool = False
+    aside: bool = False
 
     def read(self) -> bytes:
         """The bytes to grade.
@@ -55,6 +57,7 @@ class Entry:
     """One outermost thing of a student's, a file, folder or zip, and what the platform says of it."""
 
     path: str
+    places: frozenset[Path] = frozenset()  # of its files on the disk
     late: bool = False
     upload: str = ""
     time: float = 0.0
@@ -63,6 +66,7 @@ class Entry:
     others: list[str] = field(default_factory=list)  # files that are no notebook
     problem: str = ""
     meant: set[str] = field(default_factory=set)  # the lessons that it was handed in for, whatever is in it
+    about: str = ""  # the lesson that most of its download is about
 
     @property
     def download(self) -> str:
@@ -74,6 +78,9 @@ class Entry:
         """What was worked on; where nothing was, all that it is about."""
         worked = {lesson for one in self.candidates if one.touched for lesson in one.lessons}
         return worked or {lesson for one in self.candidates for lesson in one.lessons}
+
+    def lies_below(self, place: Path | None) -> bool:
+        return place is None or any(one.is_relative_to(place) for one in self.places)
 
     def moment(self, candidate: Candidate) -> float:
         """When the platform received a file; 0 where it does not say."""
@@ -112,7 +119,8 @@ def find_submissions(place: Path, slug: str, root: Path = ROOT) -> list[Submissi
 def read_download(place: Path, slug: str | None = None, root: Path = ROOT, *, only: Path | None = None) -> Download:
     """The submissions of each lesson below ``place``, or of the lesson ``slug`` alone.
 
-    ``only`` leaves out what does not lie below it; names are still read from ``place`` on.
+    ``only`` leaves out what does not lie below it; names, and what each thing was handed in for, are still read from
+    all that ``place`` holds.
 
     Raises:
         UsageError: if there is none, or nothing says of which lesson they are.
@@ -120,7 +128,9 @@ def read_download(place: Path, slug: str | None = None, root: Path = ROOT, *, on
     if not place.exists():
         raise UsageError(f"{place} does not exist; give the folder (or zip) with the submissions")
     known = known_lessons(root)
-    hands, notes = hands_in(place, known, root, only)
+    hands, notes = hands_in(place, known, root)
+    place_meant(hands, known)
+    hands = [Hand(one.who, one.names, below) for one in hands if (below := leave_to_own(one, only))]
     if not hands:
         raise UsageError(
             f"{only or place} holds no submission; give a folder with one notebook (or folder, or zip) a student"
@@ -128,10 +138,10 @@ def read_download(place: Path, slug: str | None = None, root: Path = ROOT, *, on
     candidates = [one for hand in hands for one in hand.candidates]
     named = {lesson for one in candidates if one.touched for lesson in one.lessons}  # who zips the whole course,
     named = named or {lesson for one in candidates for lesson in one.lessons}  # hands in what she worked on
+    named = named or {lesson for hand in hands for entry in hand.entries for lesson in entry.meant}
     chosen = [slug] if slug else sorted(named)
     if not chosen:
         raise UsageError(f"the notebooks in {place} name no exercise; say which one with --lesson 01")
-    place_meant(hands, known)
     lessons = {}
     for one in chosen:
         alone = named <= {one} or not any(one in each.lessons for each in candidates)
@@ -164,12 +174,24 @@ def place_meant(hands: list[Hand], known: list[str]) -> None:
         told = {entry.download for entry in hand.entries if entry.lessons}
         for entry in hand.entries:
             beside = about[entry.download]
-            lesson = {name for name in [lesson_of(beside)] if name}
+            entry.about = lesson_of(beside)
+            lesson = {entry.about} - {""}
             if lesson and len(about) > 1:
                 entry.meant = lesson
             elif not entry.lessons:
                 named = {slug for slug in known if slug in " ".join([entry.path, *entry.others])}
                 entry.meant = named or (set() if entry.download in told else lesson or set().union(*beside))
+
+
+def leave_to_own(hand: Hand, only: Path | None) -> list[Entry]:
+    """A student's things below ``only``; of notebooks of a lesson those stay that were handed in for it, else all.
+
+    Who zips everything each time hands in copies of what she worked on in other weeks.
+    """
+    own = {lesson for entry in hand.entries for one in entry.candidates for lesson in entry.meant & one.lessons}
+    for entry in hand.entries:
+        entry.candidates = [one._replace(lessons=one.lessons - (own - entry.meant)) for one in entry.candidates]
+    return [entry for entry in hand.entries if entry.lies_below(only)]
 
 
 def lesson_of(download: list[set[str]]) -> str:
@@ -182,32 +204,35 @@ def lesson_of(download: list[set[str]]) -> str:
 # From names to students
 
 
-def hands_in(place: Path, known: list[str], root: Path, only: Path | None) -> tuple[list[Hand], list[str]]:
+def hands_in(place: Path, known: list[str], root: Path) -> tuple[list[Hand], list[str]]:
     """Each student with all her files."""
     users = in_container(place)
     if users:
         found, _ = files_below(place)
         if not found:
             return [], []
-        entry = Entry("submission", time=users[0].time)
+        entry = Entry("submission", places_of(found), time=users[0].time)
         fill(entry, found, known, root)
         return [Hand(user, {user.student}, [entry]) for user in users], []
     nbgrader = (place / "submitted").is_dir()
     shelves = sort_out(place / "submitted" if nbgrader else place, known)
     hands_by_key: dict[str, Hand] = {}
     for path, found in shelves.files.items():
-        if only and found and not any(one.path.is_relative_to(only) for one in found):
-            continue
         people = shelves.exports.get(path[:-1], {}).get(path[-1])
         for who in people or [who_of(path[-1], known)]:
             if who.platform == "plain" and is_side_file(path[-1], found):
                 continue
             hand = hands_by_key.setdefault(who.key, Hand(who))
             hand.names.add(who.student)
-            entry = Entry("/".join(path), who.late, who.upload, who.time, recorded(found) if nbgrader else {})
+            stamps = recorded(found) if nbgrader else {}
+            entry = Entry("/".join(path), places_of(found), who.late, who.upload, who.time, stamps)
             hand.entries.append(entry)
             fill(entry, found, known, root)
     return list(hands_by_key.values()), shelves.notes
+
+
+def places_of(files: list[Found]) -> frozenset[Path]:
+    return frozenset(one.path for one in files)
 
 
 def recorded(files: list[Found]) -> dict[tuple[str, ...], float]:
@@ -253,7 +278,7 @@ def submission_of(hand: Hand, slug: str, root: Path, *, alone: bool) -> Submissi
     ``alone``: there is no other lesson, so whatever she handed in was meant for this one.
     """
     meant = [entry for entry in hand.entries if alone or slug in entry.meant]
-    fitting = own_first([one for one in hand.candidates if slug in one.lessons], hand, slug)
+    fitting = [one for one in hand.candidates if slug in one.lessons]
     if not fitting and not meant and any(entry.lessons or entry.meant for entry in hand.entries):
         return None
     meant = meant or hand.entries
@@ -269,13 +294,8 @@ def submission_of(hand: Hand, slug: str, root: Path, *, alone: bool) -> Submissi
     platform = "nbgrader" if entry.stamps else who.platform
     clock = platform if time else "" if platform.startswith("Canvas") else "the file"
     row = row._replace(file=best.found.name, found=best.found, notes=notes, late=entry.late, upload=entry.upload)
+    row = row._replace(aside=entry.about not in ("", slug))
     return row._replace(time=time or (best.found.time if clock else 0.0), clock=clock)
-
-
-def own_first(fitting: list[Candidate], hand: Hand, slug: str) -> list[Candidate]:
-    """Of notebooks of a lesson those that were handed in for it; where there are none, all."""
-    own = {entry.path for entry in hand.entries if slug in entry.meant}
-    return [one for one in fitting if one.entry in own] or fitting
 
 
 def contradiction(hand: Hand, candidates: list[Candidate]) -> str:

@@ -28,6 +28,7 @@ from course_lib.grading.roster import Roster, Unclear, read_roster
 from course_lib.grading.similarity import fingerprint, groups
 from course_lib.grading.store import Store
 from course_lib.grading.submissions import Submission, find_submissions
+from tests.grading.hostile import zipped
 from tests.grading.small import RIGHT, SLUG, another_lesson, answered, small_course
 
 OTHER = "08_other"
@@ -138,6 +139,47 @@ def test_grading_one_student_again_keeps_the_others(evening):
     assert list(rows(folder)) == ["ana", "ben", "cy"]
 
 
+def everything(name: str, old: bytes, new: bytes) -> bytes:
+    """A student's zip of all her work: of the last week and of this one."""
+    return zipped(**{f"{name}_07_ipynb": old, f"{name}_08_ipynb": new})
+
+
+@pytest.mark.parametrize("again", ["in/week 2", "in/week 2/ana_1_20_all.zip"])
+def test_who_zips_everything_each_time_keeps_her_other_rows(evening, again):
+    folder, grade = evening
+    hand_in(folder / "in/week 1", "ana_1_10_a.ipynb", "ben_2_11_b.ipynb")
+    hand_in(folder / "in/week 2", "ben_2_21_b.ipynb", "cy_3_22_c.ipynb", data=of_other(answered()))
+    copy, work = answered(after="# older"), of_other(answered())
+    hand_in(folder / "in/week 2", "ana_1_20_all.zip", data=everything("a", copy, work))
+    assert grade() == 0
+    before = rows(folder, f"{SLUG}/marks.csv")
+    assert before["ana"]["file"] == "week 1/ana_1_10_a.ipynb"
+    hand_in(folder / "in/week 2", "ana_1_20_all.zip", data=everything("a", copy, of_other(answered(after="# new"))))
+    assert grade(place=again) == 0
+    assert rows(folder, f"{SLUG}/marks.csv") == before and len(rows(folder)) == 3
+
+
+def test_copies_in_the_download_of_another_week_leave_rows_that_are_graded(evening, capsys):
+    folder, grade = evening
+    hand_in(folder / "week 1", "ana_1_10_a.ipynb")
+    hand_in(folder / "week 2", "ben_2_21_b.ipynb", "cy_3_22_c.ipynb", data=of_other(answered()))
+    for name in ("ana_1_20", "di_4_23"):
+        hand_in(folder / "week 2", f"{name}_all.zip", data=everything("a", answered(after="#"), of_other(answered())))
+    assert grade(place="week 1") == 0
+    for _ in range(2):  # the second time, the row that came from week 2 is its own
+        assert grade(place="week 2") == 0
+        said = capsys.readouterr()
+        assert f"(1 of {SLUG}); their rows stay" in said.err and f"{SLUG}: 1 graded" in said.out
+        assert [row["file"][:9] for row in rows(folder, f"{SLUG}/marks.csv").values()] == ["ana_1_10_", "di_4_23_a"]
+
+
+def test_a_file_that_is_no_notebook_is_regraded_for_the_lesson_of_its_download(evening):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb")
+    hand_in(folder / "in", "ben.pdf", data=b"%PDF")
+    assert grade() == grade(place="in/ben.pdf") == 1 and len(rows(folder)) == 2
+
+
 def test_the_exit_status_is_that_of_this_run_s_submissions(evening, capsys):
     folder, grade = evening
     hand_in(folder / "in", "ana.ipynb")
@@ -178,9 +220,34 @@ def test_a_mark_by_hand_stays_and_is_shown_with_its_reason(evening, capsys):
     assert rows(folder)["ana"]["mark"] == "5"
 
 
+def test_a_mark_by_hand_for_one_task_leaves_the_others_to_the_tests(evening, capsys):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb")
+    grade()
+    out, name = str(folder / "out"), f"task_{SLUG[:2]}_2"
+    before = rows(folder)["ana"]
+    assert before[name] == "0"
+    assert main(["override", out, "ana", "0.5", "--task", "07_2", "--reason", "a slip of the pen"]) == 0
+    hand_in(folder / "in", "ana.ipynb", data=answered(after="# again"))
+    grade()
+    row = rows(folder)["ana"]
+    assert float(row["mark"]) == float(before["mark"]) + 0.5 and row["earned"] == before["earned"]
+    assert row["reason"].endswith("a slip of the pen") and row["reason"].startswith(name)
+    (page,) = (folder / "out/students").glob("ana*.html")
+    assert re.search(r"0\.5 of 1 point, given by hand: a slip of the pen", page.read_text(encoding="utf-8"))
+    main(["report", out, "--format", "gradescope"])
+    (file,) = (folder / "out/gradescope").glob("ana*.json")
+    told = json.loads(file.read_text(encoding="utf-8"))
+    assert told["score"] == sum(test["score"] for test in told["tests"]) == float(row["mark"])
+    assert main(["override", out, "ana", "--task", "2", "--remove"]) == 0 and rows(folder)["ana"] == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["ana", "1", "--task", "9", "--reason", "x"], "there are task_07_1"),
+        (["ana", "3", "--task", "1", "--reason", "x"], "from 0 to 2"),
+        (["ben", "1", "--task", "1", "--reason", "x"], "without --task"),
         (["zoe", "3", "--reason", "x"], "ana"),
         (["ana", "8", "--reason", "x"], "from 0 to 7"),
         (["ana", "nan", "--reason", "x"], "from 0 to 7"),
@@ -190,6 +257,7 @@ def test_a_mark_by_hand_stays_and_is_shown_with_its_reason(evening, capsys):
 def test_a_mark_by_hand_that_cannot_be_names_the_cure(evening, capsys, arguments, words):
     folder, grade = evening
     hand_in(folder / "in", "ana.ipynb")
+    hand_in(folder / "in", "ben.pdf", data=b"%PDF")
     grade()
     assert main(["override", str(folder / "out"), *arguments]) == 2
     assert words in capsys.readouterr().err

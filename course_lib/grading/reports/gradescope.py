@@ -14,16 +14,16 @@ def results(marks: Marks, record: Record) -> dict:
         {
             "name": f"{task.task} · {titles[task.task]}",
             "number": task.task.removeprefix("task_").replace("_", "."),
-            "score": task.earned,
+            "score": task.mark,
             "max_score": task.points,
-            "status": "passed" if task.earned else "failed",
+            "status": "passed" if task.mark == task.points else "failed",
             "output": "\n".join(filter(None, [task.check, task.sentence, *task.hints])),
             "output_format": "text",
             "visibility": "visible",
         }
         for task in record.tasks
     ]
-    by_hand = f", given by hand: {record.override.reason}" if record.override else ""
+    by_hand = f", given by hand: {'; '.join(record.reasons)}" if record.reasons else ""
     first = f"{record.mark} of {marks.points} points{by_hand}. Sandbox: {marks.sandbox}."
     output = "\n".join([first, *record.notes])
     return {

@@ -50,7 +50,7 @@ STUDENT = (
 {% if record.override %}<p><strong>{{ record.mark }} of {{ marks.points }} points</strong>, given by hand:
 {{ record.override.reason }}
 {%- if record.earned is not none %} <span class="quiet">(the tests say {{ record.earned }})</span>{% endif %}</p>
-{% elif not record.problem %}<p><strong>{{ record.earned }} of {{ marks.points }} points</strong></p>{% endif %}
+{% elif not record.problem %}<p><strong>{{ record.mark }} of {{ marks.points }} points</strong></p>{% endif %}
 {% if record.problem %}<p><strong>Not graded:</strong> {{ record.problem }}</p>{% endif %}
 {% if record.late %}<p>{{ record.late.words | capitalize_first }}
 {%- if record.penalty %}: {{ "%g" % record.penalty }} points less by the rule for late work,
@@ -59,13 +59,15 @@ STUDENT = (
 exists, and what uses it fails too.</p>
 {% for note in unread %}<p class="said">{{ note }}</p>{% endfor %}</div>{% endif %}
 {% for task in record.tasks %}
-<h2>{{ "✓" if task.earned else "✗" }} {{ task.task }} · {{ titles[task.task] }}</h2>
-<p>{{ task.earned }} of {{ task.points }} point{{ "s" if task.points != 1 }}</p>
+<h2>{{ "✓" if task.mark == task.points else "✗" }} {{ task.task }} · {{ titles[task.task] }}</h2>
+<p>{{ task.mark }} of {{ task.points }} point{{ "s" if task.points != 1 }}
+{%- if task.given %}, given by hand: {{ task.given.reason }}
+<span class="quiet">(the tests say {{ task.earned }})</span>{% endif %}</p>
 {% if follows(task) %}<p class="quiet">This follows, it seems, from the cell that cannot be read: {{ task.check }}</p>
 {% elif task.check %}<p>What the grader saw first:</p><p class="said">{{ task.check }}</p>
-{% elif not task.earned %}<p>The visible check holds; with other sizes and values the answer is not right.</p>
+{% elif task.mark < task.points %}<p>The visible check holds; with other sizes and values the answer is not right.</p>
 {% endif %}
-{% if not task.earned and not follows(task) %}
+{% if task.mark < task.points and not follows(task) %}
 {% if task.sentence %}<p><strong>What happened:</strong> {{ task.sentence }}</p>{% endif %}
 {% if task.hints %}<p>To find it:</p><ul>{% for hint in task.hints %}<li>{{ hint }}</li>{% endfor %}</ul>{% endif %}
 {% endif %}
@@ -111,7 +113,7 @@ graded</strong>{% endif %}{% if marks.missing %}, {{ marks.missing | length }} h
 <th scope="col" class="number">tests</th><th scope="col">reason</th></tr>
 {% for record in by_hand %}<tr><td>{{ link(record) }}</td><td class="number">{{ record.mark }}</td>
 <td class="number">{{ record.earned if record.earned is not none else "–" }}</td>
-<td>{{ record.override.reason }}</td></tr>
+<td>{{ record.reasons | join("; ") }}</td></tr>
 {% endfor %}</table>{% endif %}
 <h2>Tasks</h2>
 <table><tr><th scope="col">task</th><th scope="col" class="number">points</th>
@@ -145,7 +147,7 @@ OVERVIEW = (
     HEAD
     + """{% macro cell(marks, record) %}{% if record %}
 <a href="{{ marks.slug }}/students/{{ page_name(record) }}.html">
-{%- if record.mark is not none %}{{ record.mark }}{{ "*" if record.override }}{{ "+" if record.late }}
+{%- if record.mark is not none %}{{ record.mark }}{{ "*" if record.reasons }}{{ "+" if record.late }}
 {%- else %}{{ "–" if record.missing else "not graded" }}{% endif %}</a>{% endif %}{% endmacro %}
 <table><tr><th scope="col">lesson</th><th scope="col" class="number">graded</th>
 <th scope="col" class="number">not graded</th><th scope="col" class="number">handed in nothing</th>
@@ -266,7 +268,7 @@ def summary(marks: Marks) -> str:
         tasks=[task_row(marks, place) for place in range(len(marks.tasks))],
         mistakes=mistakes(marks),
         late=[record for record in marks.records if record.late],
-        by_hand=[record for record in marks.records if record.override],
+        by_hand=[record for record in marks.records if record.reasons],
         sections=any(record.section for record in marks.records),
         names=MAX_NAMES,
         listed=listed,

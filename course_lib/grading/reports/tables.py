@@ -60,7 +60,7 @@ def end(record: Record) -> list[str]:
 def by_hand(record: Record) -> list:
     """What the instructor adds: lateness, apart from the mark; her own mark with its reason; what counts."""
     late = [record.late.words, record.penalty, record.after_late] if record.late else ["", None, record.mark]
-    given = [record.override.points, record.override.reason] if record.override else [None, ""]
+    given = [record.mark, "; ".join(record.reasons)] if record.reasons else [None, ""]
     return [*late, *given, record.mark]
 
 
@@ -162,12 +162,12 @@ def counts(record: Record, after_late: bool) -> float | None:
 
 
 def comment(record: Record, after_late: bool) -> str:
-    given = [f"Mark given by hand: {record.override.reason}"] if record.override else []
+    given = [f"Mark given by hand: {reason}" for reason in record.reasons]
     taken = (
         f": {record.penalty:g} points {'are' if after_late else 'are not yet'} taken off" if record.penalty else ""
     )
     late = [f"{record.late.words}{taken}."] if record.late else []
-    missed = [f"{task.task}: {sentence(task)}" for task in record.tasks if not task.earned]
+    missed = [f"{task.task}: {sentence(task)}" for task in record.tasks if task.mark < task.points]
     return " ".join([*given, *late, *missed])
 
 

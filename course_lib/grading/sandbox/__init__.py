@@ -7,4 +7,11 @@ confine   the locks that the kernel offers
 worker    runs a submission's cells, answers calls
 frames    the wire between the two ends
 waiting   how long a process has waited for a processor
+
+No control group is used: few machines and no plain container delegate one, and what a submission may use must be the
+same everywhere. Instead the doors are closed. Memory: a limit of address space for each process, and under bubblewrap
+the sum over all processes of a submission, looked at four times a second; what would be no process's memory (memfd,
+System V segments, message queues, socket pairs, file locks) cannot be made. Files: 64 MB and 8192 of them under
+bubblewrap, none under Landlock. Processors: deadlines that follow queueing; under bubblewrap the processes that a
+worker starts come last, under Landlock it can start none.
 """
