@@ -3,6 +3,7 @@
 ``python -m benchmarks.grading.cluster 100`` takes 100 submissions instead of 1000.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.grading.measure import machine, table
@@ -19,6 +21,15 @@ from course_lib.grading.marks import lessons_from_json
 from tests.grading.test_hostile import processes
 
 LESSONS, STUDENTS = 5, 200
+HEADER = [
+    "submissions",
+    "graded when a worker was killed",
+    "exit",
+    "with all points",
+    "seconds",
+    "seconds each",
+    "processes left",
+]
 
 
 def hand_in(place: Path, lessons: list[str], count: int) -> None:
@@ -52,8 +63,41 @@ def ended(process: subprocess.Popen) -> None:
     process.wait()
 
 
+@contextlib.contextmanager
+def cluster(folder: Path) -> Iterator[tuple[str, list[subprocess.Popen]]]:
+    """The address of a running cluster, and its processes; whoever ends one takes it out of the list."""
+    processes = started(folder)
+    try:
+        while not (folder / "scheduler.json").exists():
+            time.sleep(0.1)
+        yield json.loads((folder / "scheduler.json").read_text())["address"], processes
+    finally:
+        for one in processes:
+            ended(one)
+
+
 def graded(out: Path) -> int:
     return len(list((out / "records").glob("*.json")))
+
+
+def grade_and_kill(folder: Path, kill_at: int) -> tuple[int, int, float]:
+    """Grade ``in`` into ``out``, and kill a worker at so many records: how many there were, exit status, seconds."""
+    with cluster(folder) as (address, processes):
+        place, out, start = folder / "in", folder / "out", time.monotonic()
+        line = [sys.executable, "-m", "course_lib.cli", "grade", place, "--out", out, "--dask", address]
+        run = subprocess.Popen(line, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"})
+        while run.poll() is None and graded(out) < kill_at:
+            time.sleep(0.5)
+        killed_at = graded(out)
+        ended(processes.pop())
+        return killed_at, run.wait(), time.monotonic() - start
+
+
+def with_all_points(out: Path) -> tuple[int, int]:
+    """How many records there are, and how many of them have every point of their lesson."""
+    lessons = lessons_from_json((out / "marks.json").read_text())
+    right = [one.earned == marks.points for marks in lessons for one in marks.records]
+    return len(right), sum(right)
 
 
 def main() -> None:
@@ -61,40 +105,14 @@ def main() -> None:
     lessons = [slug for slug in slugs() if parts(slug)["hidden tests"].exists()][:LESSONS]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        place, out = folder / "in", folder / "out"
-        hand_in(place, lessons, count)
-        cluster = started(folder)
-        try:
-            while not (folder / "scheduler.json").exists():
-                time.sleep(0.1)
-            address = json.loads((folder / "scheduler.json").read_text())["address"]
-            line = [sys.executable, "-m", "course_lib.cli", "grade", str(place), "--out", str(out), "--dask", address]
-            start = time.monotonic()
-            run = subprocess.Popen(line, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"})
-            while run.poll() is None and graded(out) < count:  # a fifth of all
-                time.sleep(0.5)
-            killed_at = graded(out)
-            ended(cluster.pop())
-            status, seconds = run.wait(), time.monotonic() - start
-        finally:
-            for process in cluster:
-                ended(process)
-        records = [one for marks in lessons_from_json((out / "marks.json").read_text()) for one in marks.records]
-        full = {marks.slug: marks.points for marks in lessons_from_json((out / "marks.json").read_text())}
-        right = sum(one.earned == full[one.file.split("/")[0]] for one in records)
+        hand_in(folder / "in", lessons, count)
+        killed_at, status, seconds = grade_and_kill(folder, kill_at=count)  # a fifth of all
+        records, right = with_all_points(folder / "out")
         time.sleep(2)
-        row = [len(records), killed_at, status, right, f"{seconds:.0f}", len(processes())]
-    header = [
-        "submissions",
-        "graded when a worker was killed",
-        "exit",
-        "with all points",
-        "seconds",
-        "processes left",
-    ]
+        row = [records, killed_at, status, right, f"{seconds:.0f}", f"{seconds / records:.2f}", len(processes())]
     text = (
         f"# On a cluster\n\n{len(lessons)} lessons, right answers, Dask, two workers on one machine, {machine()}.\n"
-        f"Written by `python -m benchmarks.grading.cluster`.\n\n{table(header, [row])}"
+        f"Written by `python -m benchmarks.grading.cluster`.\n\n{table(HEADER, [row])}"
     )
     Path(__file__).with_name("cluster.md").write_text(text, encoding="utf-8")
     print(text)
