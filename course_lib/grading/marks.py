@@ -61,7 +61,7 @@ class Record:
 
     ``sandbox`` names what held it. The grader fills the first seven; the rest is the instructor's evening: ``who``
     is the same in each run, ``person`` (from the roster) on all platforms, ``upload`` is how the name of a feedback
-    file begins.
+    file begins, ``aside`` says that it came in a download that is about another lesson.
     """
 
     student: str
@@ -75,6 +75,7 @@ class Record:
     person: str = ""
     section: str = ""
     upload: str = ""
+    aside: bool = False
     late: Late | None = None
     override: Override | None = None
 
@@ -144,6 +145,7 @@ def record_from_data(data: dict) -> Record:
         **{name: data.get(name, "") for name in ("who", "person", "section", "upload")},
         tasks=tasks,
         notes=tuple(data["notes"]),
+        aside=data.get("aside", False),
         late=Late(**late) if late else None,
         override=Override(**override) if override else None,
     )

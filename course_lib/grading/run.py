@@ -192,7 +192,8 @@ def handed_in(record: Record, submission: Submission, lesson: str, evening: Even
     deadline = evening.deadlines.get(lesson, evening.deadlines.get(""))
     late = lateness(submission.time, submission.clock, submission.late, deadline, evening.rule)
     notes += [note[:MAX_NOTE] for note in submission.notes]
-    return replace(record, notes=tuple(notes), who=submission.who, upload=submission.upload, late=late)
+    told = {"who": submission.who, "upload": submission.upload, "aside": submission.aside}
+    return replace(record, notes=tuple(notes), late=late, **told)
 
 
 def completed(marks: Marks, store: Store, evening: Evening) -> Marks:
@@ -230,9 +231,13 @@ def on_the_roster(records: list[Record], roster: Roster) -> list[Record]:
 
 
 def one_source(name: str, found: list[Record]) -> list[Record]:
-    """What counts of a person's records of one lesson: the one that could be graded; of two such, none."""
+    """What counts of a person's records of one lesson: the one that could be graded; of two such, none.
+
+    A copy that came with another lesson counts where there is nothing else.
+    """
     graded = [one for one in found if not one.problem]
-    others = [one for one in found if one.problem]
+    graded = [one for one in graded if not one.aside] or graded
+    others = [one for one in found if one not in graded]
     if len(graded) > 1:
         words = (
             f"two sources for {name}: {' and '.join(sorted(one.file for one in graded))}; keep one and grade again"
@@ -240,7 +245,7 @@ def one_source(name: str, found: list[Record]) -> list[Record]:
         return [replace(one, tasks=(), problem=words) for one in graded]
     if not graded:
         return others
-    notes = tuple(f"not counted: {one.file} ({one.problem})" for one in others)
+    notes = tuple(f"not counted: {one.file} ({one.problem or 'it came with another lesson'})" for one in others)
     return [replace(graded[0], notes=graded[0].notes + notes)]
 
 

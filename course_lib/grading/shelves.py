@@ -17,6 +17,7 @@ SHELF = re.compile(
     r"|(?:assignment|homework|hw|week|wk|exercise|ex|lesson|sheet|unit)[ _-]*\d{1,2}(?:[ _-].*)?",
     re.I,
 )
+MOODLE = re.compile(r".+-.+-\d+(?: ?\(\d+\))?(?:\.zip)?", re.I)  # COURSE-ASSIGNMENT-NUMBER.zip
 WORK = re.compile(  # what people call their work, not themselves
     r"untitled|notebook|cop(y|ie)|final|draft|old|new|version|\bv\d|solution|answer|exercise|homework|hw\d|lesson|lab|"
     r"assign|submi|attempt|task|week|part|test|backup|work|first|second|third|last|mine|try|good|bad|better|correct|"
@@ -37,7 +38,8 @@ def sort_out(place: Path, known: list[str]) -> Shelves:
     """The outermost names below ``place``: shelves (folders of a whole lesson) are opened, the only folder too.
 
     A shelf is told by its name, which the instructor or the platform gave: ``submissions (1).zip``, ``week 2``,
-    ``03_squeeze_excitation``. No content can make one.
+    ``03_squeeze_excitation``. No content can make one; a name like Moodle's (``VIS-Exercise 3-4711.zip``), which may
+    be a person's, needs Moodle's names in it, too.
     """
     found, folders = files_below(place)
     whole = place.is_file() and found[0].head().startswith(ZIP) and who_of(place.name).platform == "plain"
@@ -66,18 +68,36 @@ def open_shelves(
                 shelves.exports[one.parts[:-1]] = in_export(one.read())
     numbered = are_lessons(level, folders, known)
     for path, files in level.items():
-        if not (numbered or is_shelf(path[-1], known)):
-            shelves.files[path] = files
-        elif is_folder(path, files, folders):
-            open_shelves(grouped(files, folders, path), folders, known, shelves)
-        elif opened := in_zip(files[0]):
-            inside, below = opened
-            table = grouped(inside, below, path)
-            if len(table) == 1 and is_folder(only := next(iter(table)), table[only], below):
-                table = grouped(inside, below, only)
-            open_shelves(table, below, known, shelves)
+        named = numbered or is_shelf(path[-1], known)
+        opened = contents(path, files, folders) if named or MOODLE.fullmatch(path[-1]) else None
+        if opened and (named or is_of_moodle(opened[0])):
+            open_shelves(*opened, known, shelves)
         else:
             shelves.files[path] = files
+
+
+Level = dict[tuple[str, ...], list[Found]]  # the files below each name of one folder
+
+
+def contents(
+    path: tuple[str, ...], files: list[Found], folders: list[tuple[str, ...]]
+) -> tuple[Level, list[tuple[str, ...]]] | None:
+    """What lies in a class's folder or zip, with the folders below it; None where it is neither."""
+    if is_folder(path, files, folders):
+        return grouped(files, folders, path), folders
+    if not (opened := in_zip(files[0])):
+        return None
+    inside, below = opened
+    table = grouped(inside, below, path)
+    if len(table) == 1 and is_folder(only := next(iter(table)), table[only], below):
+        table = grouped(inside, below, only)
+    return table, below
+
+
+def is_of_moodle(level: Level) -> bool:
+    """Whether all names are Moodle's, and several people's."""
+    people = [who_of(path[-1]) for path in level]
+    return len({who.key for who in people}) > 1 and all(who.platform == "Moodle" for who in people)
 
 
 def in_zip(archive: Found) -> tuple[list[Found], list[tuple[str, ...]]] | None:

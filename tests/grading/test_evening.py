@@ -317,6 +317,23 @@ def test_the_roster_joins_what_platforms_call_differently(evening):
     assert '"Lovelace, Ada","1815"' in (folder / "out/canvas.csv").read_text()
 
 
+def test_a_copy_that_came_with_another_lesson_on_another_platform_is_no_second_source(evening):
+    folder, grade = evening
+    (folder / "roster.csv").write_text(ROSTER)
+    hand_in(folder / "in/week 1", "lovelaceada_1815_99_a.ipynb")
+    new, all_of_it = of_other(answered()), everything("a", answered(after="#"), of_other(answered()))
+    others = (
+        f"{name}_8{number}_assignsubmission_file_/a.ipynb" for number, name in enumerate(("Alan Turing", "B", "C"))
+    )
+    hand_in(folder / "in/week 2", *others, data=new)
+    hand_in(folder / "in/week 2", "Ada Lovelace_7_assignsubmission_file_/a.zip", data=all_of_it)
+    hand_in(folder / "in/week 2", "Nemo_9_assignsubmission_file_/a.zip", data=all_of_it)
+    assert grade("--roster", str(folder / "roster.csv")) == 0
+    table = rows(folder, f"{SLUG}/marks.csv")
+    assert table["Lovelace, Ada"]["file"].startswith("week 1") and "another lesson" in table["Lovelace, Ada"]["notes"]
+    assert table["Nemo"]["earned"] == rows(folder)["Lovelace, Ada"][OTHER] == "5"
+
+
 def test_of_two_sources_on_the_roster_the_one_that_can_be_graded_counts(evening):
     folder, grade = evening
     (folder / "roster.csv").write_text(ROSTER)

@@ -265,6 +265,19 @@ def test_downloaded_zips_on_one_shelf_are_opened(tmp_path):
     assert [one.student for one in find_submissions(tmp_path, SLUG)] == ["lovelaceada", "turingalan", "x"]
 
 
+@pytest.mark.parametrize("as_zip", [False, True], ids=["folder", "zip"])
+def test_moodle_s_download_among_others_is_opened(tmp_path, as_zip):
+    names = ["Bo_7_assignsubmission_file_/a.ipynb", "Cy_8_assignsubmission_file_/a.ipynb"]
+    lay_out(tmp_path, "ann.ipynb", "ada-lovelace-1815/07_small.ipynb")
+    if as_zip:
+        (tmp_path / "VIS26-Exercise 3-4711.zip").write_bytes(zipped(*names))
+    else:
+        lay_out(tmp_path, *(f"VIS26-Exercise 3-4711/{name}" for name in names))
+    (tmp_path / "jo-li-5.zip").write_bytes(zipped(names[0]))
+    found = find_submissions(tmp_path, SLUG)
+    assert [one.student for one in found] == ["Bo", "Cy", "ada-lovelace-1815", "ann", "jo-li-5"]
+
+
 def test_students_with_numbers_are_no_lessons(tmp_path):
     root = small_course(tmp_path / "course")
     found = find_submissions(lay_out(tmp_path / "in", "07/07_small.ipynb", "12/07_small.ipynb"), SLUG, root)
