@@ -3,11 +3,17 @@
 import ast
 import importlib
 import inspect
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from torch.autograd import Function
+
 from course_lib.authoring.places import parts
 from course_lib.authoring.sources import parse
+from course_lib.grading.forbidden import LIBRARY, ROOMS
+
+PRELUDE = "import math\nimport torch\nfrom torch import nn\nfrom torch.nn import functional as F\n"
 
 
 class Pasted(NamedTuple):
@@ -19,19 +25,38 @@ class Pasted(NamedTuple):
 
 
 def definitions(slug: str) -> list[Pasted]:
-    """Every function and class of the lesson, and of each module of the library that it imports something from."""
+    """Every function and class of the lesson, of the mechanisms, and of what else of the library it imports."""
     lesson = lesson_names(slug)
-    modules = {getattr(one, "__module__", None) or "" for one in lesson.values()}
+    modules = {getattr(one, "__module__", None) or "" for one in lesson.values()} | mechanisms()
     library: dict = {}
     for module in sorted(name for name in modules if name.startswith("course_lib.") and name.count(".") == 2):
-        library |= vars(importlib.import_module(module))
+        own = vars(importlib.import_module(module)).items()
+        library |= {f"{module}.{name}": it for name, it in own if getattr(it, "__module__", "") == module}
     own = {name: one for name, one in lesson.items() if getattr(one, "__module__", None) == f"lesson {slug}"}
     found = [(names, of_library) for names, of_library in ((own, False), (library, True))]
     return [
         Pasted(name, one, of_library)
         for names, of_library in found
         for name, one in names.items()
-        if inspect.isfunction(one) or inspect.isclass(one)
+        if inspect.isfunction(one) or (inspect.isclass(one) and not issubclass(one, Function))
+    ]
+
+
+def mechanisms() -> set[str]:
+    return {f"course_lib.{room}.{file.stem}" for room in ROOMS for file in (LIBRARY / room).glob("[!_]*.py")}
+
+
+def taken_over(name: str, it: Callable) -> list[str]:
+    """Cells that make ``it`` the answer called ``name``: imported, imported inside, pasted, pasted and renamed."""
+    source, own = inspect.getsource(it), it.__name__
+    return [
+        f"from {it.__module__} import {own} as {name}",
+        f"import {it.__module__} as m\n{name} = m.{own}",
+        f"def {name}(*args, **kwargs):\n    from {it.__module__} import {own}\n    return {own}(*args, **kwargs)",
+        f"{source}\n{name} = {own}",
+        f"{source}\ndef {name}(*args, **kwargs):\n    return {own}(*args, **kwargs)",
+        re.sub(rf"\b{own}\b", name, source),
+        re.sub(rf"\b{own}\b", name, re.sub(r"\b(query|scores|channels|mean|theta|grid)\b", r"my_\1", source)),
     ]
 
 

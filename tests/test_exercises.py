@@ -15,9 +15,11 @@ from benchmarks.equivalent import EQUIVALENT
 from benchmarks.exercise_mutation import Trial, answered, survives
 from benchmarks.mechanical import Mutant, mutants
 from course_lib.authoring.places import find_slug, parts, slugs
+from course_lib.basics.addressing import dot_score
 from course_lib.exercises import Exercise, NotYet
+from course_lib.grading.forbidden import forbidden_use
 from course_lib.grading.hidden import judge, load
-from tests.pasted import adapted, answers, definitions
+from tests.pasted import PRELUDE, adapted, answers, definitions, taken_over
 from tests.solved import Solved, passes_all
 
 EXERCISES = [slug for slug in slugs() if parts(slug)["solution source"].exists()]
@@ -58,20 +60,31 @@ def test_every_task_is_checked_hidden_and_has_five_wrong_answers(solved, hidden)
 
 
 def test_the_lesson_and_the_library_pasted_in_earn_nothing(slug, solved, hidden):
+    """What would pass the hidden tests must be the library's, and be refused however it comes in."""
     found = definitions(slug)
     for task in solved.tasks:
         for name in answers(solved.tasks[task]):
             earns = []
             for pasted in found:
-                if pasted.of_library and forbids_the_library(hidden, task):
-                    continue  # the grader refuses it, whatever it computes
                 with solved.holding(name, adapted(pasted.it, solved.names[name])):
-                    earns += [pasted.name] if passes_all(hidden, task, solved.names, 1) else []
+                    passes = passes_all(hidden, task, solved.names, 1)
+                if passes and not (pasted.of_library and refused(hidden, task, name, pasted.it)):
+                    earns.append(pasted.name)
             assert earns == [], f"{name} of {task} stands there already"
 
 
-def forbids_the_library(hidden, task):
-    return any("course_lib" in test.without for test in hidden.tests if test.task == task)
+def refused(hidden, task, name, it):
+    """Whether the grader refuses what stands in the library, in every way in which an answer could take it over."""
+    without = {word for test in hidden.tests if test.task == task for word in test.without}
+    return all(forbidden_use([PRELUDE, cell], {name}, without) for cell in taken_over(name, it))
+
+
+def test_the_refusal_needs_the_word_and_the_library_s_code(hidden):
+    """The oracle's own test: without ``course_lib`` nothing is refused, nor is what nobody copied."""
+    silent = SimpleNamespace(tests=[SimpleNamespace(task="task_00_1", without=())])
+    strict = SimpleNamespace(tests=[SimpleNamespace(task="task_00_1", without=("course_lib",))])
+    assert refused(strict, "task_00_1", "answer", dot_score) and not refused(silent, "task_00_1", "answer", dot_score)
+    assert not refused(strict, "task_00_1", "answer", in_single_precision)
 
 
 def test_a_right_answer_in_single_precision_earns_its_points(solved, hidden):
