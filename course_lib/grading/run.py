@@ -192,8 +192,8 @@ def handed_in(record: Record, submission: Submission, lesson: str, evening: Even
     deadline = evening.deadlines.get(lesson, evening.deadlines.get(""))
     late = lateness(submission.time, submission.clock, submission.late, deadline, evening.rule)
     notes += [note[:MAX_NOTE] for note in submission.notes]
-    told = {"who": submission.who, "upload": submission.upload, "aside": submission.aside}
-    return replace(record, notes=tuple(notes), late=late, **told)
+    row = replace(record, notes=tuple(notes), late=late, who=submission.who)
+    return replace(row, upload=submission.upload, aside=submission.aside)
 
 
 def completed(marks: Marks, store: Store, evening: Evening) -> Marks:
