@@ -304,13 +304,13 @@ def layer(channels, stride=1):
 
 def small_network(slot):
     """Two convolutions, the slot, one convolution, and a linear layer that sees every position."""
-    before = nn.Sequential(layer(4), layer(16))
-    after = nn.Sequential(layer(16, stride=2), nn.Flatten(), nn.Linear(16 * 4 * 12, 10))
+    before = nn.Sequential(layer(4), layer(16, stride=2))
+    after = nn.Sequential(layer(16), nn.Flatten(), nn.Linear(16 * 4 * 12, 10))
     return nn.Sequential(OrderedDict(before=before, slot=slot, after=after))
 
 
 # %% [markdown]
-# Without SE, for the seeds 0, 1 and 2, measured after 300 steps; and seed 0 also after 1500, as many as
+# Without SE, for the seeds 0, 1 and 2, measured after 300 steps; and seed 0 also after 700, as many as
 # SE will get.
 
 
@@ -331,40 +331,40 @@ def small(slot, seed):
 # %%
 without = [small(nn.Identity, seed) for seed in (0, 1, 2)]
 baseline, flat = zip(*(train(network, 300, seed) for seed, network in enumerate(without)))
-longer, more = train(without[0], 1200, seed=10)  # 300 + 1200 steps
-print("without SE ≈", *(f"{one:.2f}" for one in baseline), f"  seed 0 after 1500 steps ≈ {longer:.2f}")
+longer, more = train(without[0], 400, seed=10)  # 300 + 400 steps
+print("without SE ≈", *(f"{one:.2f}" for one in baseline), f"  seed 0 after 700 steps ≈ {longer:.2f}")
 
 # %%
 assert max(baseline) < 0.5, "without SE no seed gets beyond guessing the channel"
 assert longer < 0.5, "and more training does not help"
 
 # %% [markdown]
-# With SE. The reduction is 1: with only 16 channels there is nothing to save. Half a minute.
+# With SE. The reduction is 1: with only 16 channels there is nothing to save. About fifteen seconds.
 
 # %%
 trained = [small(lambda: SqueezeExcitation(16, reduction=1), seed) for seed in (0, 1, 2)]
-attentive, falling = zip(*(train(network, 1500, seed) for seed, network in enumerate(trained)))
+attentive, falling = zip(*(train(network, 700, seed) for seed, network in enumerate(trained)))
 print("with SE ≈", *(f"{one:.2f}" for one in attentive))
 assert sum(attentive) / 3 > sum(baseline) / 3 + 0.3, "the claim"
 
 # %% tags=["folded"]
 figure = new_figure(7.0, 2.8)
 left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
-rows = {"without, 300 steps": baseline, "without, 1500 steps": [longer], "with SE, 1500 steps": attentive}
+rows = {"without, 300 steps": baseline, "without, 700 steps": [longer], "with SE, 700 steps": attentive}
 plot_runs(left, rows, guess=0.4)
-middle = torch.arange(25, 1500, 50)  # each point is the mean of 50 steps
+middle = torch.arange(25, 700, 50)  # each point is the mean of 50 steps
 for losses, name, colour in ((flat[0] + more, "without", "grey"), (falling[0], "with SE", COLOURS[0])):
-    right.plot(middle, torch.tensor(losses).view(30, 50).mean(dim=1), color=colour, label=name)
+    right.plot(middle, torch.tensor(losses).view(14, 50).mean(dim=1), color=colour, label=name)
 right.set(xlabel="step", ylabel="loss, seed 0", ylim=(0, None))
 right.legend(frameon=False)
 describe(
     figure,
-    "left, shares of right answers, one dot a run: without SE all lie at 0.4, after 300 steps and after 1500; with SE all lie near 0.95. "
-    "Right, the loss of seed 0 over 1500 steps: the two lines fall together for 500 steps; then the one with SE drops to nearly 0, and the one without falls slowly to 1.",
+    "left, shares of right answers, one dot a run: without SE all lie at 0.4, after 300 steps and after 700; with SE all lie near 0.95. "
+    "Right, the loss of seed 0 over 700 steps: the two lines fall together for 300 steps; then the one with SE drops to nearly 0, and the one without stays near 1.3.",
 )
 
 # %% [markdown]
-# SE is slow to find its use: for 500 steps its loss is that of the network without. *Can select* is not *selects at once*. (Without SE the loss goes on falling, but
+# SE is slow to find its use: for 300 steps its loss is that of the network without. *Can select* is not *selects at once*. (Without SE the loss goes on falling, but
 # only on the training images: on unseen digits 0.40 stays.)
 #
 # ## Look at the gates
@@ -555,7 +555,7 @@ describe(
 # ## Deeper · Must it multiply? (2 minutes)
 #
 # SE does two things: it tells every position what stands in the whole image, and it *multiplies*. **Is it the product that solves the task?** The control has the same two layers,
-# and adds what they say to the maps, without a sigmoid. *Before running: where will it end, at 0.40 or near SE?*
+# and adds what they say to the maps, without a sigmoid. *Before running: where will it be after 700 steps, at 0.40 or near SE? And after twice as many?*
 
 
 # %%
@@ -567,13 +567,15 @@ class Added(SqueezeExcitation):
 
 
 # %% tags=["answer"]
-adding, _ = train(small(lambda: Added(16, reduction=1), seed=0), 1500, seed=0)
-print(f"seed 0: without ≈ {longer:.2f}, added ≈ {adding:.2f}, multiplied ≈ {attentive[0]:.2f}")
-assert adding > 0.65
+added = small(lambda: Added(16, reduction=1), seed=0)
+half, full = (train(added, 700, seed)[0] for seed in (0, 10))
+print(f"seed 0 after 700 steps: without ≈ {longer:.2f}, added ≈ {half:.2f}, multiplied ≈ {attentive[0]:.2f}")
+print(f"after 700 more: added ≈ {full:.2f}")
+assert full > 0.6 and half < attentive[0] - 0.2
 
 # %% [markdown]
-# Far above 0.40: the product is not needed. After the slot comes a convolution with a ReLU, and a large negative number that is added before a ReLU shuts a channel, too. What the
-# plain network lacks is the *word of the whole image* at the place of the digit. (One seed: whether adding is a little worse, this run cannot say.) Lesson 10 meets a block that adds.
+# Late, but far above 0.40: the product is not needed. After the slot comes a convolution with a ReLU, and a large negative number that is added before a ReLU shuts a channel, too. What the
+# plain network lacks is the *word of the whole image* at the place of the digit. (The product found its use sooner, in this one seed.) Lesson 10 meets a block that adds.
 #
 # ## Deeper · Bias or no bias? (1 minutes)
 #
@@ -678,7 +680,7 @@ plain = load_digits()
 def small_resnet(slot):
     """A residual network of two blocks, a few seconds of training, and its share of right answers."""
     network = SmallCNN(1, 10, width=16, blocks=2, slot=slot)
-    fit(network, plain.train_images[:, None], plain.train_labels, steps=120, learning_rate=5e-3)
+    fit(network, plain.train_images[:, None], plain.train_labels, steps=80, learning_rate=5e-3)
     return accuracy(network, plain.test_images[:, None], plain.test_labels)
 
 
@@ -692,8 +694,8 @@ gain = (results[:, 1] - results[:, 0]).mean()
 print(f"gain ≈ {gain:+.3f}, in digits: ≈ {gain * len(plain.test_labels):+.0f} of {len(plain.test_labels)}")
 
 # %% [markdown]
-# A few digits of 497: little, beside the experiment above, where SE more than doubled the share of right answers. Here there is only one digit, so no channel must be chosen.
-# *SE can pay where the choice of channels depends on the image.* Whether these few digits are SE's, or would come with other layers as well, three seeds do not tell.
+# The seeds differ by more than that: here SE neither helps nor harms. In the experiment above it more than doubled the share of right answers. There, the
+# image says which channel counts; here there is only one digit, and no channel must be chosen. *SE can pay where the choice of channels depends on the image.*
 #
 # ## Deeper · What to believe (1 minutes)
 #
