@@ -15,7 +15,8 @@ COLUMNS = {
     "first": ("first name", "first_name", "given name"),
     "last": ("last name", "last_name", "surname", "family name"),
     "section": ("section", "sections", "group", "groups"),
-    "id": ("id", "student id", "student_id", "sid", "identifier", "participant", "canvas id", "user id"),
+    "id": ("id", "student id", "student_id", "sid", "canvas id", "user id"),
+    "participant": ("identifier", "participant"),  # Moodle's number in this one assignment
     "sis": ("sis user id", "sis_user_id", "id number", "number"),
     "login": ("sis login id", "login", "login id", "username", "user"),
     "email": ("email", "email address", "e-mail"),
@@ -45,9 +46,10 @@ class Person(NamedTuple):
 class Unclear(LookupError):
     """A submission that may be one person's or another's; the message lists them."""
 
-    def __init__(self, what: str, people: "list[Person]"):
+    def __init__(self, what: str, people: "list[Person]", number: str = ""):
         who = " and ".join(sorted(one.words for one in people))
-        super().__init__(f"{what} on the roster: {who}; correct the roster or the name, and grade again")
+        cure = f"write {number} into one's line, as id or participant" if number else "correct the roster or the name"
+        super().__init__(f"{what} on the roster: {who}; {cure}, and grade again")
         self.people = people
 
 
@@ -88,13 +90,14 @@ def columns(header: list[str]) -> dict[str, int]:
 
 def person(row: list[str], places: dict[str, int]) -> Person:
     told = {what: row[place].strip() for what, place in places.items() if place < len(row)}
-    told["id"] = re.sub(r"^Participant (?=\d)", "", told.get("id", ""))  # Moodle's grading worksheet
+    told["participant"] = re.sub(r"^Participant (?=\d)", "", told.get("participant", ""))  # as its worksheet writes
+    told["id"] = told.get("id") or told["participant"]
     name = told.get("name") or " ".join(filter(None, [told.get("first"), told.get("last")]))
     login, email = told.get("login", ""), told.get("email", "")
-    others = (told.get("id"), told.get("sis"), login, email, email.split("@")[0])
+    others = (told["id"], told.get("sis"), login, email, email.split("@")[0])
     names = spellings(name) | {squeezed(one) for one in others if one}
-    ids = {one for one in (told.get("id"), told.get("sis")) if one}
-    number = told.get("id") or told.get("sis") or login
+    ids = {one for one in (told["id"], told["participant"], told.get("sis")) if one}
+    number = told["id"] or told.get("sis") or login
     return Person(name, number, told.get("section", ""), frozenset(names - {""}), frozenset(ids), email)
 
 
@@ -134,5 +137,5 @@ class Roster:
                 f"the identifier {number} and the name {student} stand for different people", [*found, *named]
             )
         if len(found) > 1:
-            raise Unclear(f"{student} stands for {len(found)} people", found)
+            raise Unclear(f"{student} stands for {len(found)} people", found, "" if numbered else number)
         return found[0] if found else None

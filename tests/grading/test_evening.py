@@ -363,6 +363,14 @@ def test_people_are_found_under_the_names_that_platforms_give(tmp_path, text, st
 NAMESAKES = "name,id,email\nJo Li,1,jo@x.org\nJo Li,2,li@x.org\nMay Lee,3,may@x.org\n"
 
 
+def test_namesakes_are_told_apart_by_the_numbers_of_two_platforms(tmp_path):
+    (tmp_path / "r.csv").write_text("name,id,participant\nJo Li,1,Participant 70\nJo Li,2,71\nMay Lee,3,\n")
+    roster = Roster(read_roster(tmp_path / "r.csv"))
+    assert [roster.find("Jo Li", number).id for number in ("1", "70", "2", "71")] == ["1", "1", "2", "2"]
+    with pytest.raises(Unclear, match=r"write 72 into one's line, as id or participant"):
+        roster.find("Jo Li", "72")
+
+
 def test_namesakes_are_told_apart_by_identifier_or_e_mail(tmp_path):
     (tmp_path / "r.csv").write_text(NAMESAKES)
     roster = Roster(read_roster(tmp_path / "r.csv"))
