@@ -60,7 +60,7 @@ def fit(
     if len(inputs) != len(targets):
         raise ValueError(f"{len(inputs)} inputs and {len(targets)} targets; give one target for each input")
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
     schedule = OneCycleLR(optimiser, learning_rate, total_steps=max(steps, 1)) if one_cycle else None
     losses: list[float] = []
     model.train()
