@@ -21,7 +21,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from course_lib.basics.show_attend_tell import ShowAttendTellCell, doubly_stochastic_penalty
 from course_lib.basics.soft_and_hard import (
     gumbel_read,
     hard_read,
@@ -31,20 +30,9 @@ from course_lib.basics.soft_and_hard import (
 )
 from course_lib.data.hidden_digit import hidden_digits
 from course_lib.data.photographs import load_photograph
-from course_lib.data.strips import WORDS, digit_strips
 from course_lib.diagrams import diagram
 from course_lib.interactive import slider, steer
-from course_lib.plotting import (
-    COLOURS,
-    describe,
-    new_figure,
-    plot_lines,
-    ring,
-    show_found,
-    show_image,
-    show_images,
-    show_weights,
-)
+from course_lib.plotting import COLOURS, describe, new_figure, plot_lines, ring, show_found, show_image, show_images
 from course_lib.training import accuracy, fit, repeat
 from course_lib.trunk import load_trunk
 
@@ -452,7 +440,7 @@ describe(
 #
 # ## Real features: from soft to hard by one number
 #
-# A photograph, and its features from a convolutional network that was trained on ImageNet (the *trunk*). Nothing is learned here. The eye on the left of the picture is the query, **all other places** are
+# A photograph, and its features from a convolutional network that was trained on ImageNet (the *trunk*). Nothing is learned here. The left eye is the query, **all other places** are
 # keys (e = 8 times the cosine of their features, minus the mean feature), and the values are the pieces of photograph that lie there (twice as wide as a place). What is read is an image, too.
 
 # %% tags=["folded"]
@@ -904,6 +892,10 @@ assert means["4 draws, the other three"] < means["4 draws, moving average"] - 8 
 # In *Show, Attend and Tell* (Xu et al.) a recurrent network looks at the image before each word t, where the sentence so far sends it.
 
 # %% tags=["folded"]
+from course_lib.basics.show_attend_tell import ShowAttendTellCell, doubly_stochastic_penalty
+from course_lib.data.strips import WORDS, digit_strips
+from course_lib.plotting import show_weights
+
 diagram(ShowAttendTellCell)
 
 # %% [markdown]

@@ -32,7 +32,7 @@ from course_lib.interactive import slider, steer
 from course_lib.models import SmallCNN
 from course_lib.plotting import (
     COLOURS,
-    MARKERS,
+    WEIGHTS,
     describe,
     new_figure,
     plot_runs,
@@ -488,23 +488,24 @@ def fresh_gates(reduction, channels=64):
 
 # %%
 def draw_block(figure, reduction, channels=64):
-    """What a fresh block costs, and its gates for three photographs."""
+    """The gates of a fresh block for three photographs, and its learned numbers beside a 3 × 3 convolution's."""
     gates = fresh_gates(reduction, channels)
-    axes = figure.subplots()
-    order = gates[0].argsort()
-    for row, name, colour, marker in zip(gates, names, COLOURS, MARKERS, strict=False):
-        axes.plot(row[order], marker, color=colour, markersize=3, label=name)
-    axes.set(ylim=(0.3, 0.7), yticks=[0.3, 0.5, 0.7], xticks=[])
-    axes.set(xlabel="channel, sorted by its gate for coffee", ylabel="gate")
-    axes.legend(frameon=False, ncols=3, loc="upper left")
-    hidden = channels // reduction
-    cost = f"{2 * channels * hidden} learned numbers, {200 / 9 / reduction:.0f} % of a 3 × 3 convolution's"
-    axes.set_title(f"c = {channels}, r = {reduction}: {hidden} hidden units, {cost}")
+    left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
+    left.imshow(gates[:, gates[0].argsort()], cmap=WEIGHTS, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    left.set(yticks=range(3), yticklabels=names, xticks=[], title="gates, from 0 (dark) to 1 (bright)")
+    left.set_xlabel(f"{channels} channels; gates from ≈ {gates.min():.2f} to ≈ {gates.max():.2f}")
+    numbers = {"convolution 3 × 3": 9 * channels**2, "SE": 2 * channels * (channels // reduction)}
+    right.barh(range(2), list(numbers.values()), height=0.4, color=("lightgrey", COLOURS[0]))
+    for row, (name, count) in enumerate(numbers.items()):
+        right.text(0, row - 0.25, f"{name}: {count:,} numbers", va="bottom")
+    right.set(ylim=(1.4, -0.8), xlim=(0, 9 * channels**2), title=f"r = {reduction}: {200 / 9 / reduction:.0f} %")
+    right.set_axis_off()
 
 
 # %% tags=["widget"]
 steer(
     draw_block,
+    height=1.9,
     reduction=slider("reduction r", [1, 2, 4, 8, 16], value=4),
     channels=slider("channels c", [16, 32, 64, 128, 256], value=64),
 )
@@ -513,16 +514,16 @@ steer(
 # The same without a widget, for three reductions:
 
 # %% tags=["static", "folded"]
-figure = new_figure(7.0, 5.4)
+figure = new_figure(7.0, 5.1)
 for panel, reduction in zip(figure.subfigures(3, 1), (1, 4, 16), strict=True):
     draw_block(panel, reduction)
     gates = fresh_gates(reduction)
     assert (gates - 0.5).abs().max() < 0.1 and (gates.amax(dim=0) - gates.amin(dim=0)).max() < 0.1
 describe(
     figure,
-    "three rows, for reductions 1, 4 and 16 at 64 channels: SE has 22, 6 and 1 % of a 3 × 3 convolution's "
-    "numbers. The gates of the three photographs rise together from just below to just above 0.5, all "
-    "between 0.4 and 0.6.",
+    "three rows, for reductions 1, 4 and 16 at 64 channels. Left, the gates of the three photographs: one plain green, "
+    "halfway between dark and bright, all between 0.4 and 0.6. Right, a bar for a 3 × 3 convolution's numbers and a shorter one for "
+    "SE's: 22, 6 and 1 % of it.",
 )
 
 # %% [markdown]

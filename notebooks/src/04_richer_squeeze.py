@@ -20,27 +20,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from course_lib.channel.context_encoding import ContextEncoding
-from course_lib.channel.frequency_channel import LOW_16, TOP_16, FrequencyChannel, dct_basis, dct_filters
-from course_lib.channel.second_order_pooling import SecondOrderPooling
+from course_lib.channel.frequency_channel import LOW_16, TOP_16, dct_basis, dct_filters
 from course_lib.channel.squeeze_excitation import SqueezeExcitation
 from course_lib.channel.style_recalibration import StyleRecalibration
 from course_lib.data.alike import PAIRS, alike
 from course_lib.data.cued_channels import TEXTURES, cued_channels
-from course_lib.data.digits import load_digits
 from course_lib.data.photographs import PHOTOGRAPHS, load_photograph
 from course_lib.diagrams import diagram
 from course_lib.interactive import slider, steer
-from course_lib.plotting import (
-    COLOURS,
-    SIGNED,
-    describe,
-    frameless,
-    new_figure,
-    show_image,
-    show_images,
-    side_by_side,
-)
+from course_lib.plotting import COLOURS, SIGNED, describe, new_figure, plot_runs, show_image, show_images
 from course_lib.training import accuracy, fit
 from course_lib.trunk import load_trunk
 
@@ -154,7 +142,7 @@ for k, (name, (averaged, shape)) in enumerate(SQUEEZES.items()):
     axes.text(2.1, y, name, weight="bold", va="center", color=blue)
     box(axes, 4.7, y, f"mean of  {averaged}", blue)
     arrow(axes, (6.3, y), (8.0, 0.05 * y), blue)
-    axes.text(6.4, y + (0.15 if k < 3 else -0.4), shape, family="monospace", color=blue, fontsize=9)
+    axes.text(*((6.4, y + 0.15) if k < 3 else (5.75, y + 0.3)), shape, family="monospace", color=blue, fontsize=9)
 
 # %% tags=["folded"]
 box(axes, 8.7, 0, "learned\nweights,\nsigmoid", blue, "#f5deb3")
@@ -248,7 +236,7 @@ for column, pair in zip(panels.T, PAIRS):
     for kind, axes in enumerate(column):
         both = F.pad(images[kind], (0, 1), value=float("nan")).transpose(0, 1).flatten(1)[:, :-1]  # 2 h w -> h 2w + 1
         drawn = axes.imshow(both, cmap=SIGNED, vmin=-3, vmax=3, interpolation="nearest")
-        frameless(axes, f"{pair}, kind {kind}")
+        axes.set(title=f"{pair}, kind {kind}"), axes.set_axis_off()
         axes.text(3.5, 8.2, "channel 0", ha="center", va="top", fontsize=9)
         axes.text(12.5, 8.2, "channel 1", ha="center", va="top", fontsize=9)
 figure.colorbar(drawn, ax=panels, label="value", shrink=0.6)
@@ -259,7 +247,7 @@ describe(
 )
 
 # %% [markdown]
-# In one image *together* and *order* are hard to see: noise hides them. *Before running: write down which of the five descriptions will tell which pairs apart.*
+# In one image noise hides *together* and *order*. *Before running: write down which of the five descriptions will tell which pairs apart.*
 #
 # The read-out is a small network on the description alone, as in SE. It is trained on 800 images of a pair and asked about 800 others. A sixth row is what EncNet's gates get: its residuals, summed over the codewords.
 
@@ -333,7 +321,7 @@ describe(
 #
 # - **SE**, and **SE, with norm**: with SRM's batch norm before its sigmoid. A control for the *norm*;
 # - **SRM**: mean and deviation, then the norm, then the sigmoid;
-# - **SRM, no norm**: a learned scale and shift instead of the batch norm. Another control for the norm;
+# - **SRM, no norm**: a learned scale and shift instead of the batch norm: a second control;
 # - **SRM, mean twice**: the mean also takes the place of the deviation. A control for the *deviation*.
 #
 # The three SRMs have equally many learned numbers, and all five the same data, steps and learning rate.
@@ -414,15 +402,11 @@ for name in ("SE, with norm", "SRM, mean twice"):
 
 # %% tags=["folded"]
 figure = new_figure(7.0, 2.4)
-axes = figure.subplots()
-for k, shares in enumerate(right.values()):
-    axes.plot([k] * 3, shares, "o", color="black", markersize=5)
-axes.set(xticks=range(5), xticklabels=right, xlim=(-0.5, 4.5), ylim=(0, 1.05), ylabel="share right")
-axes.axhline(0.4, color="grey", linestyle=":")
+plot_runs(figure.subplots(), right, guess=0.4)
 describe(
     figure,
-    "the share of right answers, three points for each gate, and a dotted line at 0.4: SE and SRM without norm lie just below the line, SRM "
-    "far above it near 0.8; SE with norm and SRM with the mean twice lie between, wide apart.",
+    "shares of right answers, three dots for each gate, and a dotted line at 0.4: SE and SRM without norm lie at the line, SRM "
+    "far right of it near 0.8; SE with norm and SRM with the mean twice lie between, wide apart.",
 )
 
 # %% [markdown]
@@ -545,8 +529,11 @@ steer(
 # (The title says how much of the variance is there.) The same without a widget, for k = 1, 3, 8 and 32:
 
 # %% tags=["static", "folded"]
+figure = new_figure(7.0, 1.6)
+for panel, k in zip(figure.subfigures(1, 4), (1, 3, 8, 32)):
+    draw_rebuilt(panel, k)
 describe(
-    side_by_side(draw_rebuilt, [{"k": k} for k in (1, 3, 8, 32)], height=1.6),
+    figure,
     "a photograph of a cat's face four times: one flat grey; nearly flat, a little darker on one side; pale and dark blots; a nearly sharp face. The titles say "
     "0 %, then more and more of the variance.",
 )
@@ -583,6 +570,10 @@ torch.testing.assert_close(rebuild(cat, 96), cat, rtol=1e-3, atol=1e-4)
 # Each averages something else than SE; GSoP and EncNet first pass x through a learned 1 × 1 convolution. GSoP reads row i of the covariance, "how channel i goes with all others", with four filters of its own (RC):
 
 # %%
+from course_lib.channel.context_encoding import ContextEncoding
+from course_lib.channel.frequency_channel import FrequencyChannel
+from course_lib.channel.second_order_pooling import SecondOrderPooling
+
 diagram(SecondOrderPooling)
 
 # %% [markdown]
@@ -691,9 +682,14 @@ assert same.min() > 0.7 and told["waves", "together"].max() < 0.6
 
 
 # %% tags=["answer"]
+from course_lib.data.digits import load_digits
+
+digits = load_digits()
+
+
 def from_waves(k):
     """The share of unseen digits that a linear read-out of the k × k slowest waves gets right."""
-    slow, digits = dct_basis(8)[:k].float(), load_digits()
+    slow = dct_basis(8)[:k].float()
     x, unseen = (
         F.pad((slow @ some @ slow.mT).flatten(1), (0, 1), value=1.0)
         for some in (digits.train_images, digits.test_images)

@@ -9,7 +9,7 @@
 # - derive the gradient that trains the choice of a place, and say which of three losses trains which part;
 # - tell by a measurement whether a network chooses well.
 #
-# *Minutes:* 42, deeper 19 · *Needs:* 02 · *Paper:* Mnih et al., Recurrent Models of Visual Attention, 2014, arXiv 1406.6247; Ba et al., Multiple Object Recognition with Visual Attention, 2015, arXiv 1412.7755 · *Exercise:* [06 glimpses](../exercises/06_glimpses.ipynb) · *Module:* [glimpse.py](../course_lib/spatial/glimpse.py)
+# *Minutes:* 39, deeper 19 · *Needs:* 02 · *Paper:* Mnih et al., Recurrent Models of Visual Attention, 2014, arXiv 1406.6247; Ba et al., Multiple Object Recognition with Visual Attention, 2015, arXiv 1412.7755 · *Exercise:* [06 glimpses](../exercises/06_glimpses.ipynb) · *Module:* [glimpse.py](../course_lib/spatial/glimpse.py)
 #
 # Out of scope: choosing a place with a gradient, by warping the image (07), and zooming in by stages (18).
 
@@ -45,8 +45,7 @@ from course_lib.trunk import load_trunk
 # %% tags=["answer"]
 image = torch.arange(16.0).view(4, 4)
 print(image.int())
-sharp = image[1:3, 1:3]
-coarse = F.avg_pool2d(image[None], 2)[0]
+sharp, coarse = image[1:3, 1:3], F.avg_pool2d(image[None], 2)[0]
 print("sharp", sharp.tolist(), "  coarse", coarse.tolist())
 assert coarse[0, 0] == (0 + 1 + 4 + 5) / 4
 
@@ -417,7 +416,7 @@ def its_own(images):
     """No places are given: the network chooses for itself."""
 
 
-# %%
+# %% tags=["folded"]
 class Looking(nn.Module):
     """A network and the policy that gives it its places; calling it plays an episode."""
 
@@ -457,7 +456,7 @@ def train(model, policy, steps, seed):
     return model
 
 
-# %%
+# %% tags=["folded"]
 @torch.no_grad()
 def share_right(model, policy=its_own):
     """The share of right answers on unseen digits."""
@@ -501,7 +500,7 @@ assert chosen.mean() > max(random.mean(), centre.mean()) + 0.05, "the claim"
 # And let one copy of the reader go on with true centres from the start. *Before running: which of them will read best, and how well?*
 
 
-# %%
+# %% tags=["folded"]
 def true_centre(images):
     """The middle of the digit, that is, of what is bright on the canvas."""
     light = images[:, 0] / images.sum(dim=(1, 2, 3))[:, None, None]  # b h w
@@ -509,6 +508,7 @@ def true_centre(images):
     return then(torch.stack([light.sum(dim=1) @ steps, light.sum(dim=2) @ steps], dim=1))
 
 
+# %%
 def with_foreign_places(model):
     """The share right when each canvas gets the places chosen for the one before it."""
     with torch.no_grad():
@@ -568,22 +568,16 @@ describe(
 # *Before running: is the chosen place much nearer to the digit than the middle is?*
 
 # %% tags=["answer"]
-digit = test_set.centres
-follows, distance = [], []
-for model in choosing:
-    with torch.no_grad():
-        place = model.eval().attention(test_set.images)[:, 1]
-    follows.append(torch.corrcoef(torch.stack([place.flatten(), digit.flatten()]))[0, 1].item())
-    distance.append((place - digit).norm(dim=1).mean().item())
+digit, from_middle = test_set.centres, test_set.centres.norm(dim=1).mean()
+with torch.no_grad():
+    second = [model.eval().attention(test_set.images)[:, 1] for model in choosing]  # b 2 each
+follows = [torch.corrcoef(torch.stack([place.flatten(), digit.flatten()]))[0, 1] for place in second]
+distance = [(place - digit).norm(dim=1).mean() for place in second]
 print("correlation of place and digit ≈", *(f"{one:.2f}" for one in follows))
-print(
-    "distance to the digit ≈",
-    *(f"{one:.2f}" for one in distance),
-    f"  from the middle ≈ {digit.norm(dim=1).mean():.2f}",
-)
+print("distance to the digit ≈", *(f"{one:.2f}" for one in distance), f"  from the middle ≈ {from_middle:.2f}")
 
 # %%
-assert min(follows) > 0.2 and min(distance) > 0.6 * digit.norm(dim=1).mean()
+assert min(follows) > 0.2 and min(distance) > 0.6 * from_middle
 
 # %% [markdown]
 # **What contradicts the story.** The eye turns to the digit's side. But it does *not* put its sharp patch on the digit: its place is only a little nearer
@@ -602,7 +596,7 @@ assert min(follows) > 0.2 and min(distance) > 0.6 * digit.norm(dim=1).mean()
 # 2. A place has no gradient. The **score $(l - \mu)/\sigma^2$ of the unclipped draw, times the advantage**, replaces it, and trains the location head only.
 # 3. **Compare with random, with staying, and with a network that was told.** A picture of paths proves nothing.
 #
-# **Now the [exercise](../exercises/06_glimpses.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 07, where the place gets a gradient.
+# **Now the [exercise](../exercises/06_glimpses.ipynb).** What follows goes deeper; each section can be read alone.
 
 # %% [markdown]
 # ## Deeper · Begin elsewhere (2 minutes)

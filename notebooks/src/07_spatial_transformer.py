@@ -9,7 +9,7 @@
 # - derive the gradient that trains such a warp, and say where it is zero, and where it does not exist;
 # - measure whether a trained transformer really undoes a distortion, and not only whether the answers are right.
 #
-# *Minutes:* 44, deeper 23 · *Needs:* 01, 06 · *Paper:* Jaderberg et al., Spatial Transformer Networks, 2015, arXiv 1506.02025 · *Exercise:* [07 spatial transformer](../exercises/07_spatial_transformer.ipynb) · *Module:* [spatial_transformer.py](../course_lib/spatial/spatial_transformer.py)
+# *Minutes:* 41, deeper 23 · *Needs:* 01, 06 · *Paper:* Jaderberg et al., Spatial Transformer Networks, 2015, arXiv 1506.02025 · *Exercise:* [07 spatial transformer](../exercises/07_spatial_transformer.ipynb) · *Module:* [spatial_transformer.py](../course_lib/spatial/spatial_transformer.py)
 #
 # Out of scope: a warp of its own for every position (08), projective maps and thin plates.
 
@@ -26,7 +26,7 @@ from course_lib.data.canvases import digit_canvases
 from course_lib.data.photographs import PHOTOGRAPHS, load_photograph
 from course_lib.diagrams import diagram
 from course_lib.interactive import slider, steer
-from course_lib.plotting import COLOURS, describe, new_figure, plot_lines, show_image, show_images, side_by_side
+from course_lib.plotting import COLOURS, describe, new_figure, plot_lines, plot_runs, show_image, show_images
 from course_lib.spatial.spatial_transformer import (
     SpatialTransformer,
     affine_grid,
@@ -126,8 +126,11 @@ def draw_convention(figure, align_corners):
         axes.text(k, 3.9, f"{centre:.2f}", ha="center", va="center")
 
 
+figure = new_figure(7.0, 3.4)
+for panel, align_corners in zip(figure.subfigures(1, 2), (True, False)):
+    draw_convention(panel, align_corners)
 describe(
-    side_by_side(draw_convention, [{"align_corners": True}, {"align_corners": False}], height=3.4),
+    figure,
     "the same 4 × 4 image twice, a white dot in the middle of each pixel, an orange square from −1 to 1. "
     "With align_corners=True the square runs through the middles of the outermost pixels, at −1.00, "
     "−0.33, 0.33 and 1.00. With False it encloses the whole image, and the middles are at −0.75, −0.25, "
@@ -263,14 +266,10 @@ def draw_warp(figure, angle, scale, x=0.0, y=0.0):
 
 
 # %% tags=["widget"]
-steer(
-    draw_warp,
-    height=3.4,
-    angle=slider("angle", list(range(-90, 91, 15)), value=30),
-    scale=slider("scale", [0.25, 0.35, 0.5, 0.7, 1.0, 1.4], value=0.5),
-    x=slider("x", [-0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8], value=0.0),
-    y=slider("y", [-0.8, -0.6, -0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8], value=-0.2),
-)
+angle = slider("angle", list(range(-90, 91, 15)), value=30)
+scale = slider("scale", [0.25, 0.35, 0.5, 0.7, 1.0, 1.4], value=0.5)
+x, y = (slider(name, [k / 5 for k in range(-4, 5)], value=start) for name, start in (("x", 0.0), ("y", -0.2)))
+steer(draw_warp, height=3.4, angle=angle, scale=scale, x=x, y=y)
 
 # %% [markdown]
 # The same without a widget, for three settings:
@@ -318,16 +317,15 @@ by_autograd = points.grad[0, 0, :, 0] * 2 / 7  # 7 / 2 pixels to one unit of x
 # %%
 pixels = in_pixels(points[0].detach(), 5, 7)[0].tolist()
 by_hand = torch.tensor([slope_by_hand(exact[0, 0], x, y) for x, y in pixels], dtype=torch.float64)
-print(
-    f"slopes from ≈ {by_hand.min():.1f} to ≈ {by_hand.max():.1f}; largest difference ≈ {(by_hand - by_autograd).abs().max():.0e}"
-)
+apart = (by_hand - by_autograd).abs().max()
+print(f"slopes from ≈ {by_hand.min():.1f} to ≈ {by_hand.max():.1f}; largest difference ≈ {apart:.0e}")
 torch.testing.assert_close(by_hand, by_autograd)
 
 # %% [markdown]
 # **Now along our row of four pixels**, from far left to far right. *Before running: where is the slope zero, and where does it jump?*
 
 
-# %%
+# %% tags=["folded"]
 def value_and_slope(x):
     """What torch reads from the row at the positions x, and how fast it changes there."""
     points = torch.stack([(2 * x + 1) / 4 - 1, torch.zeros_like(x)], dim=1)[None, None].requires_grad_()
@@ -354,7 +352,7 @@ describe(
 )
 
 # %% [markdown]
-# **Read it.** Three things follow.
+# **Read it.**
 #
 # - **Far outside, the slope is zero.** A window that has left the image gets no signal from it.
 # - **It is local**: two pixels across. It says which neighbour is brighter, and nothing of what lies ten pixels away.
@@ -393,7 +391,7 @@ assert reached == {"6"} and torch.equal(fresh.attention(few), torch.eye(2, 3).ex
 # divided by its largest difference.
 
 
-# %%
+# %% tags=["folded"]
 def differences(photograph, look):
     """How different the window's content is after each shift, as seen by ``look``, as a share of the largest."""
     windows = torch.cat([warp(photograph, theta_of(0, 0.5, shift)[None], (64, 64)) for shift in shifts.tolist()])
@@ -520,16 +518,12 @@ assert stn.min() > none.max() + 0.25 and stn.min() > 0.9
 assert abs(stn.mean() - cannot_turn.mean()) < 0.05, "turning adds little"
 
 # %% tags=["folded"]
-figure = new_figure(7.0, 2.6)
-axes = figure.subplots()
-for k, shares in enumerate(right.values()):
-    axes.plot([k] * len(shares), shares, "o", color="black", markersize=5)
-axes.set(xticks=range(3), xticklabels=list(right), xlim=(-0.4, 2.4), ylim=(0, 1.03), ylabel="share right")
-axes.axhline(0.1, color="grey", linestyle=":")
+figure = new_figure(7.0, 1.7)
+plot_runs(figure.subplots(), right, guess=0.1)
 describe(
     figure,
-    "the share of right answers, one point a run. No transformer: two points near 0.6. Scale and shift: two points near 0.94. "
-    "STN: three points near 0.95. A dotted line marks guessing, 0.1.",
+    "shares of right answers, one dot a run. No transformer: two dots near 0.6. Scale and shift: two dots near 0.94. "
+    "STN: three dots near 0.95. A dotted line marks guessing, 0.1.",
 )
 
 # %% [markdown]
@@ -578,6 +572,7 @@ def undone(model, images):
     return {"angle": angle, "scale": (a * d - b * c).abs().sqrt(), "x": theta[:, 0, 2]}
 
 
+# %% tags=["folded"]
 def correlation(a, b):
     """Pearson's correlation of two rows of numbers."""
     return torch.corrcoef(torch.stack([a, b]))[0, 1].item()
@@ -608,7 +603,7 @@ describe(
 )
 
 # %% [markdown]
-# **What contradicts the story?** The windows undo the turn, although it hardly pays. And "upright" is the network's own choice: nothing in the loss asks for the direction that *we* call upright.
+# **What contradicts the story?** The windows undo the turn, although it hardly pays. And "upright" is the network's own choice: the loss asks for none.
 #
 # ## The bridge
 #

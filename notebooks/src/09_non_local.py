@@ -26,7 +26,7 @@ from course_lib.data.photographs import load_photograph
 from course_lib.data.recall import in_image_recall
 from course_lib.diagrams import diagram
 from course_lib.interactive import slider, steer
-from course_lib.plotting import describe, new_figure, ring, show_asked, show_image, show_weights
+from course_lib.plotting import describe, new_figure, plot_runs, ring, show_asked, show_image, show_weights
 from course_lib.spatial.non_local import NonLocal, non_local_means
 from course_lib.training import accuracy, fit
 from course_lib.trunk import ask, load_trunk
@@ -272,7 +272,7 @@ def draw_recall(axes, recall, which):
     for y, x in (recall.sources[which] | recall.queries[which]).nonzero().tolist():
         colour, is_source = colours[image[:4, y, x].argmax()], recall.sources[which, y, x]
         face = colour if is_source else "none"
-        axes.plot(x, y, "s" if is_source else "o", ms=11, mec=colour, mew=2, mfc=face)
+        axes.plot(x, y, "s" if is_source else "o", ms=11, mec=colour, mew=2, mfc=face, clip_on=False)
         if is_source:
             axes.text(x, y, image[4:8, y, x].argmax().item(), ha="center", va="center")
     axes.set(xlim=(-0.6, 11.6), ylim=(11.6, -0.6), xticks=[], yticks=[], aspect="equal")
@@ -351,16 +351,12 @@ assert ((right["everyone's average"] > 0.38) & (right["everyone's average"] < 0.
 assert (right["convolution 3 × 3"] < 0.36).all()
 
 # %% tags=["folded"]
-figure = new_figure(7.0, 2.4)
-axes = figure.subplots()
-for k, shares in enumerate(right.values()):
-    axes.plot([k] * 3, shares, "o", color="black", markersize=5)
-axes.set(xticks=range(3), xticklabels=right, xlim=(-0.5, 2.5), ylim=(0, 1.05), ylabel="share right")
-axes.axhline(0.25, color="grey", linestyle=":")
+figure = new_figure(7.0, 1.7)
+plot_runs(figure.subplots(), right, guess=0.25)
 describe(
     figure,
-    "the share of right answers, three points for each block, and a dotted line of guessing at 0.25: the convolution lies "
-    "just above the line near 0.3, everyone's average near 0.5, the non-local block at 1.",
+    "shares of right answers, three dots for each block, and a dotted line of guessing at 0.25: the convolution lies "
+    "just right of the line near 0.3, everyone's average near 0.5, the non-local block at 1.",
 )
 
 # %% [markdown]

@@ -177,6 +177,7 @@ def gradients(first=1.0, last=4.0, baseline=-2.0):
     return found
 
 
+# %% tags=["folded"]
 def each_look_is_paid_for_what_follows():
     later, first = gradients(last=104.0)[0] - gradients()[0], gradients(first=101.0)[0] - gradients()[0]
     by_last = (

@@ -382,6 +382,25 @@ with exercise.check(4):
         )
 
 # %% [markdown]
+# Two functions that the last task uses; both are right.
+
+
+# %%
+def smooth_crop(images, place, size):
+    """A crop with a gradient for its place: b 1 h w, b 2 -> b size size."""
+    h, w = images.shape[2:]
+    steps = torch.arange(size, dtype=images.dtype) - (size - 1) / 2  # in pixels
+    x, y = place[:, :1] + steps * 2 / w, place[:, 1:] + steps * 2 / h  # b size each
+    grid = torch.stack([x[:, None, :].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], dim=-1)
+    return F.grid_sample(images, grid, align_corners=False)[:, 0]
+
+
+def normal_log_prob(place, mean, std):
+    """log N(place; mean, std² I): b 2, b 2 -> b."""
+    return (-((place - mean) / std).square() / 2 - math.log(std) - math.log(2 * math.pi) / 2).sum(dim=1)
+
+
+# %% [markdown]
 # ## task_06_5 · Repair an agent that leaks
 # difficulty 4/5 · importance 5/5 · 18 minutes
 #
@@ -419,31 +438,14 @@ with exercise.check(4):
 
 
 # %% tags=["task_06_5"]
-def smooth_crop(images, place, size):
-    """A crop with a gradient for its place: b 1 h w, b 2 -> b size size."""
-    h, w = images.shape[2:]
-    steps = torch.arange(size, dtype=images.dtype) - (size - 1) / 2  # in pixels
-    x, y = place[:, :1] + steps * 2 / w, place[:, 1:] + steps * 2 / h  # b size each
-    grid = torch.stack([x[:, None, :].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], dim=-1)
-    return F.grid_sample(images, grid, align_corners=False)[:, 0]
-
-
-def normal_log_prob(place, mean, std):
-    """log N(place; mean, std² I): b 2, b 2 -> b."""
-    return (-((place - mean) / std).square() / 2 - math.log(std) - math.log(2 * math.pi) / 2).sum(dim=1)
-
-
 class RepairedAgent(nn.Module):
     """Looks twice; three losses, each of which trains its own parts."""
 
     def __init__(self, size, hidden, classes, std):
         super().__init__()
         self.size, self.hidden, self.std = size, hidden, std
-        self.see = nn.Linear(size * size + 2, hidden)
-        self.core = nn.RNNCell(hidden, hidden)
-        self.locate = nn.Linear(hidden, 2)
-        self.expect = nn.Linear(hidden, 1)
-        self.classify = nn.Linear(hidden, classes)
+        self.see, self.core = nn.Linear(size * size + 2, hidden), nn.RNNCell(hidden, hidden)
+        self.locate, self.expect, self.classify = (nn.Linear(hidden, count) for count in (2, 1, classes))
 
     def look(self, images, place, state):
         seen = torch.cat([smooth_crop(images, place, self.size).flatten(1), place], dim=1)

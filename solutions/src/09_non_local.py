@@ -167,12 +167,10 @@ class NonLocal(nn.Module):
 
     def __init__(self, channels, pairing):
         super().__init__()
-        inner = channels // 2
-        self.pairing = pairing
+        inner, self.pairing = channels // 2, pairing
         self.query, self.key = nn.Conv2d(channels, inner, 1), nn.Conv2d(channels, inner, 1)
         self.value, self.output = nn.Conv2d(channels, inner, 1), nn.Conv2d(inner, channels, 1)
-        self.pair = nn.Linear(2 * inner, 1, bias=False)
-        self.norm = nn.BatchNorm2d(channels)
+        self.pair, self.norm = nn.Linear(2 * inner, 1, bias=False), nn.BatchNorm2d(channels)
         ### BEGIN SOLUTION
         nn.init.zeros_(self.norm.weight)
         ### END SOLUTION
@@ -182,15 +180,12 @@ class NonLocal(nn.Module):
         query, key, value = (conv(x).flatten(2) for conv in (self.query, self.key, self.value))  # b d n
         if self.pairing == "gaussian":
             query = key = x.flatten(2)
+        scores = query.mT @ key  # b n m
         if self.pairing == "concatenation":
             of_query, of_key = self.pair.weight.chunk(2, dim=1)  # 1 d
-            weights = ((of_query @ query).mT + of_key @ key).relu() / key.shape[2]  # b n 1, b 1 m -> b n m
-        elif self.pairing == "dot_product":
-            weights = query.mT @ key / key.shape[2]
-        else:
-            weights = (query.mT @ key).softmax(dim=-1)
-        y = value @ weights.mT  # b d m, b m n -> b d n
-        return x + self.norm(self.output(y.unflatten(2, x.shape[2:])))
+            scores = ((of_query @ query).mT + of_key @ key).relu()  # b n 1, b 1 m -> b n m
+        weights = scores.softmax(dim=-1) if "gaussian" in self.pairing else scores / key.shape[2]
+        return x + self.norm(self.output((value @ weights.mT).unflatten(2, x.shape[2:])))  # b d m, b m n -> b d n
         ### END SOLUTION
 
 
@@ -211,6 +206,7 @@ def check_start(pairing, x):
     )
 
 
+# %% tags=["folded"]
 def check_axes(pairing, x):
     """The pixels are a bag, and the images of a batch do not meet."""
     block = NonLocal(4, pairing).eval()
