@@ -11,7 +11,7 @@
 #
 # *Minutes:* 41, deeper 41 · *Needs:* 01, 09 · *Paper:* Dosovitskiy et al., An Image is Worth 16x16 Words, 2021, arXiv 2010.11929 · *Exercise:* [14 vision transformer](../exercises/14_vision_transformer.ipynb) · *Module:* [vision_transformer.py](../course_lib/spatial/vision_transformer.py)
 #
-# Out of scope: attention in small windows (13, to come), pre-training without labels, and detection or segmentation with these networks.
+# Out of scope: attention in small windows (13), pre-training without labels, and detection or segmentation with these networks.
 
 # %%
 import copy
@@ -205,7 +205,7 @@ for name, change in changes.items():
 
 # %% [markdown]
 # A consequence: a fresh table is random, and a shuffled one is just as random. So *a ViT should learn as well from images whose patches
-# are shuffled, if it is one shuffle for all*: it does not know that patches 1 and 2 are neighbours. (A deeper section tries it.)
+# are shuffled, if it is one shuffle for all*. (A deeper section tries it.)
 #
 # ## The experiment: a ViT against a CNN of equal size
 #
@@ -498,7 +498,7 @@ describe(
 
 # %% [markdown]
 # **Read it.** In the ViT's first layer both places ask the digit, whether they show a stroke or the table (with three quarters of their weight: a deeper section).
-# By likeness, background asks background, and digit asks digit. What the picture does *not* show: whether places in other networks ask *different* questions (10, to come).
+# By likeness, background asks background, and digit asks digit. What the picture does *not* show: whether places in other networks ask *different* questions (10).
 #
 # ## The bridge
 #
@@ -509,7 +509,7 @@ describe(
 # | 14 ViT block | $W_q$ LN(z) | $W_k$ LN(z) | $W_v$ LN(z) | s n n | softmax over the keys | 2 n² d + 12 n d² |
 #
 # **What is left** without convolutions and positions? A bag of patches. All order comes from a table that must be learned; on 1300 small digits and 100 steps that is
-# less than a CNN. And our trained ViT got a small convolution as well.
+# less than a CNN.
 #
 # ## Three things to keep
 #
@@ -769,16 +769,16 @@ cosine = F.cosine_similarity(places[:, None], places[None], dim=2)  # 64 64
 tiles = F.pad(cosine.view(8, 8, 8, 8), (1, 1, 1, 1))  # row column y x
 figure = new_figure(5.0, 4.2)
 axes = figure.subplots()
-drawn = axes.imshow(tiles.permute(0, 2, 1, 3).reshape(80, 80), cmap="PuOr_r", vmin=-1, vmax=1)
+drawn = axes.imshow(tiles.permute(0, 2, 1, 3).reshape(80, 80), cmap="PuOr", vmin=-1, vmax=1)
 axes.set_axis_off()
 figure.colorbar(drawn, shrink=0.7, label="cosine")
 describe(
     figure,
-    "eight rows of eight small squares of 8 × 8 cells. Those of places in the middle are orange, that is "
-    "alike, in a blob around their own place and violet along the border. Those of the two left columns "
-    "and of the right one are the other way round: orange at the left and right border and violet in the "
+    "eight rows of eight small squares of 8 × 8 cells. Those of places in the middle are violet, that is "
+    "alike, in a blob around their own place and orange along the border. Those of the two left columns "
+    "and of the right one are the other way round: violet at the left and right border and orange in the "
     "middle. Those of the top row are palest. A bar beside them shows the colours of cosines from -1, "
-    "violet, to 1, orange.",
+    "orange, to 1, violet.",
 )
 
 # %%

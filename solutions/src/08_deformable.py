@@ -211,6 +211,17 @@ with exercise.check(3):
     )
 
 # %% [markdown]
+# What the last task reads with; it is right.
+
+
+# %%
+def read_at(x, rows, columns):
+    """What stands at these places, zero outside: b c h w, b h w, b h w -> b c h w."""
+    grid = torch.stack([(2 * columns + 1) / x.shape[3] - 1, (2 * rows + 1) / x.shape[2] - 1], dim=-1)
+    return F.grid_sample(x, grid, align_corners=False)
+
+
+# %% [markdown]
 # ## task_08_4 · Repair version 2
 # difficulty 3/5 · importance 5/5 · 10 minutes
 #
@@ -239,12 +250,6 @@ with exercise.check(3):
 
 
 # %% tags=["task_08_4"]
-def read_at(x, rows, columns):
-    """What stands at these places, zero outside: b c h w, b h w, b h w -> b c h w."""
-    grid = torch.stack([(2 * columns + 1) / x.shape[3] - 1, (2 * rows + 1) / x.shape[2] - 1], dim=-1)
-    return F.grid_sample(x, grid, align_corners=False)
-
-
 class Modulated(nn.Module):
     """A deformable convolution of version 2 that starts as the ordinary one: b c h w -> b o h w."""
 

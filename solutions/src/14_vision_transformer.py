@@ -169,6 +169,7 @@ def block_of(heads, *silent):
     return block
 
 
+# %% tags=["folded"]
 def torchs(block):
     """torch's own multi-head attention with the weights of your block."""
     module = nn.MultiheadAttention(12, block.num_heads, batch_first=True)
@@ -197,6 +198,7 @@ def x_itself_comes_through():
     assert torch.equal(nothing, X), silence + "something else comes out"
 
 
+# %% tags=["folded"]
 def the_mlp_speaks():
     block, think = block_of(3), block_of(3, "project")
     z, found, speaks = block.norm(X), think(X) - X, "with `project` at zero only the MLP speaks, and it "
@@ -226,6 +228,7 @@ def a_token_alone_hears_itself():
     )
 
 
+# %% tags=["folded"]
 def one_head():
     same, asks = block_of(1, "contract", "value"), block_of(1, "contract")
     nn.init.ones_(same.value.bias)
