@@ -37,7 +37,7 @@ IDENTIFIER = re.compile(r"arXiv[: ]\d{4}\.\d{4,5}|\b10\.\d{4,}/\S+")
 RATINGS = re.compile(r"^difficulty [1-5]/5 · importance [1-5]/5 · (\d+) minutes$", re.M)
 HINT = re.compile(r"<details>\s*<summary>.+?</summary>\s*(.*?)\s*</details>", re.S)
 TAGS = {"answer", "folded", "static", "widget", "nbval-ignore-output", "raises-exception"}  # and tasks and checks
-LONGEST, MEDIAN, UNSTABLE = 20, 6, 0.05
+LONGEST, MEDIAN, SCREEN, UNSTABLE = 20, 6, 25, 0.05
 TASKS, WRONG = 3, 5  # at least: of an exercise; named wrong answers of a task
 
 
@@ -268,7 +268,7 @@ def cell_length(source: Source) -> Found:
     lengths = {
         i: len([line for line in cell.source.splitlines() if line.strip()])
         for i, cell in source.of_type("code")
-        if "folded" not in cell.metadata.get("tags", []) and not only_imports(cell)
+        if "folded" not in cell.metadata.get("tags", []) and not only_imports(cell.source)
     }
     for i, length in lengths.items():
         if length > LONGEST:
@@ -277,10 +277,18 @@ def cell_length(source: Source) -> Found:
         yield 0, f"half of the code cells have more than {MEDIAN} lines", "show one idea in a cell"
 
 
-def only_imports(cell: NotebookNode) -> bool:
+def a_screen(source: Source) -> Found:
+    """No code cell is longer than a screen: not a folded one, a list of imports or an answer either."""
+    for i, cell in source.of_type("code"):
+        length = len(cell.source.splitlines()) + ("folded" in cell.metadata.get("tags", []))  # which gets a title
+        if length > SCREEN:
+            yield i, f"a cell of {length} lines", f"split it; {SCREEN} is the most"
+
+
+def only_imports(code: str) -> bool:
     """A list of what is used, which nobody reads line by line."""
     words = ("import ", "from ", "    ", ")")
-    return all(line.startswith(words) for line in cell.source.splitlines() if line.strip())
+    return all(line.startswith(words) for line in code.splitlines() if line.strip())
 
 
 def colour_maps(source: Source) -> Found:
@@ -427,7 +435,7 @@ def ratings_and_hints(source: Source) -> Found:
 
 
 BOTH = (
-    title_and_question, minutes, needs, tags, nothing_left_to_fill, citations, alt_text, colour_maps, seeds,
+    title_and_question, minutes, needs, tags, nothing_left_to_fill, citations, alt_text, a_screen, colour_maps, seeds,
     up_to_date, stable_outputs,
 )  # fmt: skip
 RULES = {

@@ -16,7 +16,8 @@
 # %% [markdown]
 # ## Does it run here?
 #
-# **Run the next cell** (click into it, then press Shift and Enter). Expect the word *fine* on every line. Where something is missing, the line says
+# On the website nothing runs, and nothing has to: read on, the sliders move there, too. In JupyterLab or Colab,
+# **run the next cell** (click into it, then press Shift and Enter). Expect the word *fine* on every line. Where something is missing, the line says
 # what to do; then choose *Kernel → Restart* in the menu and run the page again from the top.
 
 # %%
@@ -180,7 +181,7 @@ diagram(SqueezeExcitation)
 # %% [markdown]
 # ## Letters for axes
 #
-# Wrong axes are the most common bug in attention code, so every reshape in the library carries its letters:
+# A wrong axis often gives no error, only wrong numbers. So every reshape in the library carries its letters:
 #
 # b batch · c channels · h height · w width · n = h · w positions · m keys, memory slots · d length of one query · s heads · t frames
 #

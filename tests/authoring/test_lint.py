@@ -147,6 +147,8 @@ def cell(code):
         ("minutes", (LESSON, *DEEPER), "'Nothing' takes 0 minutes"),
         ("cell_length", cell("\n".join("x = 1" for _ in range(21))), "21 lines of code"),
         ("cell_length", cell("\n# %%\n".join(["assert 1\n" * 7] * 5)), "have more than 6"),
+        ("a_screen", cell("import math\n" * 26), "a cell of 26 lines"),
+        ("a_screen", (SOLUTION, "### BEGIN SOLUTION", "### BEGIN SOLUTION\n" + "    # why\n" * 21), "split it; 25"),
         ("colour_maps", (LESSON, 'cmap="viridis"', 'cmap="jet"'), "colour map jet"),
         ("colour_maps", (LESSON, 'cmap="viridis"', 'cmap="jet_r"'), "colour map jet_r"),
         ("colour_maps", (LESSON, 'cmap="viridis"', "cmap=mine"), "colour map mine"),
