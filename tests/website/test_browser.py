@@ -1,6 +1,7 @@
 """The website in a real browser: sliders move by keyboard, search finds, nothing is asked elsewhere, axe agrees."""
 
 import http.server
+import json
 import threading
 from functools import partial
 from itertools import product
@@ -110,6 +111,16 @@ def test_a_folded_answer_opens(visit):
     assert answer.locator(".output").first.is_visible()
 
 
+def test_a_long_line_of_code_is_seen_to_its_end_and_copied_as_it_was(visit):
+    page = visit(LESSON, width=390)
+    cut = "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).length"
+    assert page.locator("div.cell_input pre").evaluate_all(cut) == 0
+    code = json.loads((ROOT / f"{LESSON}.ipynb").read_text(encoding="utf-8"))["cells"]
+    shown = page.locator("div.cell_input pre").evaluate_all("all => all.map(one => one.textContent.trim())")
+    sources = ["".join(cell["source"]) for cell in code if cell["cell_type"] == "code"]
+    assert set(shown) <= set(sources)
+
+
 def test_the_table_is_sorted_by_a_button(visit):
     page = visit("compare")
     page.get_by_role("button", name="Parameters").click()
@@ -118,8 +129,11 @@ def test_the_table_is_sorted_by_a_button(visit):
     assert values == sorted(values) and len(set(values)) > 20
 
 
+LONG_NAMES = ("mechanisms/CrossFrameLocalInterpolation", "reference/spatial", "reference/tools", "genindex")
+
+
 @pytest.mark.parametrize(
-    "name", [*KINDS, *(f"notebooks/{slug}" for slug in written(ROOT) if f"notebooks/{slug}" not in KINDS)]
+    "name", sorted({*KINDS, *MORE, *LONG_NAMES, *(f"notebooks/{slug}" for slug in written(ROOT))})
 )
 def test_a_page_fits_a_telephone(visit, name):
     page = visit(name, width=390)

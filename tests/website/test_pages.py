@@ -15,12 +15,13 @@ import torch
 from PIL import Image
 
 from course_lib.authoring.tables import written
-from course_lib.authoring.website import chart, reach, syllabus
+from course_lib.authoring.website import chart, needs, reach, syllabus
 from course_lib.authoring.website.cards import cards
 from course_lib.authoring.website.course import lessons
 from course_lib.authoring.website.glossary import glossary
+from course_lib.authoring.website.notebooks import still
 from course_lib.authoring.website.open_questions import open_questions
-from course_lib.authoring.website.papers import papers
+from course_lib.authoring.website.papers import bibtex, papers
 from course_lib.catalog import CATALOG
 from tests.website.conftest import ROOT
 
@@ -156,6 +157,33 @@ def test_the_weeks_of_a_syllabus_are_as_equal_as_they_can_be():
         return sum(sum(minutes[start:end]) ** 2 for start, end in zip((0, *ends), ends, strict=False))
 
     assert squares(syllabus.best_ends(minutes, 3)) == min(map(squares, all_ways))
+
+
+def test_on_the_map_a_lesson_stands_right_of_all_that_it_needs_and_no_two_in_one_place():
+    course = lessons(ROOT)
+    at = needs.places(course)
+    assert all(at[need][0] < at[lesson.number][0] for lesson in course for need in lesson.header.needs)
+    assert len(set(at.values())) == len(course)
+
+
+def test_on_the_map_a_need_that_another_brings_along_has_no_arrow():
+    course = {lesson.number: lesson for lesson in lessons(ROOT)}
+    assert course["07"].header.needs == ["01", "06"]
+    assert needs.direct(course["07"], list(course.values())) == ["06"], "06 needs 02, and 02 needs 01"
+
+
+def test_every_card_on_the_home_page_has_a_picture(site):
+    page = (site / "index.html").read_text(encoding="utf-8")
+    cards = re.findall(r'<div class="[^"]*question.*?</a>', page, flags=re.S)
+    assert len(cards) == len(lessons(ROOT))
+    assert [card for card in cards if 'class="still"' not in card and "diagram" not in card] == []
+    assert still("99_nothing") == ""
+
+
+def test_the_course_is_cited_by_what_stands_in_its_citation_file():
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    title = re.search('^title: "(.+)"$', text, flags=re.M)
+    assert title and f"title = {{{{{title[1]}}}}}" in bibtex(ROOT)
 
 
 def test_every_term_and_every_answer_of_a_written_lesson_is_a_sentence_of_that_lesson():

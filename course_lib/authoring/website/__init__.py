@@ -4,6 +4,7 @@ course     what the pages tell of lessons and exercises, read from their sources
 cards      what the pages tell of mechanisms, read from catalogue, docstring and running module
 glossary   each term in the sentence that introduces it;  open_questions  each answered in a lesson's sentences
 papers     the bibliography;  chart  cost against reach;  syllabus  the lessons spread over weeks
+needs      which lesson needs which, as a picture
 head       what stands in the head of a page: its description, and where the page of lost addresses has its root
 reach      what one output number depends on, as a picture
 moving     the moving picture of README.md

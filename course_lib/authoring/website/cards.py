@@ -3,6 +3,7 @@
 import inspect
 import re
 from functools import cached_property
+from math import floor, log10
 
 from course_lib.authoring.website import reach
 from course_lib.authoring.website.reference import picture
@@ -12,7 +13,9 @@ from course_lib.costs import required, sizes
 C, H, W = 96, 32, 32  # the size at which costs are compared
 CONVOLUTION = 9 * C * C * H * W  # multiply-adds of a 3×3 convolution
 
-SCALE = f'<span class="scale"><span>{reach.FLOOR:g}</span><span>|∂y/∂x|, the largest as 1</span><span>1</span></span>'
+SCALE = (
+    f'<span class="scale"><span>{reach.FLOOR:.6f}</span><span>|∂y/∂x|, the largest as 1</span><span>1</span></span>'
+)
 
 
 class Card:
@@ -53,6 +56,12 @@ class Card:
     def relative(self) -> float:
         """Multiply-adds, a 3×3 convolution as 1."""
         return self.sizes[1] / CONVOLUTION if self.sizes else float("nan")
+
+    @property
+    def plainly(self) -> str:
+        """That number without powers of ten: 0.000014, 0.25, 67."""
+        digits = 0 if not self.relative else max(0, 1 - floor(log10(self.relative)))
+        return f"{self.relative:.{digits}f}"
 
     @property
     def maps(self) -> list[tuple[str, str]]:
@@ -104,9 +113,12 @@ class Card:
 
     @property
     def reach_figure(self) -> str:
-        """Places and channels side by side, with the scale and the words."""
+        """Places and channels under their names, with the scale and the words."""
+        *places, channels = reach.pictures(self.reach)
+        frames = "".join(f'<img class="places" src="{one}" alt="">' for one in places)
+        images = f'<span>places</span>{frames}<span>channels</span><img class="channels" src="{channels}" alt="">'
         caption = f"<figcaption>{reach.words(self.reach)}</figcaption>"
-        return f'<figure class="reach">{self.thumbnail}{SCALE}{caption}</figure>'
+        return f'<figure class="reach"><span class="thumbnail">{images}</span>{SCALE}{caption}</figure>'
 
     @property
     def thumbnail(self) -> str:

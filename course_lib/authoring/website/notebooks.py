@@ -12,6 +12,7 @@ from PIL import Image
 from sphinx.application import Sphinx
 
 from course_lib.authoring.address import BADGE_LINE
+from course_lib.authoring.lint import only_imports
 from course_lib.authoring.sliders import place
 from course_lib.authoring.tables import with_links
 from course_lib.authoring.website.course import lessons
@@ -66,9 +67,11 @@ def needed(found: re.Match) -> str:
 
 
 def fold(cell: dict) -> None:
-    """Fold what the notebook folds; what only serves a kernel is gone."""
+    """Fold what the notebook folds, and imports, which nobody reads; what only serves a kernel is gone."""
     tags = cell["metadata"].setdefault("tags", [])
     tags += [FOLDS[tag] for tag in tags if tag in FOLDS]
+    if cell["cell_type"] == "code" and only_imports("".join(cell["source"])):
+        tags.append("hide-input")
 
 
 def store_pictures(output: dict, out: Path) -> None:
@@ -105,17 +108,31 @@ def slider(slug: str, number: int, out: Path) -> str:
 
 def moving(about: dict, address: str, *, play: int | None = None) -> str:
     """``slider.js`` moves the background of the picture to the frame that the ranges choose; one may play alone."""
+    ranges = "".join(control(one) for one in about["sliders"])
+    words, style = "the picture for these values", window(about, address)
+    picture = f'<div class="frame" role="img" aria-label="{words}" style="{style}"></div>'
+    plays = "" if play is None else f' data-play="{play}"'
+    size = f'data-columns="{about["columns"]}" data-rows="{about["rows"]}"'
+    return f'<div class="steer"{plays} {size}>{ranges}{picture}</div>'
+
+
+def still(slug: str) -> str:
+    """The picture with which a lesson's first sliders start, for a card whose words say the rest; or nothing."""
+    sprite = place(slug, 1, ROOT)
+    if not sprite.with_suffix(".json").exists():
+        return ""
+    about = json.loads(sprite.with_suffix(".json").read_text(encoding="utf-8"))
+    return f'<div class="still" style="{window(about, f"_static/{sprite.name}.webp")}"></div>'
+
+
+def window(about: dict, address: str) -> str:
+    """The style by which one frame of a sprite is seen, at first that of the start."""
     width, height = about["frame"]
     columns, rows = about["columns"], about["rows"]
     across, down = (first_frame(about) % columns, columns), (first_frame(about) // columns, rows)
-    at = " ".join(f"{100 * place / max(count - 1, 1):.4g}%" for place, count in (across, down))
+    at = " ".join(f"{100 * part / max(count - 1, 1):.4g}%" for part, count in (across, down))
     style = f"aspect-ratio: {width} / {height}; max-width: {width}px; background-image: url('{address}')"
-    style += f"; background-size: {100 * columns}% {100 * rows}%; background-position: {at}"
-    ranges = "".join(control(one) for one in about["sliders"])
-    picture = f'<div class="frame" role="img" aria-label="the picture for these values" style="{style}"></div>'
-    plays = "" if play is None else f' data-play="{play}"'
-    size = f'data-columns="{columns}" data-rows="{rows}"'
-    return f'<div class="steer"{plays} {size}>{ranges}{picture}</div>'
+    return f"{style}; background-size: {100 * columns}% {100 * rows}%; background-position: {at}"
 
 
 def first_frame(about: dict) -> int:

@@ -17,9 +17,10 @@ from course_lib.authoring.website.cards import Card, cards
 from course_lib.authoring.website.chart import chart
 from course_lib.authoring.website.course import Lesson, lessons
 from course_lib.authoring.website.glossary import glossary
-from course_lib.authoring.website.notebooks import moving
+from course_lib.authoring.website.needs import lesson_map
+from course_lib.authoring.website.notebooks import moving, still
 from course_lib.authoring.website.open_questions import open_questions
-from course_lib.authoring.website.papers import papers
+from course_lib.authoring.website.papers import bibtex, papers
 from course_lib.authoring.website.syllabus import Part, syllabus
 from course_lib.catalog import CITIZEN, QUESTIONS
 from course_lib.diagrams.__main__ import write_all
@@ -60,11 +61,14 @@ def known() -> dict[str, Any]:
         "cards": mechanisms,
         "to_come": groupby(sorted(waiting, key=lesson_of), key=lesson_of),
         "rooms": QUESTIONS,
+        "map": lesson_map(course),
         "papers": papers(mechanisms, course),
+        "bibtex": bibtex(ROOT),
         "glossary": glossary(course),
         "syllabi": {weeks: syllabus(course, weeks) for weeks in WEEKS},
         "deeper": " and ".join(str(weeks) for weeks in WEEKS if weeks > len(course)),
         "exercises": exercises,
+        "still": still,
         "total_points": sum(sum(one.points) for one in exercises),
         "open_questions": open_questions(course),
         "python": project["requires-python"],
@@ -96,10 +100,10 @@ def changes() -> str:
 
 
 def first_slider() -> str:
-    """The first lesson's picture for the home page, from the middle; it moves by itself for a moment."""
+    """The first lesson's picture for the home page: all but the last slider in the middle; it moves for a moment."""
     path = min((ROOT / "site/sliders").glob("*.json"))
     about = json.loads(path.read_text(encoding="utf-8"))
-    for one in about["sliders"]:
+    for one in about["sliders"][:-1]:
         one["start"] = len(one["options"]) // 2
     return moving(about, f"_static/{path.stem}.webp", play=1)
 

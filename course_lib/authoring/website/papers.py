@@ -3,8 +3,12 @@
 import inspect
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from course_lib.authoring.tables import ARXIV
+import yaml
+
+from course_lib.authoring.address import repository
+from course_lib.authoring.tables import ARXIV, citation
 from course_lib.authoring.website.cards import Card
 from course_lib.authoring.website.course import Lesson
 
@@ -30,7 +34,7 @@ def papers(cards: list[Card], lessons: list[Lesson]) -> list[Paper]:
             found.setdefault(key(line), Paper(line)).lessons.append(lesson)
     for card in cards:
         for short in card.row.paper.split("; "):
-            found.setdefault(key(short), Paper(citation(card.row.module, key(short)))).cards.append(card)
+            found.setdefault(key(short), Paper(of_file(card.row.module, key(short)))).cards.append(card)
     return sorted(found.values(), key=lambda paper: (paper.year, paper.citation), reverse=True)
 
 
@@ -45,7 +49,7 @@ def references(lesson: Lesson) -> list[str]:
     return [" ".join(entry.split()) for entry in entries if ARXIV.search(entry) or "doi " in entry]
 
 
-def citation(module: type, number: str) -> str:
+def of_file(module: type, number: str) -> str:
     """Title, authors and place, as the file's first lines give them; of several papers the one of this number."""
     title, _, rest = (inspect.getdoc(inspect.getmodule(module)) or "").partition("\n\n")
     papers = re.split(r"(?<=[.;])\s+(?=[A-Z][\w-]+ [A-Z])", " ".join(rest.partition("Lesson:")[0].split()))
@@ -53,3 +57,14 @@ def citation(module: type, number: str) -> str:
     if len(several) < 2:
         return f"{title} {' '.join(papers)}"
     return next((one for one in several if number in one), several[0])
+
+
+def bibtex(root: Path) -> str:
+    """How to cite the course itself, from CITATION.cff."""
+    about = yaml.safe_load(citation(root))
+    authors = " and ".join(f"{{{one['name']}}}" for one in about["authors"])
+    fields = {"title": f"{{{about['title']}}}", "author": authors, "version": about["version"]}
+    if address := repository(root):
+        fields["url"] = address
+    lines = [f"  {name} = {{{value}}}," for name, value in fields.items()]
+    return "\n".join(["@software{attention_in_vision,", *lines, "}"])
