@@ -317,6 +317,7 @@ def one_pixel(query, keys, values, inside=None):
     return found[0, :, 0, 0]
 
 
+# %% tags=["folded"]
 def check_one_pixel():
     """Two or three places, numbers for the head."""
     found = one_pixel([0.0, 0, 0, 0], [[1.0, 0, 0, 0], [0, 1, 0, 0]], [[4.0], [8.0]])
@@ -402,17 +403,15 @@ def walk(x, features, weights, steps):
 
 # %% tags=["check_12_5"]
 with exercise.check(5):
-    x = torch.tensor([[2.0, 0.0], [6.0, 4.0], [9.0, 9.0]])
+    x, ones = torch.tensor([[2.0, 0.0], [6.0, 4.0], [9.0, 9.0]]), torch.ones(2)
     kinds = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])  # pixels 0 and 1 are alike, 2 is alone
-    ones = torch.ones(2)
     found = walk(x, kinds, ones, 1)
     assert found.shape == (3, 2), f"the result has the shape of x, (3, 2), not {tuple(found.shape)}"
     assert same(found, torch.tensor([[4.0, 2.0], [4.0, 2.0], [9.0, 9.0]])), (
         f"pixels 0 and 1 are alike and get their average (4, 2); pixel 2 is like itself alone; not {rounded(found)}"
     )
     assert same(walk(x, kinds, ones, 0), x), "no step changes nothing"
-    strong = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 1.0]])
-    found = walk(x, strong, ones, 1)
+    found = walk(x, torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 1.0]]), ones, 1)
     assert same(found[0], torch.tensor([5.0, 3.0])), (
         f"φ = 1 and 3: both pixels hear ¼ of pixel 0 and ¾ of pixel 1, (5, 3), not {rounded(found[0])}: which side is normalised?"
     )
