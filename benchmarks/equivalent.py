@@ -14,6 +14,7 @@ UNREAD = "a grid does not depend on the number of channels that it is given"
 ZERO = "it differs at exactly 0 only, where a ReLU has no slope"
 EDGE = "it differs at one value only: a wave of frequency h is zero at all positions, and no map lies exactly at 1e-6"
 BOTH = "N and M enter both formulas in the same way"
+HIDDEN = "what stands there is multiplied by zero, or replaced by the next line"
 
 COUNTS = "return (4 * n * c * d + 2 * n * n * d, pooling + n * c * c, pooling + c * c, pooling + 2 * c * (c"
 GRID = "grid = F.affine_grid(theta, [len(images), images.shape[1], *self.size], align_corners=False)"
@@ -114,6 +115,7 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     SAID: {
+        "task_12_2: return (heard, min(m, n))": ["return (heard, min(n, m))"],
         "task_02_3: picked = torch.zeros_like(y).scatter(-1, noisy.topk(picks, dim=-1).indices, 1 / picks)": [
             "picked = torch.zeros_like(y).scatter(-1, noisy.topk(picks).indices, 1 / picks)"
         ],
@@ -155,6 +157,16 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
         "task_01_1: return scores.softmax(dim=-1)": ["return scores.softmax(dim=1)"],
         "task_02_5: alpha = scores.softmax(dim=0)": ["alpha = scores.softmax(dim=-1)"],
+    },
+    HIDDEN: {
+        "task_12_1: x = torch.where(real[:, None], x, 0.0)": [
+            "x = torch.where(real[:, None], x, 1.0)",
+            "x = torch.where(real[:, None], x, -1.0)",
+        ],
+        "task_12_5: degree = torch.where(linked, degree[:, None], 1.0)": [
+            "degree = torch.where(linked, degree[:, None], 2.0)",
+            "degree = torch.where(linked, degree[:, None], 0.0)",
+        ],
     },
     KIND: {
         "task_14_5: d, n = (embed_dim, height // patch_size * (width // patch_size))": [
