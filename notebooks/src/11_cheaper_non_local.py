@@ -1,0 +1,762 @@
+# %% [markdown]
+# # 11 · Cheaper non-local
+#
+# **How far can n × n be cut?**
+#
+# After this lesson you will be able to
+#
+# - carry criss-cross attention through by hand, and say what two loops reach;
+# - draw five cheap blocks as one picture, and say how their costs grow;
+# - say which cut loses what, on a task that needs every pixel, and on a photograph.
+#
+# *Minutes:* 40, deeper 19 · *Needs:* 09 · *Paper:* Huang et al., CCNet, 2019, arXiv 1811.11721 · *Exercise:* [11 cheaper non-local](../exercises/11_cheaper_non_local.ipynb) · *Module:* [criss_cross.py](../course_lib/spatial/criss_cross.py)
+#
+# Out of scope: one map for all (10), nodes that talk to each other (12), windows (13).
+
+# %%
+import math
+from time import process_time
+
+import torch
+from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from course_lib.costs import multiply_adds
+from course_lib.data.photographs import PHOTOGRAPHS, load_photograph
+from course_lib.data.recall import in_image_recall
+from course_lib.diagrams import diagram
+from course_lib.interactive import slider, steer
+from course_lib.plotting import describe, frameless, new_figure, plot_runs, ring, show_found, show_weights
+from course_lib.spatial.asymmetric_non_local import AsymmetricFusion, AsymmetricPyramid
+from course_lib.spatial.compact_non_local import CompactNonLocal
+from course_lib.spatial.criss_cross import CrissCross
+from course_lib.spatial.double_attention import DoubleAttention
+from course_lib.spatial.external import ExternalAttention
+from course_lib.spatial.non_local import NonLocal
+from course_lib.training import accuracy, fit
+from course_lib.trunk import load_trunk
+
+# %% [markdown]
+# ## The bill
+#
+# In the non-local block (lesson 09) each of n pixels asks each of n. **CCNet works on features of 97 × 97.** *Before running: how many pairs is that, and how many
+# megabytes is the map of one image, at four bytes a number?*
+
+# %% tags=["answer"]
+n = 97 * 97
+print(f"n = {n:,}   pairs n² = {n**2:,}   map {4 * n**2 / 1e6:.0f} MB")
+
+# %% [markdown]
+# Twice the side means four times the pixels and *sixteen* times the pairs. Five papers cut this, by one trick: the news goes
+# **through something narrow**.
+
+# %% tags=["folded"]
+figure = new_figure(9.0, 2.9)
+left = torch.linspace(0, 1, 9)
+
+
+def draw_step(axes, x, sources, targets, joined, colour):
+    """A line for each pair that is joined: targets × sources."""
+    for i, j in torch.as_tensor(joined).nonzero().tolist():
+        axes.plot([x, x + 1], [sources[j], targets[i]], color=colour, linewidth=0.6, alpha=0.7)
+
+
+def dots(axes, x, places, colour="black"):
+    axes.plot([x] * len(places), places, "o", color=colour, markersize=5, zorder=3)
+
+
+row, column = torch.arange(9) // 3, torch.arange(9) % 3
+own_cross = (row[:, None] == row) | (column[:, None] == column)
+cells = torch.stack([row * 0 == 0, *((row // 2 == a) & (column // 2 == b) for a in (0, 1) for b in (0, 1))])
+g, fixed, learned = "#0B6FA8", "#999999", "#D9A441"
+panels = {
+    "non-local\n81 pairs": [(own_cross | True, g)],
+    "criss-cross\n2 · 45 pairs": [(own_cross, g), (own_cross, g)],
+    "pyramid\n5 · 9": [(cells, fixed), (torch.ones(9, 5), g)],
+    "A²\n2 · 3 · 9": [(torch.ones(3, 9), g), (torch.ones(9, 3), g)],
+    "external\n3 · 9": [None, (torch.ones(9, 3), g)],
+    "CGNL\n1 number": [(torch.ones(1, 9), fixed), (torch.ones(9, 1), fixed)],
+}
+for axes, (title, steps) in zip(figure.subplots(1, 6), panels.items()):
+    places = [left]
+    for k, step in enumerate(steps):
+        size = len(step[0]) if step else 3
+        places.append(left if size == 9 else 0.5 + (torch.arange(size) - (size - 1) / 2) / 5)
+        if step:
+            draw_step(axes, k, places[-2], places[-1], *step)
+    for k, spots in enumerate(places):
+        if not (steps[0] is None and k == 0):
+            dots(axes, k, spots, learned if steps[0] is None and k == 1 else "black")
+    axes.set(xlim=(-0.2, len(steps) + 0.2))
+    frameless(axes, title)
+describe(
+    figure,
+    "six panels of dots in columns, nine pixels of a 3 × 3 image left and right. Non-local: each of the left is joined to each of the right in one step. Criss-cross: two steps over nine dots, five lines each. "
+    "Pyramid: fixed grey lines to five cells, then blue lines from all cells to all pixels. A²: blue lines to three dots and from them. External: no left dots, three learned dots, blue lines to all pixels. CGNL: one dot.",
+)
+
+# %% [markdown]
+# Columns of dots: pixels that are read, the narrow place, pixels that ask. Blue lines are weights that come from comparing; grey ones are fixed; ochre dots are learned.
+#
+# | block | the narrow place | pairs |
+# |---|---|---|
+# | **criss-cross** (CCNet) | the own row and column, but twice | n (h + w − 1) a loop |
+# | **pyramid** (ANN) | m averages over cells; in the paper 1 + 3² + 6² + 8² = 110 | n · m |
+# | **A²** | m descriptors, each a weighted average | 2 · n · m |
+# | **external attention** | m learned slots, the same for all images | n · m |
+# | **CGNL** | a number for each group of channels | – |
+#
+# We take the first through by hand.
+#
+# ## A cross, twice
+#
+# **An image of 2 × 3 pixels; the one at the lower right holds 16, all others 0.** Let all scores be equal: then each pixel reads the average of its own row and column, in
+# which it stands once: h + w − 1 = 4 pixels. *Before running: what holds the pixel at the upper left after one loop? And after two?*
+
+
+# %%
+def cross_average(x):
+    """Each pixel reads the average of its own row and column: h w -> h w."""
+    (h, w), rows, columns = x.shape, x.sum(dim=1, keepdim=True), x.sum(dim=0, keepdim=True)
+    return (rows + columns - x) / (h + w - 1)
+
+
+# %% tags=["answer"]
+lit = torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, 16.0]])
+once = cross_average(lit)
+twice = cross_average(once)
+print("once ", once.int().tolist(), "\ntwice", twice.int().tolist())
+assert twice.tolist() == [[2, 2, 2], [3, 3, 4]]
+
+# %% [markdown]
+# After one loop the upper left has nothing: the lit pixel is not on its cross. But the two corners between them have heard of it, and pass it on: two
+# **paths**, each 16 · ¼ · ¼. In the same row there are w = 3 paths, in the same column h = 2, and to itself h + w − 1 = 4.
+#
+# ## The block
+
+# %% tags=["folded"]
+diagram(CrissCross)
+
+# %% [markdown]
+# $$d_{iu} = Q_u \cdot K_i \qquad A_{iu} = \operatorname{softmax}_i(d_{iu}) \qquad H'_u = H_u + \gamma \sum_{i \in \text{cross}(u)} A_{iu}\, V_i$$
+#
+# | symbol | meaning | shape |
+# |---|---|---|
+# | $H$, $H'$ | input, and output of one loop (x, y in the diagram) | b c h w |
+# | $Q$, $K$ | queries and keys, from 1 × 1 convolutions | b d h w, d = c/8 |
+# | $V$ | values, from a 1 × 1 convolution | b c h w |
+# | $A$ | `attention(x)`: for each u, its column, then the others of its row | b h w (h+w−1) |
+# | $\gamma$ | learned, starts at 0: the block starts as the identity (in the code, not in the paper) | 1 |
+#
+# Then all of it *once more, with the same weights*: R = 2 loops. *Before running: x is 2 × 8 × 5 × 3; which shape has A?*
+
+# %% tags=["answer"]
+torch.manual_seed(0)
+block, x = CrissCross(8, loops=1), torch.randn(2, 8, 5, 3)
+nn.init.ones_(block.gamma)
+print("A:", list(block.attention(x).shape))
+
+# %% [markdown]
+# **List the cross of each pixel; score; share out; mix; add.** As loops, for one image:
+
+
+# %%
+def by_loops(block, image):
+    """For each pixel, its cross; score, share out, mix, add: c h w -> c h w."""
+    query, key, value = (layer(image).detach() for layer in (block.query, block.key, block.value))
+    (_, h, w), result = image.shape, image.clone()
+    for y in range(h):
+        for x in range(w):
+            cross = [(i, x) for i in range(h)] + [(y, j) for j in range(w) if j != x]
+            scores = [math.exp(query[:, y, x] @ key[:, i, j]) for i, j in cross]
+            for score, (i, j) in zip(scores, cross):
+                result[:, y, x] += block.gamma.item() * score / sum(scores) * value[:, i, j]
+    return result
+
+
+# %% [markdown]
+# **As matrices it is the non-local block with a mask:** all n × n scores, and all that are not on the cross are hidden.
+
+
+# %%
+def crosses(h, w):
+    """n n: True where two pixels share the row or the column."""
+    row, column = torch.arange(h).repeat_interleave(w), torch.arange(w).repeat(h)
+    return (row[:, None] == row) | (column[:, None] == column)
+
+
+def by_mask(block, x):
+    """All scores, hide what is not on the cross, softmax, mix, add: b c h w -> b c h w."""
+    query, key, value = (layer(x).flatten(2) for layer in (block.query, block.key, block.value))  # b d n
+    scores = (query.mT @ key).masked_fill(~crosses(*x.shape[2:]), -math.inf)  # b n n
+    return x + block.gamma * (value @ scores.softmax(dim=2).mT).view_as(x)
+
+
+# %%
+torch.testing.assert_close(by_loops(block, x[0]), block(x)[0])
+torch.testing.assert_close(by_mask(block, x), block(x))
+twice = CrissCross(8, loops=2)
+twice.load_state_dict(block.state_dict())  # no number more
+torch.testing.assert_close(twice(x), by_mask(block, by_mask(block, x)))
+
+# %% [markdown]
+# ## What two loops reach
+#
+# **Which pixels change the output at one place?** We ask the gradient, for R = 1, 2, 3. *Before running: how many of 9 × 13 pixels in each case?*
+
+
+# %%
+def reached(loops, place=(2, 4)):
+    """How strongly each pixel changes the output at one place: h w."""
+    torch.manual_seed(0)
+    block, x = CrissCross(8, loops=loops), torch.randn(1, 8, 9, 13, requires_grad=True)
+    nn.init.ones_(block.gamma)
+    y = block(x)[0, :, *place].sum()
+    return torch.autograd.grad(y, x)[0][0].abs().sum(dim=0)
+
+
+# %% tags=["answer"]
+change = [reached(loops) for loops in (1, 2, 3)]
+print("pixels that count:", [(one > 0).sum().item() for one in change])
+assert [(one > 0).sum() for one in change] == [9 + 13 - 1, 117, 117]
+
+# %% tags=["folded"]
+figure = new_figure(7.0, 1.9)
+for axes, one, loops in zip(figure.subplots(1, 3), change, (1, 2, 3)):
+    show_weights(axes, (one / one.max()) ** 0.3, title=f"R = {loops}")
+    ring(axes, 2, 4)
+describe(
+    figure,
+    "three fields of 9 × 13 cells with a ring at row 2, column 4. R = 1: only its row and column are bright, all else is dark. R = 2 and R = 3: every cell has some brightness, the cross most.",
+)
+
+# %% [markdown]
+# Two loops reach all; a third adds paths, but no pixel.
+#
+# **What it cannot do.** The pixel in the corner, the *relay*, gathers by *its own* query, before anybody asks it. If two pixels on its cross matter, it must mix them. So we expect mistakes where both relays see too much.
+#
+# ## A variation: gather, then hand out
+#
+# **A²** has two maps. The first gathers m descriptors, each a weighted average of all pixels; by the second each pixel mixes them. *Multiplied*, they are a non-local map of rank m at most; nobody has to multiply them.
+
+# %%
+double = DoubleAttention(8, slots=3)
+gather, hand_out = double.attention(x)  # b m n twice; rows sum to 1 over n, columns to 1 over m
+whole = hand_out.mT @ gather  # b n n
+values = double.feature(x).flatten(2).mT  # b n d
+descriptors = gather @ values  # b m d
+mixed = hand_out.mT @ descriptors  # b n d
+torch.testing.assert_close(x + double.output(mixed).mT.unflatten(2, (5, 3)), double(x))
+torch.testing.assert_close(whole @ values, mixed)
+
+# %%
+rank = torch.linalg.matrix_rank(whole)[0].item()
+print(f"map {list(whole.shape[1:])}, rank {rank}, rows sum to {whole[0, 0].sum():.0f}")
+assert rank == 3
+
+# %% [markdown]
+# In the pyramid the first map is fixed; external attention has none. CGNL lays θ, φ, g of the whole image in one long row each; its map $\theta \phi^\top$ has rank 1, so $(\theta \phi^\top) g = \theta\, (\phi^\top g)$: one number.
+#
+# ## The experiment: recall, through the narrow place
+#
+# The task of lesson 09, on 8 × 8 pixels: four sources hold a colour and a number; eight queries hold a colour and must say the number of *their* source. Only the block can carry
+# anything between pixels. Data, steps and learning rate are the same for all. (γ starts at 1: with 0, criss-cross needs many more steps.)
+#
+# *Before running: what will each get?* **We predicted**:
+#
+# - R = 1 sees 14 of 63 others, else it guesses: $\frac{14}{63} + \frac{49}{63} \cdot \frac14 \approx 0.42$. R = 2 most. R = 3 *less*: it is harder to train, and reaches nothing new.
+# - A² all: 8 slots for four sources. The pyramid little: an average of four pixels loses the one that matters.
+# - External attention and CGNL a guess, 0.25: what is the same for all images cannot hold what *this* image says, nor can a number.
+
+# %%
+train, test = (in_image_recall(n, height=8, width=8, seed=seed) for n, seed in ((2560, 0), (512, 1)))
+
+
+def loops(count):
+    """Criss-cross with γ = 1 at the start, and queries as wide as those of the non-local block."""
+    block = CrissCross(32, loops=count, hidden=16)
+    nn.init.ones_(block.gamma)
+    return block
+
+
+# %%
+blocks = {
+    "non-local": lambda: NonLocal(32),
+    "criss-cross, R = 1": lambda: loops(1),
+    "criss-cross, R = 2": lambda: loops(2),
+    "criss-cross, R = 3": lambda: loops(3),
+    "pyramid, 21 cells": lambda: AsymmetricPyramid(32, sizes=(1, 2, 4), dropout=0.0),
+    "A², 8 slots": lambda: DoubleAttention(32, gather=16, slots=8),
+    "external, 16 slots": lambda: ExternalAttention(32, slots=16),
+    "CGNL, 8 numbers": lambda: CompactNonLocal(32),
+}
+
+
+# %%
+def train_with(make, seed):
+    """The network with this block, trained; and the share of right answers."""
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Conv2d(10, 32, 1), make(), nn.Conv2d(32, 4, 1))
+    fit(model, train.images, train.targets, steps=120, one_cycle=False, seed=seed)
+    return model.eval(), accuracy(model, test.images, test.targets)
+
+
+# %%
+trained = {name: [train_with(make, seed) for seed in (0, 1, 2)] for name, make in blocks.items()}
+
+# %% tags=["answer"]
+right = {name: [share for _, share in runs] for name, runs in trained.items()}
+for name, shares in right.items():
+    learned = sum(p.numel() for p in blocks[name]().parameters())
+    print(f"{name:18}  {learned:5} numbers   right ≈ {' '.join(f'{one:.2f}' for one in shares)}")
+
+# %%
+assert min(right["non-local"]) > 0.97 and min(right["criss-cross, R = 2"] + right["criss-cross, R = 3"]) > 0.85
+assert all(0.36 < one < 0.46 for one in right["criss-cross, R = 1"]) and min(right["pyramid, 21 cells"]) > 0.85
+assert max(right["A², 8 slots"]) > 0.85 and max(right["external, 16 slots"] + right["CGNL, 8 numbers"]) < 0.7
+
+# %% [markdown]
+# R = 1 gets what we derived. Three predictions were **wrong**: R = 3 is not worse, the pyramid loses little, and the last two do more than guess. A² got all, but not with every seed. *Why?*
+#
+# ## Four controls
+#
+# - **Pyramid**: in an empty cell of 2 × 2 pixels the average is the one source, only smaller. If it loses what *shares a cell*, cells of 4 × 4 must lose much more.
+# - **External attention**: only its first softmax, over the pixels, sees more than one pixel. A softmax over the slots alone should guess.
+# - **CGNL**: pixels meet in the number s, and in the norm behind it, which averages over the image. We replace s by 1.
+# - **A²**: four slots would do, but does training find them? We give it 16.
+#
+# *Before running: which will fall or rise?*
+
+
+# %%
+class Constant(CompactNonLocal):
+    """CGNL with 1 in place of each number s, whatever the image says."""
+
+    def attention(self, x):
+        return torch.ones_like(super().attention(x))
+
+
+controls = {
+    "pyramid, 5 cells": lambda: AsymmetricPyramid(32, sizes=(1, 2), dropout=0.0),
+    "external, slots alone": lambda: ExternalAttention(32, slots=16, normalise="slots"),
+    "CGNL, s = 1": lambda: Constant(32),
+    "A², 16 slots": lambda: DoubleAttention(32, gather=16, slots=16),
+}
+
+# %% tags=["answer"]
+for name, make in controls.items():
+    trained[name] = [train_with(make, seed) for seed in (0, 1, 2)]
+    right[name] = [share for _, share in trained[name]]
+    print(f"{name:21}  right ≈ {' '.join(f'{one:.2f}' for one in right[name])}")
+
+# %%
+assert max(right["external, slots alone"]) < 0.3 < min(right["external, 16 slots"])
+assert max(right["pyramid, 5 cells"]) < 0.8 < min(right["pyramid, 21 cells"])
+assert min(right["CGNL, s = 1"]) > 0.33 and min(right["A², 16 slots"]) > 0.9
+
+# %% tags=["folded"]
+figure = new_figure(7.0, 3.4)
+plot_runs(figure.subplots(), right, guess=0.25)
+describe(
+    figure,
+    "shares of right answers, three dots a block. Non-local 1; criss-cross R = 1 at 0.4, R = 2 and R = 3 near 0.94; pyramid of 21 cells 0.95; A² from 0.67 to 1; external and CGNL around a half; "
+    "controls: pyramid of 5 cells 0.7, external with slots alone at the dotted line of a guess, CGNL with s = 1 still near a half, A² of 16 slots near 1.",
+)
+
+# %% [markdown]
+# **Read it.** The pyramid falls with larger cells. External attention falls to a guess: *all* it knew of the image came through its first norm. (Counting would give 0.53: so often the most frequent number is right.) CGNL
+# **hardly** falls: without s, pixels meet only in the norm, and that gives as much with two seeds of three. With spare slots all seeds of A² succeed.
+#
+# R = 3 has more paths (3h + 3w − 6, not 2, between pixels that share no line), but no new pixel and no new number. It ends where R = 2 ends.
+#
+# ## Do the relays mix?
+#
+# **Three kinds of queries:** the source is on the own cross; one of the two relays sees no other source; both relays see another one. For the pyramid two: the source shares its cell, or not. *Before running: what will each kind get?*
+
+
+# %% tags=["folded"]
+def kinds(recall):
+    """For each query, four masks: its source is on its cross; not, but one relay sees no other source; both do; and: its
+    source shares its 2 × 2 pixels with another one."""
+    b, y, x = recall.queries.nonzero().T
+    keys, sources = recall.images[:, :4], recall.sources.int()
+    colour = keys[b, :, y, x].argmax(dim=1)
+    place = (keys * sources[:, None]).flatten(2).argmax(dim=2)[b, colour]
+    down, across = place // 8, place % 8  # where its source is
+    seen = sources.sum(dim=1, keepdim=True) + sources.sum(dim=2, keepdim=True) - sources  # sources on each cross
+    near = (y == down) | (x == across)
+    free = (seen[b, y, across] == 1) | (seen[b, down, x] == 1)
+    shared = 4 * F.avg_pool2d(sources[:, None].float(), 2)[b, 0, down // 2, across // 2] > 1
+    return near, ~near & free, ~near & ~free, shared
+
+
+# %%
+def share_right(name, which):
+    """Of these queries, the share that three trained networks answer rightly."""
+    hits = [(model(test.images).argmax(dim=1) == test.targets)[test.queries][which] for model, _ in trained[name]]
+    return torch.stack(hits).float().mean().item()
+
+
+# %% tags=["answer", "folded"]
+near, free, crowded, shared = kinds(test)
+asked = {"source on the own cross": near, "one relay is free": free, "both relays are crowded": crowded}
+asked = {("criss-cross, R = 2", kind): mask for kind, mask in asked.items()}
+asked |= {("pyramid, 21 cells", kind): mask for kind, mask in (("cell shared", shared), ("cell not shared", ~shared))}
+found = {key: share_right(key[0], mask) for key, mask in asked.items()}
+for (name, kind), share in found.items():
+    print(f"{name}: {kind:24} {asked[name, kind].float().mean():4.0%} of the queries   right ≈ {share:.2f}")
+
+# %%
+on_cross, one_free, both, in_shared, alone = found.values()
+assert on_cross > one_free > 0.85 and both < one_free - 0.1 and in_shared < alone - 0.1
+
+# %% [markdown]
+# As predicted: criss-cross errs where both relays are crowded, the pyramid in shared cells. To reach is not to ask.
+#
+# ## The bill again
+#
+# **Count what can be counted; measure only the time.** Multiply-adds and *kept* bytes (what forward stores for backward) are counted on tensors without numbers. The **exponent** p in
+# $\text{cost} \propto n^p$ compares 64 × 64 with 128 × 128 pixels; for time, 32 × 32 with 64 × 64. *Before running: which p have the pairs of criss-cross?*
+
+
+# %% tags=["folded"]
+def kept(block, x):
+    """The bytes that forward stores for backward, parameters left out, with every map stored."""
+    known, found, alive = {p.untyped_storage()._cdata for p in block.parameters()}, {}, []
+
+    def remember(tensor):
+        alive.append(storage := tensor.untyped_storage())  # the address of a freed one could be given away again
+        if storage._cdata not in known:
+            found[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(remember, lambda tensor: tensor), sdpa_kernel(SDPBackend.MATH):
+        block(x)
+    return sum(found.values())
+
+
+def milliseconds(block, x):
+    """The shortest of three forward passes, in time of the processor."""
+    times = []
+    for _ in range(3):
+        start = process_time()
+        block(x)
+        times.append(process_time() - start)
+    return 1000 * min(times)
+
+
+# %%
+def counted(make, side):
+    """Pairs, multiply-adds and bytes kept, for one image of side × side pixels and 32 channels."""
+    with torch.device("meta"):
+        block, x = make(), torch.empty(1, 32, side, side, requires_grad=True)
+        maps = block.attention(x)
+        pairs = sum(one.numel() for one in maps) if isinstance(maps, tuple) else maps.numel()
+        return pairs * getattr(block, "loops", 1), multiply_adds(block, x.detach()), kept(block.train(), x)
+
+
+def exponent(small, large):
+    """p, if four times the pixels cost 4^p times as much."""
+    return math.log(large / small, 4)
+
+
+# %%
+costs, speed = {}, {}
+for name, make in blocks.items():
+    costs[name] = counted(make, 64), counted(make, 128)
+    block = make().eval().requires_grad_(False)
+    speed[name] = [milliseconds(block, torch.zeros(1, 32, side, side)) for side in (32, 64)]
+
+# %% tags=["answer", "folded"]
+print("64 × 64 pixels           pairs      n^p   M mul-adds n^p    MiB kept  n^p    ms       n^p    recall")
+for name, (small, large) in costs.items():
+    (pairs, work, stored), powers = small, [exponent(a, b) for a, b in zip(small, large)]
+    timed = f"≈ {speed[name][1]:4.1f}  {exponent(*speed[name]):.1f}   {' '.join(f'{one:.2f}' for one in right[name])}"
+    row = f"{pairs:>11,} {powers[0]:6.2f} {work / 1e6:9.1f} {powers[1]:6.2f} {stored / 2**20:8.1f} {powers[2]:6.2f}"
+    print(f"{name:19} {row}   {timed}")
+
+# %%
+powers = {name: [exponent(a, b) for a, b in zip(*pair)] for name, pair in costs.items()}
+assert abs(powers["non-local"][0] - 2) < 0.01 and abs(powers["criss-cross, R = 2"][0] - 1.5) < 0.01
+assert all(abs(powers[name][0] - 1) < 0.01 for name in ("pyramid, 21 cells", "A², 8 slots", "external, 16 slots"))
+assert all(speed["non-local"][1] > 2 * speed[name][1] for name in ("A², 8 slots", "CGNL, 8 numbers"))
+
+# %% [markdown]
+# **Read it.** Pairs grow as their formulas say: n²; n √n for criss-cross, since h + w grows as √n; n. The other counts hold projections, too. *Time* is another matter: criss-cross with R = 2 does an
+# eighth of the multiply-adds, and here is about three times as fast. And the non-local block runs in a *fused kernel* that never stores its map: "kept" is what it keeps without.
+#
+# ## Real features: how many slots would do?
+#
+# n · m is cheap as long as m stays small. *How many slots does a map of a photograph need?* The best m slots are known: the m largest singular values. **We count how many hold
+# 90 % of the map's sum of squares.** The map is that of lesson 09: trunk features (block 7, 80 channels), softmax of *sharpness* times cosine. A² takes c/4 = 20 slots. *Before
+# running: will 20 do? We predicted: about.*
+
+# %%
+trunk = load_trunk()
+
+
+def likeness_map(features, sharpness, itself=True):
+    """Whom each place asks by likeness alone: c h w -> n n."""
+    x = features.flatten(1).mT  # n c
+    x = F.normalize(x - x.mean(dim=0), dim=1)
+    scores = sharpness * x @ x.mT
+    return (scores if itself else scores.fill_diagonal_(-math.inf)).softmax(dim=1)
+
+
+def slots_needed(whole):
+    """How many slots hold 90 % of the sum of squares of a map: n n -> a number."""
+    squares = torch.linalg.svdvals(whole).square()
+    return 1 + (squares.cumsum(dim=0) < 0.9 * squares.sum()).sum().item()
+
+
+# %%
+small, large = ([trunk(load_photograph(p, height=side)[None])[0] for p in PHOTOGRAPHS] for side in (136, 272))
+noise = [torch.randn(one.shape, generator=torch.Generator().manual_seed(0)) for one in large]
+kinds_of_map = {"small": small, "large": large, "large, without itself": large, "noise": noise}
+needed = {}
+for sharpness in (1, 2, 4, 8):
+    for kind, all_features in kinds_of_map.items():
+        maps = [likeness_map(one, sharpness, itself=kind != "large, without itself") for one in all_features]
+        needed[kind, sharpness] = torch.tensor([[slots_needed(one), len(one)] for one in maps]).float()
+
+# %% tags=["answer"]
+for sharpness in (1, 2, 4, 8):
+    means = {kind: needed[kind, sharpness].mean(dim=0).tolist() for kind in kinds_of_map}
+    print(f"sharpness {sharpness}  ", "   ".join(f"{kind} ≈ {m:.0f} of {n:.0f}" for kind, (m, n) in means.items()))
+
+# %%
+slots = {key: found[:, 0].mean() for key, found in needed.items()}
+assert slots["large", 2] < 20 and all(slots["large", k] < slots["noise", k] for k in (2, 4, 8))
+assert (needed["large", 8] / needed["large", 8][:, 1:])[:, 0].min() > 0.4, "a sharp map needs half of all, or more"
+
+# %% [markdown]
+# **Read it.** There is no one number. At sharpness 2 a handful is enough, whatever n is. At sharpness 8, with which lesson 09 found the other eye, it is *two thirds of n or more* on average: then m must grow with n, and n · m is n² again. We were wrong where the map is sharp.
+# Without each place's weight on itself, half as many do. Noise needs more than a photograph: likeness saves slots. What this does not show: maps *trained* through few slots may be soft where that costs little.
+#
+# **Move slots and sharpness.** The left eye of the cat asks; left its whole map, right what the best m slots leave of it.
+
+
+# %% tags=["folded"]
+cat = load_photograph("cat", height=200)
+seen = trunk(cat[None])[0]  # 80 13 19
+
+
+def draw_slots(figure, slots=20, sharpness=8):
+    """The map of one place: whole, and from the best few slots."""
+    whole = likeness_map(seen, sharpness)
+    u, s, v = torch.linalg.svd(whole)
+    few = (u[:, :slots] * s[:slots]) @ v[:slots]
+    place, error = 5 * 19 + 7, ((few - whole).square().sum() / whole.square().sum()).item()
+    others = whole[place].clone()
+    others[place] = 0
+    titles = f"sharpness {sharpness}: all 247", f"best {slots}: ≈ {error:.0%} missing"
+    for axes, map_, title in zip(figure.subplots(1, 2), (whole, few), titles):
+        show_found(axes, cat, map_[place].clamp(min=0).view(13, 19), title=title, top=others.max().item())
+        ring(axes, 5.5 * cat.shape[1] / 13 - 0.5, 7.5 * cat.shape[2] / 19 - 0.5)
+
+
+# %% tags=["widget"]
+steer(
+    draw_slots,
+    slots=slider("slots", [1, 2, 5, 10, 20, 50, 100, 200], value=20),
+    sharpness=slider("sharpness", [2, 4, 8], value=8),
+)
+
+# %% [markdown]
+# The same without a widget. *What contradicts our story:* at sharpness 8, with 20 slots, nine tenths of the squares are missing, and yet this eye finds the other one.
+
+# %% tags=["static", "folded"]
+figure = new_figure(7.0, 5.0)
+for panel, sharpness in zip(figure.subfigures(2, 1), (2, 8)):
+    draw_slots(panel, 20, sharpness)
+describe(
+    figure,
+    "two rows of two darkened pictures of a cat's face with a ring at its left eye. Sharpness 2: left nearly all places are faintly bright, the right picture, from 20 slots, is almost the same. "
+    "Sharpness 8: left the other eye is bright; right, from 20 slots, it is so, too, with some cells around it.",
+)
+
+# %% [markdown]
+# ## The bridge
+#
+# | lesson | query | key | value | weights | normaliser | cost |
+# |---|---|---|---|---|---|---|
+# | 11 criss-cross | Q | K | V | n (h+w−1) | softmax over the cross | R n (h+w) (d+c) |
+# | 11 pyramid | K(x) | cells of K(x) | cells of x | n m | softmax over cells | n m c |
+# | 11 A² | ρ(x) | – | φ(x), gathered by θ(x) | m n, twice | over pixels; over slots | 2 n m c |
+# | 11 external | W₁x | $M_k$ | $M_v$ | n m | over pixels, then slots | 2 n m c |
+#
+# ## Three things to keep
+#
+# 1. Five blocks, one trick: **through something narrow**. Few lines, twice: n √n; m places in between: n · m. Multiplied, the steps are an n × n map that nobody builds.
+# 2. **To reach is not to ask.** A relay chooses before it is asked; where both relays were crowded, three answers in ten were wrong.
+# 3. **n · m is cheap only while m stays small**: a handful for a soft map, two thirds of n for a sharp one. And what a map seems to do may be the work of a *norm*: take the map away, and see.
+#
+# **Now the [exercise](../exercises/11_cheaper_non_local.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 12, reasoning over regions.
+
+# %% [markdown]
+# ## Deeper · Why does external attention normalise twice? (9 minutes)
+
+# %% tags=["folded"]
+diagram(ExternalAttention)
+
+# %% [markdown]
+# The scores $z_{ij}$ of pixel i and slot j first pass a softmax over the *pixels*; then each pixel's weights are divided by their sum over the *slots*. A softmax over the slots alone would
+# also sum to 1. *Why not that?* **First: what is it?** Write the first step as $e^{z_{ij}} / P_j$ with $P_j = \sum_i e^{z_{ij}}$; the second divides by the sum of this over j. That is, by definition, a softmax over the slots of
+#
+# $$z_{ij} - \log \textstyle\sum_i e^{z_{ij}}$$
+#
+# So it *is* a softmax over the slots, after each slot's popularity was taken away. *Before running: slot 0 gets 4 more at every pixel. What becomes of its share, with one norm and with two?*
+
+# %%
+scores = torch.randn(60, 16, generator=torch.Generator().manual_seed(0))  # n m
+
+
+def twice_normalised(scores):
+    """Over the pixels, then a share over the slots: n m -> n m."""
+    weights = scores.softmax(dim=0)
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+torch.testing.assert_close(twice_normalised(scores), (scores - scores.logsumexp(dim=0)).softmax(dim=1))
+
+# %% tags=["answer"]
+louder = scores.clone()
+louder[:, 0] += 4
+for name, norm in {"slots alone": lambda s: s.softmax(dim=1), "twice": twice_normalised}.items():
+    print(f"{name:12} share of slot 0 ≈ {norm(scores)[:, 0].mean():.3f}, then ≈ {norm(louder)[:, 0].mean():.3f}")
+torch.testing.assert_close(twice_normalised(louder), twice_normalised(scores))
+
+# %% [markdown]
+# No slot can win everywhere by being large. **Second: who meets whom?** We ask the gradient whether pixel 1 changes the output at pixel 0.
+
+# %%
+meets = {}
+for normalise in ("double", "slots", "positions"):
+    torch.manual_seed(0)
+    external, x = (
+        ExternalAttention(8, slots=5, normalise=normalise).eval(),
+        torch.randn(1, 8, 4, 6, requires_grad=True),
+    )
+    change = torch.autograd.grad(external(x)[0, :, 0, 0].sum(), x)[0][0].abs().sum(dim=0)
+    meets[normalise] = (change[0, 1] / change[0, 0]).item()
+    print(f"{normalise:10} pixel 1, as a share of pixel 0: ≈ {meets[normalise]:.0e}")
+assert meets["slots"] == 0 and min(meets["double"], meets["positions"]) > 0
+
+# %% [markdown]
+# With a softmax over the slots alone, *no pixel sees another*: what remains is a small network at each pixel. The sum over the pixels is the only place where they meet. **Third: does it matter?** For recall it did: 0.25 with the slots alone (walk). What of the other half, a softmax over the *pixels* alone? Beside
+# the answers we count *slots in use*: e to the entropy of the average share, 16 if all are used alike. *Before running: which of the two steps brings the accuracy, and which the even use?*
+
+
+# %%
+@torch.no_grad()
+def slots_in_use(model):
+    """e to the entropy of the average share of the slots: between 1 and m."""
+    weights = model[1].attention(model[0](test.images))[:, 0]  # b n m
+    usage = (weights / weights.sum(dim=2, keepdim=True)).mean(dim=(0, 1))
+    return torch.special.entr(usage).sum().exp().item()
+
+
+# %% tags=["answer"]
+runs = {"double": trained["external, 16 slots"], "slots": trained["external, slots alone"]}
+runs["positions"] = [
+    train_with(lambda: ExternalAttention(32, slots=16, normalise="positions"), seed) for seed in (0, 1, 2)
+]
+for name, three in runs.items():
+    shares, used = zip(*((share, slots_in_use(model)) for model, share in three))
+    print(f"{name:10} right ≈ {' '.join(f'{v:.2f}' for v in shares)}   in use ≈ {' '.join(f'{v:.1f}' for v in used)}")
+
+# %%
+usage = [slots_in_use(model) for three in runs.values() for model, _ in three]
+assert max(share for _, share in runs["slots"]) < 0.3 < min(share for _, share in runs["double"] + runs["positions"])
+assert min(usage) > 14, "and no slot wins everywhere"
+
+# %% [markdown]
+# **Read it.** The step over the *pixels* brings the accuracy: with it, alone or as the first of two, external attention counts; without it, it guesses. The even use, which the algebra promises, made no difference here: each time more than 14 of 16 slots are in use. So the
+# answer has three parts. Two norms are one softmax over slots whose popularity was taken away. The first norm is the only place where pixels meet. And that, not the balance, is what our task noticed.
+#
+# ## Deeper · One number, and a norm that forgets it (4 minutes)
+
+# %% tags=["folded"]
+diagram(CompactNonLocal)
+
+# %% [markdown]
+# CGNL compares every channel of every pixel with every other: a map of nc × nc, of rank 1. So all that is left of it is one number s a group: $y = s\,\theta$. Then follow, group by group, a
+# convolution without bias and a *group norm*. *Before running: what does the norm leave of s?*
+
+# %%
+torch.manual_seed(0)
+compact, x = CompactNonLocal(16, groups=4), torch.randn(1, 16, 5, 3)
+nn.init.ones_(compact.norm.weight)
+theta, phi, g = (layer(x)[0, :2].flatten() for layer in (compact.query, compact.key, compact.value))  # group 0: c'n
+torch.testing.assert_close((theta[:, None] * phi) @ g, compact.attention(x)[0, 0] * theta)
+
+
+# %% tags=["answer"]
+constant = Constant(16, groups=4)
+constant.load_state_dict(compact.state_dict())
+sign = compact.attention(x).sign().repeat_interleave(4, dim=1)[:, :, None, None]  # 4 channels of each group
+change, expected = compact(x) - x, sign * (constant(x) - x)
+print("s ≈", " ".join(f"{one:.1f}" for one in compact.attention(x)[0]))
+print(f"without s, but with its sign: the change differs by ≈ {(change - expected).norm() / change.norm():.4f}")
+assert (change - expected).norm() < 0.02 * change.norm()
+
+# %% [markdown]
+# The norm takes s away, all but its sign (the rest is the ε of the norm). So the walk's control is no wonder: with s = 1 the network lost nothing. Then the norm is the only place where pixels meet: its mean and its deviation are those of
+# the whole image. Do the authors' gains come from this norm and the extra branch? We did not train their networks; the control is one line.
+#
+# ## Deeper · The pyramid, and its fusion of two levels (3 minutes)
+
+# %% tags=["folded"]
+diagram(AsymmetricPyramid)
+
+# %% [markdown]
+# In ANN, one layer makes queries and keys; the keys are averaged over cells. (S in the diagram is our m.) A value may be averaged before or after its 1 × 1 convolution, which is linear; a key may not, for
+# a norm and a ReLU follow. The start is *not* the identity, although $W_o$ starts at zero: x itself passes $W_f$, a norm and a ReLU. And an average forgets how many pixels it stands for: a cell of one pixel and a cell of forty have the same say
+# (the exercise mends that).
+
+# %%
+pyramid = AsymmetricPyramid(8).eval()
+print(
+    "keys for 16 × 12 and for 97 × 97 pixels:",
+    [pyramid.attention(torch.zeros(1, 8, *s)).shape[2] for s in ((16, 12), (97, 97))],
+)
+
+# %% [markdown]
+# The second block of the paper, AFNB, lets a *deep* map ask the cells of an *earlier, finer* one. The number of keys does not depend on the size of either.
+
+# %%
+fusion = AsymmetricFusion(8, 4)
+deep, fine = torch.randn(2, 8, 6, 7), torch.randn(2, 4, 24, 28)
+print("map:", list(fusion.attention(deep, fine).shape), " result:", list(fusion(deep, fine).shape))
+
+# %% [markdown]
+# ## Deeper · What to believe (3 minutes)
+#
+# What the papers say about cost, counted again by [benchmarks/claims.py](../benchmarks/claims.md), with the papers' own sizes:
+#
+# | claim | counted | |
+# |---|---|---|
+# | CCNet: 85 % fewer multiply-adds than non-local (512 channels, 97 × 97, R = 2) | 8.3 G against 50.3 G: 84 % fewer | held |
+# | CCNet: 11 times less memory | kept for backward: 2.6 times less; the maps alone 24 times | not held |
+# | ANN: 28 times less memory (256 × 128) | kept for backward: 13.4 times less; the maps alone 298 times | not held |
+# | ANN: about 6 times faster on a GPU | on a processor, 64 channels, 128 × 64: ≈ 38 times; ≈ 14 against the fused kernel | not measured on a GPU |
+# | A²: ResNet-50 with five blocks has over 40 % fewer parameters than ResNet-152 | 51 % with c/4 slots, 45 % with c/2 | held |
+# | A², CGNL, external attention: linear in n | four times the pixels cost 3.99 to 4.00 times as much | held |
+#
+# Since these papers, the *fused* kernel computes the non-local block without ever storing its map. With it the block keeps 111 MiB where CCNet keeps 175: the argument of memory is gone; that of time is not.
+#
+# *Accuracy.* The authors of CCNet report on Cityscapes (validation, ResNet-101) 75.1 without, 78.0 with R = 1, 79.8 with R = 2 and 80.2 with R = 3, and in their repository three runs of R = 2: 79.74, 79.22, 78.40. The spread of runs is larger than the
+# step from 2 to 3.
+#
+# *Our own numbers.* Outside this notebook: on 12 × 12 pixels with γ = 0 at the start, R = 2 got 0.44, 0.26, 0.47 after 120 steps, with γ = 1 0.93, 0.97, 0.95. After 90 steps on 8 × 8, R = 2 had 0.67, 0.69, 0.76 and R = 3 0.85, 0.89, 0.91: the third loop
+# learns earlier. A² with 2 slots got 0.71, 0.51, 0.67, with 4 slots 0.87, 0.61, 1.00; with 8 slots and a width of 24, so that it has as many numbers as with 16, 0.69, 0.81, 0.81: it is the slots that help, not the numbers. On digits (8 × 8, 60 steps, five seeds) the three norms of external attention lie within the spread of the seeds: double 0.59 0.72 0.69 0.65 0.63, slots 0.58 0.70 0.65 0.70 0.67, pixels 0.57 0.64 0.66 0.65 0.66.
+#
+# *References.* Huang, Wang, Huang, Huang, Wei, Liu, CCNet: Criss-Cross Attention for Semantic Segmentation, ICCV 2019, arXiv 1811.11721.
+# Zhu, Xu, Bai, Huang, Bai, Asymmetric Non-local Neural Networks for Semantic Segmentation, ICCV 2019, arXiv 1908.07678.
+# Chen, Kalantidis, Li, Yan, Feng, A²-Nets: Double Attention Networks, NeurIPS 2018, arXiv 1810.11579.
+# Yue, Sun, Yuan, Zhou, Ding, Xu, Compact Generalized Non-local Network, NeurIPS 2018, arXiv 1810.13125.
+# Guo, Liu, Mu, Hu, Beyond Self-attention: External Attention using Two Linear Layers for Visual Tasks, TPAMI 2022, arXiv 2105.02358.
+# Wang, Girshick, Gupta, He, Non-local Neural Networks, CVPR 2018, arXiv 1711.07971.
+# Tan, Le, EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, ICML 2019, arXiv 1905.11946.
