@@ -173,7 +173,7 @@ print(len(scores), "heads:", list(heads.shape))
 torch.testing.assert_close(y, F.conv2d(x, kernel).flatten(2), rtol=1e-4, atol=1e-4)
 
 # %% [markdown]
-# So attention *can* be a convolution. Will a layer with few heads *learn* to be as good? And if it is, do its places do the work, or its content?
+# So attention *can* be a convolution. Will a layer with one head *learn* what a convolution learns, and what more? And which factor does the work?
 #
 # ## The experiment: four tasks, four factors
 #
@@ -315,7 +315,7 @@ for name, found in shares.items():
 enough = {"match": {"E1"}, "direction": {"E2", "conv 5 × 5"}, "marked": {"E1", "E3"}}
 enough["left"] = {"E2", "E4", "conv 5 × 5"}
 for name, found in shares.items():
-    assert all(min(found[one]) > 0.8 for one in enough[name] | {"all"}), name
+    assert all(min(found[one]) > 0.75 for one in enough[name] | {"all"}), name
     assert all(max(one) < 0.65 for rival, one in found.items() if rival not in enough[name] | {"all"}), name
 
 # %% tags=["folded"]
