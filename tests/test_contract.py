@@ -1,6 +1,7 @@
 """What holds for every row of the catalogue."""
 
 import copy
+import inspect
 import math
 
 import pytest
@@ -12,6 +13,7 @@ from course_lib.catalog import CATALOG, Distribution, Free, Gate, Mechanism
 from tests.properties import assert_same, features, randomise
 
 BATCH = 3
+RELEASED = [row.module for row in CATALOG if "released" in inspect.signature(row.module).parameters]
 
 
 @pytest.fixture(params=CATALOG, ids=lambda row: row.name)
@@ -68,6 +70,11 @@ def test_the_map_has_the_shape_that_the_row_says(row):
                 eval(axis, {}, known) if set(axis) <= set("chw+-0123456789") else lengths.setdefault(axis, length)
             )
             assert length == wanted, f"axis {axis} of {shape}"
+
+
+@pytest.mark.parametrize("module", RELEASED, ids=lambda module: module.__name__)
+def test_the_default_is_the_paper(module):
+    assert inspect.signature(module).parameters["released"].default is False
 
 
 def test_every_parameter_gets_a_finite_gradient_at_the_start(row):

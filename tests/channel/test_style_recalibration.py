@@ -87,6 +87,7 @@ def test_one_pixel_needs_the_papers_deviation():
     with pytest.raises(ValueError, match=r"1 pixel .* use released=False"):
         StyleRecalibration(13, released=True)(torch.ones(3, 13, 1, 1))
     assert StyleRecalibration(13)(torch.ones(3, 13, 1, 1)).isfinite().all()
+    assert StyleRecalibration(13, released=True)(torch.ones(3, 13, 1, 7)).isfinite().all(), "seven pixels have one"
 
 
 def test_names_the_channels_that_fit():
