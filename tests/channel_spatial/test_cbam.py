@@ -82,6 +82,13 @@ def test_as_released_starts_with_a_spatial_gate_of_one_half():
     assert_same(block.spatial(x), torch.full((3, 1, 5, 7), 0.5, dtype=torch.float64))
 
 
+def test_as_released_the_norm_follows_slowly():
+    block, x = CBAM(12, reduction=3, released=True), features(3, 12, 5, 7).float()
+    block.spatial(x)
+    maps = torch.stack([x.amax(dim=1), x.mean(dim=1)], dim=1)
+    assert_same(block.norm.running_mean, 0.01 * block.locate(maps).mean(dim=(0, 2, 3)))
+
+
 def test_published_parameter_counts():
     def count(*arguments, **kw):
         return sum(p.numel() for p in CBAM(*arguments, **kw).parameters())

@@ -105,6 +105,7 @@ def test_permuted_channels_give_permuted_results():
 def test_published_parameter_counts():
     assert sum(p.numel() for p in PositionAttention(512).parameters()) == 328_321
     assert sum(p.numel() for p in ChannelAttention().parameters()) == 1
+    assert sum(p.numel() for p in DualAttention(512).parameters()) == 328_322
 
 
 @pytest.mark.parametrize("shape", [(2, 13, 1, 1), (2, 13, 1, 6), (2, 13, 9, 1)])
