@@ -22,7 +22,7 @@ def lesson_map(lessons: list[Lesson]) -> str:
     view = f"0 0 {wide + WIDTH / 2 + 2:g} {high + HEIGHT / 2 + 2:g}"
     name = "the lessons, with an arrow from each to those that need it"
     return "\n".join(
-        [f'<svg class="map" viewBox="{view}" role="group" aria-label="{name}">', *arrows, *boxes, "</svg>"]
+        [f'<svg class="map" viewBox="{view}" role="group" aria-label="{name}">', *boxes, *arrows, "</svg>"]
     )
 
 
@@ -66,7 +66,7 @@ def arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
 
 
 def box(lesson: Lesson, x: float, y: float) -> str:
-    lines = textwrap.wrap(f"{lesson.number} {lesson.header.title}", 18)
+    lines = textwrap.wrap(f"{lesson.number} {lesson.header.title}", 16)
     top = y + 5 - (len(lines) - 1) * LINE / 2
     text = "".join(
         f'<tspan x="{x:g}" y="{top + k * LINE:g}">{html.escape(one)}</tspan>' for k, one in enumerate(lines)
