@@ -52,11 +52,8 @@ print(f"n = {n:,}   pairs n² = {n**2:,}   map {4 * n**2 / 1e6:.0f} MB")
 # Twice the side means four times the pixels and *sixteen* times the pairs. Five papers cut this, by one trick: the news goes
 # **through something narrow**.
 
+
 # %% tags=["folded"]
-figure = new_figure(9.0, 2.9)
-left = torch.linspace(0, 1, 9)
-
-
 def draw_step(axes, x, sources, targets, joined, colour):
     """A line for each pair that is joined: targets × sources."""
     for i, j in torch.as_tensor(joined).nonzero().tolist():
@@ -67,9 +64,10 @@ def dots(axes, x, places, colour="black"):
     axes.plot([x] * len(places), places, "o", color=colour, markersize=5, zorder=3)
 
 
+# %% tags=["folded"]
 row, column = torch.arange(9) // 3, torch.arange(9) % 3
 own_cross = (row[:, None] == row) | (column[:, None] == column)
-cells = torch.stack([row * 0 == 0, *((row // 2 == a) & (column // 2 == b) for a in (0, 1) for b in (0, 1))])
+cells = torch.stack([row >= 0, *((row // 2 == a) & (column // 2 == b) for a in (0, 1) for b in (0, 1))])
 g, fixed, learned = "#0B6FA8", "#999999", "#D9A441"
 panels = {
     "non-local\n81 pairs": [(own_cross | True, g)],
@@ -79,11 +77,14 @@ panels = {
     "external\n3 · 9": [None, (torch.ones(9, 3), g)],
     "CGNL\n1 number": [(torch.ones(1, 9), fixed), (torch.ones(9, 1), fixed)],
 }
+
+# %% tags=["folded"]
+figure, pixels = new_figure(9.0, 2.9), torch.linspace(0, 1, 9)
 for axes, (title, steps) in zip(figure.subplots(1, 6), panels.items()):
-    places = [left]
+    places = [pixels]
     for k, step in enumerate(steps):
         size = len(step[0]) if step else 3
-        places.append(left if size == 9 else 0.5 + (torch.arange(size) - (size - 1) / 2) / 5)
+        places.append(pixels if size == 9 else 0.5 + (torch.arange(size) - (size - 1) / 2) / 5)
         if step:
             draw_step(axes, k, places[-2], places[-1], *step)
     for k, spots in enumerate(places):
