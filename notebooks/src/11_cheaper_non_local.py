@@ -370,7 +370,7 @@ describe(
 # **Read it.** The pyramid falls with larger cells. External attention falls to a guess: *all* it knew of the image came through its first norm. (Counting would give 0.53: so often the most frequent number is right.) CGNL
 # **hardly** falls: without s, pixels meet only in the norm, and that gives as much with two seeds of three. With spare slots all seeds of A² succeed.
 #
-# R = 3 has more paths (3h + 3w − 6, not 2, between pixels that share no line), but no new pixel and no new number. It ends where R = 2 ends.
+# R = 3 has more paths (the exercise counts them), but no new pixel and no new number. It ends where R = 2 ends.
 #
 # ## Do the relays mix?
 #
