@@ -106,9 +106,9 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
             "total = identity = torch.eye(maps[-1].shape[-1], dtype=maps[0].dtype)",
             "total = identity = torch.eye(maps[0].shape[-1], dtype=maps[-1].dtype)",
         ],
-        "task_05_4: return (torch.zeros_like(G[0]), (G * s_hat).sum(dim=0), G.sum(dim=0))": [
-            "return (torch.zeros_like(G[1]), (G * s_hat).sum(dim=0), G.sum(dim=0))",
-            "return (torch.zeros_like(G[-1]), (G * s_hat).sum(dim=0), G.sum(dim=0))",
+        "task_05_4: return (torch.zeros_like(p[0]), (p * s_hat).sum(dim=0), p.sum(dim=0))": [
+            "return (torch.zeros_like(p[1]), (p * s_hat).sum(dim=0), p.sum(dim=0))",
+            "return (torch.zeros_like(p[-1]), (p * s_hat).sum(dim=0), p.sum(dim=0))",
         ],
         "task_06_5: mean, expected = (self.locate(state.detach()), self.expect(state.detach())[:, 0])": [
             "mean, expected = (self.locate(state.detach()), self.expect(state.detach())[:, -1])"
