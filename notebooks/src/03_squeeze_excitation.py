@@ -556,7 +556,7 @@ describe(
 # ## Deeper · Must it multiply? (2 minutes)
 #
 # SE does two things: it tells every position what stands in the whole image, and it *multiplies*. **Is it the product that solves the task?** The control has the same two layers,
-# and adds what they say to the maps, without a sigmoid. *Before running: where will it be after 700 steps, at 0.40 or near SE? And after twice as many?*
+# and adds what they say to the maps, without a sigmoid. *Before running: where will it be after the same 700 steps, at 0.40 or near SE?*
 
 
 # %%
@@ -568,15 +568,14 @@ class Added(SqueezeExcitation):
 
 
 # %% tags=["answer"]
-added = small(lambda: Added(16, reduction=1), seed=0)
-half, full = (train(added, 700, seed)[0] for seed in (0, 10))
-print(f"seed 0 after 700 steps: without ≈ {longer:.2f}, added ≈ {half:.2f}, multiplied ≈ {attentive[0]:.2f}")
-print(f"after 700 more: added ≈ {full:.2f}")
-assert full > 0.6 and half < attentive[0] - 0.2
+adding = [train(small(lambda: Added(16, reduction=1), seed), 700, seed)[0] for seed in (0, 1, 2)]
+print("added      ≈", *(f"{one:.2f}" for one in adding))
+print("multiplied ≈", *(f"{one:.2f}" for one in attentive))
+assert max(adding) > 0.55 and sum(adding) < sum(attentive)
 
 # %% [markdown]
-# Late, but far above 0.40: the product is not needed. After the slot comes a convolution with a ReLU, and a large negative number that is added before a ReLU shuts a channel, too. What the
-# plain network lacks is the *word of the whole image* at the place of the digit. (The product found its use sooner, in this one seed.) Lesson 10 meets a block that adds.
+# Far above 0.40 in at least one seed: the product is not needed. After the slot comes a convolution with a ReLU, and a large negative number that is added before a ReLU shuts a channel, too. What the
+# plain network lacks is the *word of the whole image* at the place of the digit. But the product finds its use sooner: in the same steps SE is far in every seed, the sum only in some. Lesson 10 meets a block that adds.
 #
 # ## Deeper · Bias or no bias? (1 minutes)
 #

@@ -17,6 +17,12 @@ def random_block(channels, height, width, **arguments):
     return block
 
 
+def test_the_cosines_are_computed_and_not_saved():
+    small, large = (FrequencyChannel(16, side, side + 1, frequencies=TOP_16) for side in (7, 9))
+    large.load_state_dict(small.state_dict())
+    assert large.filters.shape == (16, 9, 10)
+
+
 def test_equals_the_double_loop():
     block = random_block(15, 5, 7, reduction=4, frequencies=WAVES)
     x = features(3, 15, 5, 7)

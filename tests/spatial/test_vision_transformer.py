@@ -171,6 +171,11 @@ def test_starts_as_the_released_code():
     assert abs(vit.blocks[0].query.weight.std() - math.sqrt(2 / (96 + 96))) < 3e-3  # Xavier
 
 
+def test_every_norm_has_the_eps_that_was_asked_for():
+    vit = VisionTransformer(8, patch_size=4, embed_dim=12, depth=2, num_heads=3, eps=1e-3)
+    assert [layer.eps for layer in vit.modules() if isinstance(layer, nn.LayerNorm)] == [1e-3] * 5
+
+
 def test_every_weight_moves_in_the_first_step():
     torch.manual_seed(0)
     vit = VisionTransformer((8, 12), patch_size=4, channels=3, embed_dim=10, depth=2, num_heads=2, num_classes=7)

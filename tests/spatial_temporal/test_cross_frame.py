@@ -60,6 +60,13 @@ def test_interpolation_equals_the_loop(neighbours, d):
     assert_same(block(x, position, previous, previous_position), expected)
 
 
+def test_points_far_from_the_origin_find_their_nearest():
+    spots = torch.arange(60.0).view(1, 30, 2) / 100 + 1000  # ‖a‖² + ‖b‖² − 2ab is wrong by more than their distance
+    block = CrossFrameLocalInterpolation(13, 1)
+    distance, index = block.nearest(spots, spots)
+    assert index.flatten().tolist() == list(range(30)) and distance.max() == 0
+
+
 def test_weights_are_applied():
     block, (x, position, previous, previous_position) = randomise(CrossFrameLocalInterpolation(13, 3)), clouds()
     weights = block.attention(x, position, previous, previous_position)
