@@ -10,7 +10,7 @@ import hashlib
 import re
 import symtable
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from course_lib.grading.sandbox.shell import translated
@@ -30,11 +30,7 @@ def forbidden_use(cells: Iterable[str], answers: set[str], without: Iterable[str
         cells: the code of the submission, and of the exercise before it.
         answers: the names that the task asks for.
     """
-    defined: dict[str, list[ast.stmt]] = {}
-    for tree in filter(None, map(parsed, cells)):
-        for statement in statements(tree):
-            for name in bound(statement):
-                defined.setdefault(name, []).append(statement)
+    defined = definitions(tuple(cells))
     parts = list(reached(defined, answers))
     made = {name for name, nodes in defined.items() if not any(isinstance(one, IMPORTS) for one in nodes)}
     for word in without:
@@ -44,6 +40,17 @@ def forbidden_use(cells: Iterable[str], answers: set[str], without: Iterable[str
         if word == "course_lib" and any(print_of(one) in library() for node in parts for one in functions(node)):
             return "the library's code"
     return ""
+
+
+@lru_cache(maxsize=16)  # a submission is asked once for each of its tasks
+def definitions(cells: tuple[str, ...]) -> dict[str, list[ast.stmt]]:
+    """The statements at the top of the cells, by the names that they give a value; not to be changed."""
+    defined: dict[str, list[ast.stmt]] = {}
+    for tree in filter(None, map(parsed, cells)):
+        for statement in statements(tree):
+            for name in bound(statement):
+                defined.setdefault(name, []).append(statement)
+    return defined
 
 
 def names_in(stub: str) -> set[str]:
