@@ -9,7 +9,7 @@
 # - measure on a photograph whether its nodes are regions;
 # - find out, when a look-up fails, whether it read at the wrong places or did not know what to believe.
 #
-# *Minutes:* 38, deeper 13 · *Needs:* 08, 09 · *Paper:* Chen et al., GloRe, 2019, arXiv 1811.12814; Li et al., SpyGR, 2020, arXiv 2003.10211; Zhang et al., DGMN, 2020, arXiv 1908.06955 · *Exercise:* [12 graph reasoning](../exercises/12_graph_reasoning.ipynb) · *Module:* [global_reasoning.py](../course_lib/spatial/global_reasoning.py), [pyramid_graph.py](../course_lib/spatial/pyramid_graph.py), [dynamic_graph.py](../course_lib/spatial/dynamic_graph.py)
+# *Minutes:* 38, deeper 16 · *Needs:* 08, 09 · *Paper:* Chen et al., GloRe, 2019, arXiv 1811.12814; Li et al., SpyGR, 2020, arXiv 2003.10211; Zhang et al., DGMN, 2020, arXiv 1908.06955 · *Exercise:* [12 graph reasoning](../exercises/12_graph_reasoning.ipynb) · *Module:* [global_reasoning.py](../course_lib/spatial/global_reasoning.py), [pyramid_graph.py](../course_lib/spatial/pyramid_graph.py), [dynamic_graph.py](../course_lib/spatial/dynamic_graph.py)
 #
 # Out of scope: other ways to make n × n cheaper (11), positions (13).
 
@@ -534,7 +534,7 @@ with torch.no_grad():
     nodes = by_us.state(images.flatten(2)) @ by_us.attention(images).mT / 14**2  # b 4 m
     read = (nodes + by_us.adjacency(nodes)) @ by_us.attention(images)  # b 4 n
 by_nodes = (read.argmax(dim=1).view_as(answers) == answers)[answers >= 0].float().mean()
-print(f"8 nodes, set by hand ≈ {by_nodes:.2f}")
+print(f"8 nodes, with weights set by hand, are right in ≈ {by_nodes:.2f}")
 assert (by_nodes - counted).abs() < 0.02
 
 # %%
@@ -549,7 +549,7 @@ assert right["everywhere, compared"].max() < 0.45
 figure = new_figure(7.0, 3.4)
 axes = figure.subplots()
 plot_runs(axes, right, guess=0.25)
-axes.set_xlabel("share right (dotted: a guess; dashed: the most frequent number of the four)")
+axes.set_xlabel("share right (dotted: a guess; dashed: the most frequent number)")
 axes.axvline(0.53, color="grey", linestyle="--")
 describe(
     figure,
@@ -561,7 +561,7 @@ describe(
 #
 # - *Where*: one away, even who compares can only guess. "Chosen, compared" found the places by itself.
 # - *What to believe*: two away, three rows read the same. Same weights: 0.53, as counted. Compared: 1.00. It is not the number of learned numbers: "predicted" has more.
-# - *Chosen* places bring lesson 08's layer and DGMN from a guess to about 0.53 (two of DGMN's three seeds), not further.
+# - *Chosen* places bring lesson 08's layer and DGMN from a guess (tried once) to about 0.53 (two of DGMN's three seeds), not further.
 # - *Everywhere, compared* knows no places: among *all* pixels of the colour the most frequent number is right as often (counted above). *8 nodes* answer as often if set by hand (above); in 200 steps they do not learn it (in 1500, tried once: 0.32).
 #
 # **Look inside.** *Read*: does one of a pixel's nine samples lie within half a pixel of the right place? *Believed*: how much weight do these samples get? *Before running: which of the two does DGMN, "chosen, predicted", lack?*
@@ -615,7 +615,7 @@ assert seen["chosen, compared"].min() > 0.6 and seen["two away, compared"][1].mi
 # **Now the [exercise](../exercises/12_graph_reasoning.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 13, can attention replace convolution?
 
 # %% [markdown]
-# ## Deeper · Can prediction learn to compare? (3 minutes)
+# ## Deeper · Can prediction learn to compare? (6 minutes)
 #
 # "Two away, predicted" got a little more than 0.53. Again with samples two places away, we try more steps; a hidden layer in the prediction, with about as many numbers; and a block that does not get the centre sample, which is the asking pixel itself. Beside them, with *few* steps: the hidden layer and comparing. *Before running: what will they get?*
 
@@ -655,7 +655,7 @@ assert longer[3] < 0.65 and longer[4] > 0.95, "comparing is learned sooner"
 # %% [markdown]
 # So prediction can learn whom to believe (one seed each), and it does so with the question that its centre sample holds: without it, 0.53 stays. A dot product has question times colour built in, and is learned sooner. *Here comparing changed not what is possible, but how fast it is learned.* And our task was made for comparing.
 #
-# **Does the map decide?** "Two away, compared" believes the right place with little more than half, and is always right. Does $u$ do the rest? We hold $u$ or $a$ at its mean over all images and pixels. *Before running: which of the two can be missed?*
+# **Does the map decide?** "Two away, compared" believes the right place with little more than half, and is always right. Does $u$ do the rest? We hold $u$ or $a$ at its mean over all images and pixels. *Before running: without which of the two do the answers stay?*
 
 
 # %% tags=["folded"]
@@ -744,7 +744,7 @@ assert all(b > 2 * w for b, w in held) and all(b < 0.8 * w for b, w in left)
 assert all(b < 0.01 for b, _ in foreign), "a filter by likeness, not by any sixteen patterns"
 
 # %% [markdown]
-# $I - \tilde L$ is a *low-pass*: next to nothing is left of the differences within, more of that between. $\tilde L$ is a *high-pass*: it lets the differences within pass, and weakens what tells the groups apart. "Low" is meant in likeness, not in place: the operator of the shuffled places holds nothing.
+# $I - \tilde L$ is a *low-pass*: it holds almost nothing of the differences within, more of that between. $\tilde L$ is a *high-pass*: it lets the differences within pass, and weakens what tells the groups apart. "Low" is meant in likeness, not in place: the operator of the shuffled places holds nothing.
 # And Θ decides the sign: a network that adds $X$ to $\tilde L X \Theta$ with $\Theta = -I$ has $X - \tilde L X$, the low-pass (but for the ReLU).
 #
 # ## Deeper · The released code, and the sign (2 minutes)

@@ -20,7 +20,7 @@ exercise = Exercise("12_graph_reasoning", points=[3, 3, 3, 3, 2])
 # ## task_12_1 · Two sizes in one batch
 # difficulty 3/5 · importance 4/5 · 12 minutes
 #
-# Images of different sizes are put into one batch by padding the smaller ones. The padding holds rubbish: it must not reach a node, and nothing may be written to it.
+# Images of different sizes are put into one batch by padding the smaller ones. The padding of `x` holds any numbers, perhaps ∞: none may reach a node, and nothing may be written to the padding.
 #
 # Write the way *to the nodes, through the talk and back*, without learned layers before or after: the nodes are averages over the **real** pixels of their own image, $V = \tfrac1N \sum_j b_j x_j^\top$ with N
 # real pixels; they talk, $Z = (I + A_g)\, V$; each real pixel i reads $\sum_k b_{ki} Z_k$, each pixel of the padding gets 0. An image may have no real pixel at all: then all of it is 0.
@@ -34,12 +34,12 @@ exercise = Exercise("12_graph_reasoning", points=[3, 3, 3, 3, 2])
 #
 # <details><summary>Hint 2: one mask, twice</summary>
 #
-# The assignment is used to write into the nodes and to read from them. An assignment of 0 does neither.
+# The assignment is used to write into the nodes and to read from them. An assignment of 0 does neither. But 0 · ∞ is no number: what must happen to x?
 # </details>
 #
 # <details><summary>Hint 3: the steps</summary>
 #
-# mask the assignment; sum values into nodes (b m n and b c n make b m c); divide; let them talk (m m and b m c); read (b m n and b m c make b c n).
+# mask the assignment, and x; sum values into nodes (b m n and b c n make b m c); divide; let them talk (m m and b m c); read (b m n and b m c make b c n).
 # </details>
 
 
@@ -119,7 +119,7 @@ with exercise.check(1):
 # ## task_12_2 · What one pixel tells another
 # difficulty 3/5 · importance 5/5 · 12 minutes
 #
-# Between its layers φ and W, GloRe does only sums. So for *given* assignments there is an n × n matrix M with $y_i = \sum_j M_{ij}\, x_j$: how much pixel i hears of pixel j. GloRe never builds it; you do, once, to see what it can be.
+# Between its layers φ and W, GloRe takes only weighted sums. So for *given* assignments there is an n × n matrix M with $y_i = \sum_j M_{ij}\, x_j$: how much pixel i hears of pixel j. GloRe never builds it; you do, once, to see what it can be.
 # Derive M from $V = \tfrac1N B X$, $Z = (I + A_g) V$ and $Y = B^\top Z$, where N is the number of pixels.
 #
 # Return M, and the **largest rank** that M can have for these sizes, whatever the numbers are.
@@ -268,7 +268,7 @@ with exercise.check(3):
 # ## task_12_4 · What to believe
 # difficulty 3/5 · importance 5/5 · 12 minutes
 #
-# Every pixel has sampled k places, and some of them lie outside the image. Let it **compare**: its query with the key that was read at each place. The weights are a softmax over the k places of $q \cdot k / \sqrt d$, in which places outside get *no* weight,
+# Every pixel has sampled k places, and some of them lie outside the image. Let it **compare**: its query with the key that was read at each place. The weights are a softmax over the k places of $(\text{query} \cdot \text{key}) / \sqrt d$, in which places outside get *no* weight,
 # and the others share the whole of it. A pixel whose k places all lie outside gets 0.
 #
 # Shapes: `query` b d h w, `keys` b d k h w, `values` b c k h w, `inside` b k h w, True where the place lies in the image -> b c h w.
@@ -327,7 +327,7 @@ def check_one_pixel():
     log_3 = 1.0986123
     found = one_pixel([2 * log_3, 0, 0, 0], [[1.0, 0, 0, 0], [0, 1, 0, 0]], [[4.0], [8.0]])
     assert same(found, torch.tensor([5.0])), (
-        f"q·k is 2 log 3 and 0, and √d = 2: weights ¾ and ¼, so 5, not {rounded(found)}: what is the score divided by?"
+        f"query · key is 2 log 3 and 0, and √d = 2: weights ¾ and ¼, so 5, not {rounded(found)}: what is the score divided by?"
     )
 
 
@@ -369,8 +369,9 @@ with exercise.check(4):
 # ## task_12_5 · A walk over a graph that is never built
 # difficulty 3/5 · importance 3/5 · 12 minutes
 #
-# *This task needs the deeper section on SpyGR.* There the similarity $\hat A = \varphi \Lambda \varphi^\top$ was normalised from both sides. Normalise it from **one** side instead, so that each pixel gets an *average*: $P = D^{-1} \hat A$, where D holds the row
-# sums of $\hat A$. Then do it several times: $X \leftarrow P X$. A pixel whose φ is zero is like no other: it keeps what it had.
+# How alike are two pixels? Each has M features φ, none negative, and each feature a weight: $\hat A_{ij} = \sum_l \lambda_l\, \varphi_{il}\, \varphi_{jl}$, that is $\hat A = \varphi \Lambda \varphi^\top$ with the weights on the diagonal of Λ.
+# (The deeper section on SpyGR has the same $\hat A$, normalised from both sides; you can do this task without it.) Here each pixel gets an *average* over the pixels like it: divide each **row** of $\hat A$ by its sum, $S = D^{-1} \hat A$, where D holds the row sums.
+# Then do it several times: $X \leftarrow S X$. A pixel whose φ is zero is like no other: it keeps what it had.
 #
 # The matrix $\hat A$ is not needed: put the brackets so that the longest axis is summed first.
 #
