@@ -744,7 +744,7 @@ assert all(b > 2 * w for b, w in held) and all(b < 0.8 * w for b, w in left)
 assert all(b < 0.01 for b, _ in foreign), "a filter by likeness, not by any sixteen patterns"
 
 # %% [markdown]
-# $I - \tilde L$ is a *low-pass*: it holds almost nothing of the differences within, more of that between. $\tilde L$ is a *high-pass*: it lets the differences within pass, and weakens what tells the groups apart. "Low" is meant in likeness, not in place: the operator of the shuffled places holds nothing.
+# $I - \tilde L$ is a *low-pass*: it holds almost nothing of the differences within, more of that between. $\tilde L$ is a *high-pass*: it lets the differences within pass, and weakens what tells the groups apart. "Low" is meant in likeness, not in place: with its places shuffled, the same operator holds nothing.
 # And Θ decides the sign: a network that adds $X$ to $\tilde L X \Theta$ with $\Theta = -I$ has $X - \tilde L X$, the low-pass (but for the ReLU).
 #
 # ## Deeper · The released code, and the sign (2 minutes)
@@ -760,7 +760,7 @@ with torch.no_grad():
         assert (change < 1e-3) == (name == "paper")
 
 # %% [markdown]
-# With the ReLU or the softmax, the answer depends on which nodes there are. That alone makes no regions: see the share of the softmax above. Nor is it the sum of 1 that finds the flower: with a ReLU on the maps in place of the softmax, *find* is 0.98 to 1.00 (tried once).
+# With the ReLU, the answer depends on which nodes there are. With the softmax too: here θ(x) was turned, *before* the softmax. (Maps turned *after* it would give the same answer, but they have negative numbers, and no softmax makes these.) That alone makes no regions: see the share of the softmax above. Nor is it the sum of 1 that finds the flower: with a ReLU on the maps in place of the softmax, *find* is 0.98 to 1.00 (tried once).
 #
 # ## Deeper · What to believe (1 minutes)
 #

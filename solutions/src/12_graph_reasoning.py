@@ -246,7 +246,7 @@ with exercise.check(3):
     result = global_reasoning(x, theta, phi, talk, extend)
     larger = global_reasoning(x.repeat_interleave(2, dim=3), theta, phi, talk, extend)
     assert same(larger[..., ::2], result), (
-        "every pixel twice, in an image twice as wide: each must get what it got before"
+        "every pixel twice, in an image twice as wide: each must get what it got before; by what is the sum divided?"
     )
     turned = global_reasoning(x.mT, theta, phi, talk, extend).mT
     assert same(turned, result), (
