@@ -117,6 +117,19 @@ def test_a_lesson_with_a_sprite_shows_its_sliders_and_one_without_says_where_the
             assert "These sliders move in JupyterLab" in text
 
 
+def test_a_source_has_the_name_of_its_page_and_no_page_tells_where_it_was_built(site):
+    sources = [path.relative_to(site / "_sources") for path in (site / "_sources").rglob("*.*") if path.is_file()]
+    assert sources and [str(path) for path in sources if not (site / path.with_suffix(".html")).exists()] == []
+    for path in [*pages(site), site / "searchindex.js"]:
+        text = path.read_text(encoding="utf-8")
+        assert "/doctrees/pages/" not in re.sub('"filenames":.*?]', "", text) and str(ROOT) not in text, path
+
+
+def test_an_exercise_says_where_it_is_solved(site):
+    for page in site.glob("exercises/*.html"):
+        assert f"exercises/{page.stem}.ipynb</span>" in page.read_text(encoding="utf-8"), page
+
+
 def sent(path: Path) -> int:
     """The bytes that a server sends: text is compressed on the way."""
     content = path.read_bytes()
@@ -166,6 +179,16 @@ def test_on_the_map_a_lesson_stands_right_of_all_that_it_needs_and_no_two_in_one
     assert len(set(at.values())) == len(course)
 
 
+def test_on_the_map_no_arrow_goes_through_a_box():
+    course = lessons(ROOT)
+    at = needs.places(course)
+    for lesson in course:
+        for need in needs.direct(lesson, course):
+            for x, y in needs.way(at, need, lesson.number)[1:-1]:
+                near = [abs(y - box) for column, box in at.values() if column == x]
+                assert min(near, default=needs.DOWN) > needs.HEIGHT / 2, (need, lesson.number)
+
+
 def test_on_the_map_a_need_that_another_brings_along_has_no_arrow():
     course = {lesson.number: lesson for lesson in lessons(ROOT)}
     assert course["07"].header.needs == ["01", "06"]
@@ -203,6 +226,13 @@ def test_every_term_and_every_answer_of_a_written_lesson_is_a_sentence_of_that_l
 def test_every_paper_has_a_year_and_a_title():
     for paper in papers(cards(), lessons(ROOT)):
         assert paper.year and len(paper.citation) > 30, paper.citation
+
+
+def test_a_paper_of_a_mechanism_leads_to_the_lesson_on_it():
+    course = lessons(ROOT)
+    for paper in papers(cards(), course):
+        taught = {lesson for lesson in course for card in paper.cards if card.row.lesson == int(lesson.number)}
+        assert taught <= set(paper.lessons), paper.citation
 
 
 def test_the_page_of_lost_addresses_finds_its_styles_at_any_depth(site):

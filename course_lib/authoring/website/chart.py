@@ -16,7 +16,8 @@ STEP = 17  # between dots that would cover each other
 
 def chart(cards: list[Card]) -> str:
     high = LANE * len(LANES) + 60
-    parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {high}" role="group" aria-label="cost against reach">']
+    parts = ['<div class="scroll" tabindex="0" role="region" aria-label="chart of all mechanisms">']
+    parts.append(f'<svg class="chart" viewBox="0 0 {WIDTH} {high}" role="group" aria-label="cost against reach">')
     for k, name in enumerate(LANES):
         parts.append(f'<rect class="lane" x="{LEFT}" y="{k * LANE + 4}" width="{WIDTH - LEFT}" height="{LANE - 8}"/>')
         parts.append(f'<text x="{LEFT - 12}" y="{(k + 0.5) * LANE + 5}" text-anchor="end">{name}</text>')
@@ -24,7 +25,7 @@ def chart(cards: list[Card]) -> str:
         parts.append(f'<text x="{across(power)}" y="{high - 36}" text-anchor="middle">{label}</text>')
     middle = (LEFT + WIDTH) / 2
     parts.append(f'<text x="{middle}" y="{high - 8}" text-anchor="middle">cost, a 3 × 3 convolution as 1</text>')
-    return "\n".join([*parts, *dots(cards), "</svg>", legend()])
+    return "\n".join([*parts, *dots(cards), "</svg></div>", legend()])
 
 
 def across(power: float) -> float:

@@ -1,8 +1,9 @@
-"""What stands in the head of a page: what it is about, for those who look for it, and a root for lost addresses."""
+"""What stands in the head of a page: what it is about, a root for lost addresses, and the name of its source."""
 
 import html
 import os
 from functools import cache
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from sphinx.application import Sphinx
@@ -27,6 +28,9 @@ def describe(app: Sphinx, pagename: str, templatename: str, context: dict, doctr
         context["metatags"] += f'<base href="{root(address)}">'
     if pagename == "index":
         context["docstitle"] = ""  # its own title is the site's
+    if context.get("sourcename"):  # Sphinx cuts it from a path, and a generated page lies in another folder
+        suffix = Path(app.env.doc2path(pagename)).suffix
+        context |= {"page_source_suffix": suffix, "sourcename": pagename + suffix}
 
 
 @cache

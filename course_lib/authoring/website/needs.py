@@ -2,7 +2,7 @@
 
 import html
 import textwrap
-from itertools import groupby
+from itertools import groupby, pairwise
 from statistics import mean
 
 from course_lib.authoring.website.course import Lesson
@@ -11,12 +11,13 @@ WIDTH, HEIGHT = 146, 56  # of a box
 ACROSS, DOWN = 186, 76  # from box to box
 LINE = 18
 
-Places = dict[str, tuple[float, float]]  # the middle of each lesson's box, by its number
+Place = tuple[float, float]
+Places = dict[str, Place]  # the middle of each lesson's box, by its number
 
 
 def lesson_map(lessons: list[Lesson]) -> str:
     at = places(lessons)
-    arrows = [arrow(at[need], at[lesson.number]) for lesson in lessons for need in direct(lesson, lessons)]
+    arrows = [arrow(way(at, need, lesson.number)) for lesson in lessons for need in direct(lesson, lessons)]
     boxes = [box(lesson, *at[lesson.number]) for lesson in lessons]
     wide, high = (max(place[k] for place in at.values()) for k in (0, 1))
     view = f"0 0 {wide + WIDTH / 2 + 2:g} {high + HEIGHT / 2 + 2:g}"
@@ -58,11 +59,35 @@ def direct(lesson: Lesson, lessons: list[Lesson]) -> list[str]:
     return [need for need in needs if not any(need in before[other] for other in needs)]
 
 
-def arrow(start: tuple[float, float], end: tuple[float, float]) -> str:
+def way(at: Places, start: str, end: str) -> list[Place]:
+    """The middle of both boxes, and between them, in each column, a place where no box is in the way."""
+    (x, y), (right, down) = at[start], at[end]
+    points = [(x, y)]
+    for step in range(1, round((right - x) / ACROSS)):
+        column = [place[1] for place in at.values() if place[0] == x + step * ACROSS]
+        y = free(y, column)
+        points.append((x + step * ACROSS, y))
+    return [*points, (right, down)]
+
+
+def free(y: float, column: list[float]) -> float:
+    """The height nearest to y that touches none of the boxes of a column."""
+    heights = [y, *(box + side * DOWN / 2 for box in column for side in (-1, 1))]
+    between = [height for height in heights if all(abs(height - box) > HEIGHT / 2 + 4 for box in column)]
+    return min(between, key=lambda height: abs(height - y))
+
+
+def arrow(points: list[Place]) -> str:
+    """From the right side of the first box, straight through each column, to the left side of the last."""
+    curves = "".join(curve(*pair) for pair in pairwise(points))
+    x, y = points[-1][0] - WIDTH / 2, points[-1][1]
+    return f'<path d="M{curves[1:]}"/><path class="head" d="M{x:g} {y:g}l-9-5v10z"/>'
+
+
+def curve(start: Place, end: Place) -> str:
     (x, y), (right, down) = (start[0] + WIDTH / 2, start[1]), (end[0] - WIDTH / 2, end[1])
     middle = (x + right) / 2
-    curve = f"M{x:g} {y:g}C{middle:g} {y:g} {middle:g} {down:g} {right - 7:g} {down:g}"
-    return f'<path d="{curve}"/><path class="head" d="M{right:g} {down:g}l-9-5v10z"/>'
+    return f"L{x:g} {y:g}C{middle:g} {y:g} {middle:g} {down:g} {right - 7:g} {down:g}"
 
 
 def box(lesson: Lesson, x: float, y: float) -> str:

@@ -19,9 +19,12 @@ from course_lib.authoring.website.course import lessons
 from course_lib.exercises import ROOT
 
 MODULE = re.compile(r"\[([^\]]+)\]\(\.\./(course_lib/[\w/]+)\.py\)")
+CLAIMS = re.compile(r"\[([^\]]+)\]\(\.\./benchmarks/claims\.md\)")  # the engineers' page shows them
 NEEDS = re.compile(r"(\*Needs:\* )([\d, ]+)")
 INLINE = re.compile(r'<img src="data:image/png;base64,([\w+/=]+)" width="(\d+)"([^>]*)>')
 FOLDS = {"folded": "hide-input", "answer": "hide-output", "set-up": "remove-cell", "widget": "hide-input"}
+
+WHERE = "This page shows the tasks. To solve them, run `make lab` in the folder of the course and open `{}.ipynb`."
 
 
 def read(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -39,8 +42,14 @@ def read(app: Sphinx, docname: str, source: list[str]) -> None:
         for output in cell.get("outputs", []):
             store_pictures(output, Path(app.outdir))
     if kind == "notebooks":
-        cells.append({"cell_type": "markdown", "id": "exercise", "metadata": {}, "source": to_the_exercise(slug)})
+        cells.append(markdown("exercise", to_the_exercise(slug)))
+    else:
+        cells.insert(1, markdown("where", WHERE.format(docname)))
     source[0] = json.dumps(notebook)
+
+
+def markdown(name: str, text: str) -> dict:
+    return {"cell_type": "markdown", "id": name, "metadata": {}, "source": text}
 
 
 def tagged(cells: list[dict], tag: str) -> list[dict]:
@@ -50,6 +59,7 @@ def tagged(cells: list[dict], tag: str) -> list[dict]:
 def page_text(text: str) -> str:
     """Markdown for the page: no badge; modules, needed lessons and papers are links."""
     text = MODULE.sub(reference, BADGE_LINE.sub("", text))
+    text = CLAIMS.sub(r"{doc}`\1 </engineers>`", text)
     return with_links(NEEDS.sub(needed, text))
 
 

@@ -1,6 +1,7 @@
 """The templates of site/pages become documents; nothing is written beside the sources."""
 
 import json
+import os
 import tomllib
 from collections.abc import Iterator
 from itertools import groupby
@@ -123,7 +124,7 @@ def register(app: Sphinx, env, added: set[str], changed: set[str], removed: set[
     for path in sorted(folder(app).rglob("*.*")):
         names.append(path.relative_to(folder(app)).with_suffix("").as_posix())
         env.project.docnames.add(names[-1])
-        env.project._docname_to_path[names[-1]] = path
+        env.project._docname_to_path[names[-1]] = Path(os.path.relpath(path, app.srcdir))  # readers may see it
         env.project._path_to_docname[path] = names[-1]
     removed.difference_update(names)
     return names

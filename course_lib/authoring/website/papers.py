@@ -35,7 +35,11 @@ def papers(cards: list[Card], lessons: list[Lesson]) -> list[Paper]:
     for card in cards:
         for short in card.row.paper.split("; "):
             found.setdefault(key(short), Paper(of_file(card.row.module, key(short)))).cards.append(card)
-    return sorted(found.values(), key=lambda paper: (paper.year, paper.citation), reverse=True)
+    for number, paper in found.items():
+        paper.lessons = [lesson for lesson in lessons if lesson in paper.lessons or number in lesson.text]
+    return sorted(
+        sorted(found.values(), key=lambda paper: paper.citation), key=lambda paper: paper.year, reverse=True
+    )
 
 
 def key(citation: str) -> str:
