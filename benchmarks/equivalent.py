@@ -5,6 +5,7 @@ SIGN = "what is squared, or taken as a distance, has no sign"
 ONE = "what has length 1, or the same in every place, may be read at any of them"
 SAID = "it says the same in other words: torch's own default, the dtype of a tensor, lengths that are equal"
 MORE = "more zeros around the image than needed, for any number of scales that a retina has"
+BACK = "the axis that is left out comes back when the two are subtracted"
 KIND = "the numbers are the same, only of another kind, which is not asked for"
 
 BAND = "return sum((w * torch.diag(one, j) for w, one, j in zip(weight, ones, range(-reach, reach + 1)"
@@ -20,8 +21,13 @@ COUNTS = "return (4 * n * c * d + 2 * n * n * d, pooling + n * c * c, pooling + 
 GRID = "grid = F.affine_grid(theta, [len(images), images.shape[1], *self.size], align_corners=False)"
 SPLIT = "rows, columns, factors = (predicted[:, 0:18:2], predicted[:, 1:18:2], 2 * predicted[:, 18:].sigmoid())"
 
+OUTSIDE = "outside = windows(torch.ones_like(key[:1, :1]))"
+UNLIKE = "scores = -(query.flatten(2)[:, :, None] - windows(key)[:, :, 0]) ** 2 + prior.flatten(1)[..., None]"
 EXPLAINED: dict[str, dict[str, list[str]]] = {
     SIGN: {
+        f"task_13_3: {UNLIKE}": [
+            "scores = -(windows(key)[:, :, 0] - query.flatten(2)[:, :, None]) ** 2 + prior.flatten(1)[..., None]"
+        ],
         "task_04_1: squares = mask * (x - mean[:, :, None, None]).square()": [
             "squares = mask * (mean[:, :, None, None] - x).square()"
         ],
@@ -95,7 +101,23 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
             "edge, patches = (size * 3 ** scales, [])",
         ],
     },
+    BACK: {
+        "task_11_5: scores = scores - scores.logsumexp(dim=0, keepdim=True)": [
+            "scores = scores - scores.logsumexp(dim=0)",
+            "scores = scores - scores.logsumexp(dim=0, keepdim=False)",
+        ],
+    },
     ONE: {
+        f"task_13_2: {OUTSIDE}[:, 0] == 0": [
+            f"{OUTSIDE}[0, :] == 0",
+            f"{OUTSIDE}[:, -1] == 0",
+            f"{OUTSIDE.replace(':1]', ':2]')}[:, 0] == 0",
+        ],
+        "task_13_3: outside = windows(torch.ones_like(key))[:, :, 0] == 0": [
+            "outside = windows(torch.ones_like(key))[:, 0, :] == 0",
+            "outside = windows(torch.ones_like(key))[:, :, -1] == 0",
+        ],
+        f"task_13_3: {UNLIKE}": [UNLIKE.replace("(key)[:, :, 0]", "(key)[:, :, -1]")],
         "task_09_1: return F.unfold(padded, patch_size)[0].mT": ["return F.unfold(padded, patch_size)[-1].mT"],
         "task_03_3: return s[:, None, None] * upstream + d[:, None, None] / x[0].numel()": [
             "return s[:, None, None] * upstream + d[:, None, None] / x[1].numel()",
@@ -115,6 +137,17 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     SAID: {
+        "task_11_1: place = torch.stack(torch.meshgrid(*axes, indexing='ij')).flatten(1)": [
+            "place = torch.stack(torch.meshgrid(*axes)).flatten(1)"
+        ],
+        "task_11_3: member = torch.nn.functional.one_hot(cells).to(key.dtype).mT": [
+            "member = torch.nn.functional.one_hot(cells).to(key).mT"
+        ],
+        "task_13_3: k, groups = (prior.shape[-1], query.shape[1])": [
+            "k, groups = (prior.shape[-2], query.shape[1])",
+            "k, groups = (prior.shape[1], query.shape[1])",
+        ],
+        "task_13_4: return max(k - 2, 0)": ["return max(0, k - 2)"],
         "task_12_2: return (heard, min(m, n))": ["return (heard, min(n, m))"],
         "task_02_3: picked = torch.zeros_like(y).scatter(-1, noisy.topk(picks, dim=-1).indices, 1 / picks)": [
             "picked = torch.zeros_like(y).scatter(-1, noisy.topk(picks).indices, 1 / picks)"
