@@ -162,6 +162,9 @@ def ask(rows=(0.0, 0.0, 0.0), columns=(0.0, 0.0, 0.0, 0.0, 0.0), dilation=1, que
 # %% tags=["folded"]
 def check_places():
     """Where each tap of a 3 × 5 window reads."""
+    assert ask().isfinite().all(), (
+        "all keys are 0, and some y is not a number: a key of 0 *inside* the image counts, too; how do you tell which taps lie outside?"
+    )
     up = ask(rows=(60.0, 0.0, 0.0), columns=(0.0, 0.0, 60.0, 0.0, 0.0))
     assert abs(up[3, 5] - 25) < 0.01, (
         f"the upper middle tap of row 3, column 5 is row 2, column 5, value 25, not {up[3, 5]:.2f}"

@@ -108,9 +108,10 @@ def gaps_by_loops(query, key, value, rows, columns, dilation):
 
 
 def drawn_window(draw):
-    """Queries, keys, values, rows, columns: an image smaller and larger than parts of the window."""
+    """Queries, keys, values, rows, columns: three images smaller and larger than parts of the window."""
     d, e = draw.primes(2, high=7)
-    query, key, value = 0.7 * draw.normal(2, d, 5, 8), 0.7 * draw.normal(2, d, 5, 8), draw.normal(2, e, 5, 8)
+    query, key, value = 0.7 * draw.normal(3, d, 5, 8), 0.7 * draw.normal(3, d, 5, 8), draw.normal(3, e, 5, 8)
+    key[:, :, 1, 2] = 0  # a zero inside the image is a key like any other
     return query, key, value, 0.7 * draw.normal(3, d), 0.7 * draw.normal(5, d)
 
 
@@ -130,9 +131,7 @@ def test_a_tall_window_on_a_narrow_image(student, draw):
     assert_same(student.attend_with_gaps(*narrow, columns, rows, 2), torch.stack(looped))
 
 
-def _gaps(
-    query, key, value, rows, columns, dilation, *, scale=1.0, mask=-torch.inf, steps=None, score=None, outer=0.0
-):
+def _gaps(query, key, value, rows, columns, dilation, *, scale=1.0, mask=-torch.inf, steps=None, inside=None):
     """The right answer with the parts that a wrong answer exchanges."""
     size = len(rows), len(columns)
     padding = tuple(dilation * (side // 2) for side in size)
@@ -142,10 +141,8 @@ def _gaps(
 
     step = (rows[:, None] + columns).flatten(0, 1) if steps is None else steps(rows, columns)
     near = windows(key) + step.mT[..., None]  # b d t n
-    if score is not None:
-        near = score(windows(key), step.mT[..., None])
     scores = scale * (query.flatten(2)[:, :, None] * near).sum(dim=1)
-    outside = windows(torch.ones_like(key[:1, :1]))[:, 0] == 0
+    outside = windows(torch.ones_like(key[:1, :1]) if inside is None else inside)[:, 0] == 0
     weights = scores.masked_fill(outside, mask) if mask is not None else scores
     weights = weights.softmax(dim=1)
     return (windows(value) * weights[:, None]).sum(dim=2).unflatten(2, query.shape[2:])
@@ -161,6 +158,12 @@ def attend_with_gaps__zeros_outside_count(query, key, value, rows, columns, dila
 def attend_with_gaps__score_zero_outside(query, key, value, rows, columns, dilation):
     """The score outside was set to 0, which still takes a share."""
     return _gaps(query, key, value, rows, columns, dilation, mask=0.0)
+
+
+@wrong("task_13_2")
+def attend_with_gaps__zero_keys_masked(query, key, value, rows, columns, dilation):
+    """Keys whose first number is 0 were taken for the outside; a key inside the image may be 0."""
+    return _gaps(query, key, value, rows, columns, dilation, inside=key[:, :1])
 
 
 @wrong("task_13_2")
