@@ -17,6 +17,7 @@ MAX_FILES = 20_000  # in a whole download
 MAX_NAME = 200
 MAX_DEPTH = 3  # zips in zips
 ZIP = (b"PK\3\4", b"PK\5\6")
+DOCUMENTS = (".docx", ".odt", ".pages", ".pptx", ".odp", ".key", ".xlsx", ".ods", ".epub")  # zips, all of them
 UNPACK = "unpack it and give the folder"
 
 
@@ -184,11 +185,19 @@ def unpacked(found: Found, allowance: Allowance) -> Iterator[tuple[Found, bytes]
     Raises:
         Unreadable: if a zip cannot be read, or holds too much.
     """
-    if not found.head().startswith(ZIP):
+    if is_document(found.parts[-1]) or not found.head().startswith(ZIP):
         yield found, found.read()
         return
-    archive = opened(BytesIO(found.read(allowance.size)) if found.members else found.path)
-    yield from _members(found, archive, allowance, 1)
+    try:
+        archive = opened(BytesIO(found.read(allowance.size)) if found.members else found.path)
+        yield from _members(found, archive, allowance, 1)
+    except Unreadable as error:
+        raise Unreadable(f"{found.parts[-1]}: {error}") from None
+
+
+def is_document(name: str) -> bool:
+    """Whether a file's name is that of a document which is a zip; nobody's notebook lies in one."""
+    return name.lower().endswith(DOCUMENTS)
 
 
 def _members(archive: Found, inside: zipfile.ZipFile, allowance: Allowance, depth: int) -> Iterator:
@@ -200,7 +209,7 @@ def _members(archive: Found, inside: zipfile.ZipFile, allowance: Allowance, dept
         except Unreadable:  # the others stand
             content = b""
         allowance.spend(size=len(content))
-        if content.startswith(ZIP) and depth < MAX_DEPTH:
+        if content.startswith(ZIP) and not is_document(entry.filename) and depth < MAX_DEPTH:
             yield from _members(archive.inside(entry), opened(BytesIO(content)), allowance, depth + 1)
         else:
             yield archive.inside(entry), content

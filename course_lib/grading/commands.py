@@ -306,8 +306,20 @@ def say(lessons: Iterable["Marks"], now: Collection[tuple[str, str]], out: Path)
             print("".join(one if one.isprintable() else "�" for one in words), file=sys.stderr)
         nothing = f", {len(marks.missing)} handed in nothing" if marks.missing else ""
         print(f"{lesson}{len(rows) - len(bad)} graded, {len(bad)} not{nothing}")
+        if words := all_late_by_file(marks.graded):
+            print(f"course: {lesson}{words}", file=sys.stderr)
     print(f"open {out / 'summary.html'}")
     return 1 if problems else 0
+
+
+def all_late_by_file(graded: "list[Record]") -> str:
+    """What to do where each submission is late by the time of its file, which copying changes; else ""."""
+    if not graded or not all(record.late and record.late.clock == "the file" for record in graded):
+        return ""
+    return (
+        f"every submission ({len(graded)}) is late by the time of its file, which copying and unpacking may change: "
+        "give the zip as it was downloaded, copy with the times (cp -p), or leave out --deadline"
+    )
 
 
 def read_marks(folder: Path) -> "tuple[Marks, ...]":
@@ -330,6 +342,7 @@ def read_marks(folder: Path) -> "tuple[Marks, ...]":
 @one_sentence
 def report(arguments: argparse.Namespace, root: Path) -> int:
     from course_lib.grading.reports import IMPORTED, write_report
+    from course_lib.grading.reports.tables import without_participant
 
     one_mark = arguments.format in IMPORTED
     if arguments.after_late and not one_mark:
@@ -337,6 +350,8 @@ def report(arguments: argparse.Namespace, root: Path) -> int:
     options = {"after_late": True} if arguments.after_late else {}
     lessons, folder = read_marks(arguments.folder), arguments.out or arguments.folder
     show(write_report(lessons, arguments.format, folder, **options))
+    for words in filter(None, map(without_participant, lessons if arguments.format == "moodle" else ())):
+        print(f"course: {words}", file=sys.stderr)
     if one_mark and any(record.penalty for marks in lessons for record in marks.records):
         print("lateness is taken off" if options else "lateness is not taken off; --after-late does it")
     return 0

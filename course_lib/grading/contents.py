@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from course_lib.authoring.places import gradable, parts
-from course_lib.grading.archives import Found
+from course_lib.grading.archives import ZIP, Found
 from course_lib.grading.cells import Cell, Unreadable, cells_of
 
 QUOTED = re.compile(rb'(?<!\\)"(?:task|check)_(\d\d)_\d+"')  # in metadata; in a cell's text the quotes are escaped
@@ -33,7 +33,7 @@ def is_notebook(name: str, data: bytes) -> bool:
     name = name.lower()
     if name.endswith((".ipynb", ".py")):
         return True
-    if name.endswith((".html", ".htm", ".md", ".pdf", ".csv", ".rmd")):
+    if name.endswith((".html", ".htm", ".md", ".pdf", ".csv", ".rmd")) or data.startswith(ZIP):
         return False
     start = data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if start == b"{":

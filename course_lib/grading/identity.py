@@ -53,6 +53,9 @@ NOBODY = (
 )  # of the instructor
 
 
+NAMELESS = "nothing tells whose this is: put the student's name into the file or folder name"
+
+
 class Who(NamedTuple):
     """A student as the platform names her. ``upload``: see UPLOAD; ``late``: the platform says so."""
 
@@ -95,6 +98,16 @@ def plain(name: str, slugs: Iterable[str]) -> str:
         if before:
             stem = before
     return stem
+
+
+def is_nameless(name: str, slugs: Iterable[str]) -> bool:
+    """Whether a file is called as the exercise was handed out, so that nothing tells whose it is.
+
+    Browsers, Jupyter and Colab mark a copy: ``01_addressing (1).ipynb``, ``-Copy1``, ``Copy of``.
+    """
+    stem = ENDING.sub("", name)
+    copy = r"(?:[ _-]*(?:\(\d+\)|copy ?\d*)|-\d)*"
+    return any(re.fullmatch(rf"(?:copy of )?{slug}{copy}", stem, re.I) for slug in slugs)
 
 
 def in_container(place: Path) -> list[Who]:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from course_lib.grading.lateness import Late
 
 MISSING = "handed in nothing"
+FROM_ROSTER = ("participant", "sis", "login")
+CUT_SHORT = "did not run to its end"  # of a cell
 PLATFORMS = ("Canvas", "Moodle", "Gradescope")  # whose identifiers ``Record.who`` begins with
 
 
@@ -61,7 +63,8 @@ class Record:
 
     ``sandbox`` names what held it. The grader fills the first seven; the rest is the instructor's evening: ``who``
     is the same in each run, ``person`` (from the roster) on all platforms, ``upload`` is how the name of a feedback
-    file begins, ``aside`` says that it came in a download that is about another lesson.
+    file begins, ``aside`` says that it came in a download that is about another lesson. ``participant`` (Moodle's
+    number), ``sis`` and ``login`` (Canvas's SIS User ID and SIS Login ID) are the roster's.
     """
 
     student: str
@@ -75,6 +78,9 @@ class Record:
     person: str = ""
     section: str = ""
     upload: str = ""
+    participant: str = ""
+    sis: str = ""
+    login: str = ""
     aside: bool = False
     late: Late | None = None
     override: Override | None = None
@@ -107,10 +113,18 @@ class Record:
     def after_late(self) -> float | None:
         return None if self.mark is None else short(round(self.mark - self.penalty, 2))
 
-    def id_on(self, platform: str) -> str:
-        """The identifier there; "" where it is another platform's: there, the number may be somebody else's."""
-        others = [f"{one} " for one in PLATFORMS if one != platform]
-        return "" if self.who.startswith(tuple(others)) else self.id
+    @property
+    def id_on_canvas(self) -> str:
+        """The identifier on Canvas; "" where it is another one: there, the number may be somebody else's."""
+        if self.who.startswith("Canvas "):
+            return self.id
+        others = self.who.startswith(tuple(f"{one} " for one in PLATFORMS))
+        return "" if others or self.id in (self.participant, self.sis, self.login) else self.id
+
+    @property
+    def id_on_moodle(self) -> str:
+        """The participant number that Moodle gave: the one in the download's names, else the roster's, else ""."""
+        return self.id if self.who.startswith("Moodle ") else self.participant
 
     @property
     def missing(self) -> bool:
@@ -142,7 +156,7 @@ def record_from_data(data: dict) -> Record:
     late, override = data.get("late"), data.get("override")
     return Record(
         **{name: data[name] for name in ("student", "id", "file", "problem", "sandbox")},
-        **{name: data.get(name, "") for name in ("who", "person", "section", "upload")},
+        **{name: data.get(name, "") for name in ("who", "person", "section", "upload", *FROM_ROSTER)},
         tasks=tasks,
         notes=tuple(data["notes"]),
         aside=data.get("aside", False),

@@ -32,6 +32,9 @@ class Person(NamedTuple):
     names: frozenset[str]
     ids: frozenset[str]
     email: str = ""
+    participant: str = ""
+    sis: str = ""
+    login: str = ""
 
     @property
     def key(self) -> str:
@@ -98,7 +101,8 @@ def person(row: list[str], places: dict[str, int]) -> Person:
     names = spellings(name) | {squeezed(one) for one in others if one}
     ids = {one for one in (told["id"], told["participant"], told.get("sis")) if one}
     number = told["id"] or told.get("sis") or login
-    return Person(name, number, told.get("section", ""), frozenset(names - {""}), frozenset(ids), email)
+    systems = {"participant": told["participant"], "sis": told.get("sis", ""), "login": login}
+    return Person(name, number, told.get("section", ""), frozenset(names - {""}), frozenset(ids), email, **systems)
 
 
 def squeezed(name: str) -> str:

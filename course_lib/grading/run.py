@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -12,8 +12,10 @@ from course_lib.grading.assignment import Assignment, read_assignment
 from course_lib.grading.batch import Grader, Job, Result, Settings, failed, in_threads, on_cluster
 from course_lib.grading.cells import Unreadable, cells_of
 from course_lib.grading.contents import blocks_of, functions
+from course_lib.grading.identity import NAMELESS, is_nameless
 from course_lib.grading.lateness import Rule, lateness
 from course_lib.grading.marks import (
+    FROM_ROSTER,
     MISSING,
     Marks,
     Record,
@@ -27,7 +29,7 @@ from course_lib.grading.marks import (
 from course_lib.grading.overrides import by_hand
 from course_lib.grading.reports import write_results
 from course_lib.grading.reports.tables import table_row
-from course_lib.grading.roster import Roster, Unclear
+from course_lib.grading.roster import Person, Roster, Unclear
 from course_lib.grading.similarity import fingerprint, groups
 from course_lib.grading.store import Store, key
 from course_lib.grading.submissions import Submission, find_submissions
@@ -200,14 +202,14 @@ def completed(marks: Marks, store: Store, evening: Evening) -> Marks:
     """Marks with the roster's names, with whoever handed in nothing, and with the marks given by hand."""
     records = [record for record in marks.records if not record.missing]
     if evening.roster:
-        records = on_the_roster(records, evening.roster)
+        records = on_the_roster(records, evening.roster, marks.slug)
     records.sort(key=lambda record: (sorting(record.student), record.student, record.id, record.file))
     prints, shared = store.fingerprints(marks.slug), namesakes([replace(marks, records=tuple(records))])
     similar = groups((called(record, shared), prints.get(record.who, "")) for record in records if not record.problem)
     return by_hand(replace(marks, records=tuple(records), similar=similar), store)
 
 
-def on_the_roster(records: list[Record], roster: Roster) -> list[Record]:
+def on_the_roster(records: list[Record], roster: Roster, slug: str) -> list[Record]:
     """The records under the roster's names, one for each person; who handed in nothing gets one."""
     rows: list[Record] = []
     of: dict[str, list[Record]] = {person.key: [] for person in roster.people}
@@ -216,6 +218,8 @@ def on_the_roster(records: list[Record], roster: Roster) -> list[Record]:
         try:
             if person := roster.find(record.student, record.id):
                 of[person.key].append(record)
+            elif is_nameless(record.who, [slug]):
+                rows.append(replace(record, tasks=(), problem=NAMELESS, section="not on the roster"))
             else:
                 rows.append(replace(record, section="not on the roster"))
         except Unclear as unclear:
@@ -224,10 +228,15 @@ def on_the_roster(records: list[Record], roster: Roster) -> list[Record]:
     for person in roster.people:
         nothing = Record(person.name, "", "", problem=perhaps.get(person.key, MISSING), who=person.key)
         rows += [
-            replace(one, student=person.name, id=one.id or person.id, person=person.key, section=person.section)
+            replace(one, student=person.name, id=one.id or person.id, person=person.key, **told_of(person))
             for one in one_source(person.name, of[person.key] or [nothing])
         ]
     return rows
+
+
+def told_of(person: Person) -> dict[str, Any]:
+    """What a row takes over from the roster as it stands there."""
+    return {name: getattr(person, name) for name in ("section", *FROM_ROSTER)}
 
 
 def one_source(name: str, found: list[Record]) -> list[Record]:

@@ -1,6 +1,7 @@
 """Grading one submission: load its cells, hear its visible checks, run the hidden tests; a death costs one task."""
 
 import hashlib
+import re
 from functools import partial
 
 from course_lib.grading.assignment import Assignment, Task, is_own, tidy
@@ -9,7 +10,7 @@ from course_lib.grading.diagnose import Diagnosis, Outcome
 from course_lib.grading.draw import Draw
 from course_lib.grading.forbidden import forbidden_use, names_in
 from course_lib.grading.hidden import HiddenTest
-from course_lib.grading.marks import TaskMark
+from course_lib.grading.marks import CUT_SHORT, TaskMark
 from course_lib.grading.precision import Judged, Trial, judged
 from course_lib.grading.proxy import Student, StudentError
 from course_lib.grading.sandbox.frames import BadFrame
@@ -22,6 +23,7 @@ REASONS = {
 }
 MAX_WORKERS = 60
 MAX_NOTES, MAX_WORDS = 20, 1000
+MISSING_NAME = re.compile(r"NameError: name '(\w+)' is not defined")
 PROGRESS = "\n  so far "  # what a visible check adds to its sentence
 
 
@@ -56,7 +58,7 @@ class Session:
     def grade(self, diagnosis: Diagnosis) -> list[TaskMark]:
         """The mark of each task, in order."""
         try:
-            words = {task.name: self.visible_check(task) for task in self.assignment.tasks}
+            words = {task.name: self.cause(self.visible_check(task), task) for task in self.assignment.tasks}
             self.notes = self.tell()  # now: nothing that happens once a hidden input was sent may be told
             return [self.grade_task(task, words[task.name], diagnosis) for task in self.assignment.tasks]
         finally:
@@ -145,6 +147,16 @@ class Session:
         words = reply.get("words", "the check could not be run")
         return without_progress(shown(words), task.name) if isinstance(words, str) else ""
 
+    def cause(self, words: str, task: Task) -> str:
+        """What a check says; of a name that is missing since the cell that defines it failed, why that cell did."""
+        missing = MISSING_NAME.search(words)
+        defines = re.compile(rf"^(?:async\s+)?(?:def\s+|class\s+)?{missing[1]}\b\s*[=(:]", re.M) if missing else None
+        for number, why in sorted(self.failed.items()):
+            if defines and defines.search(self.cells[number].source):
+                name = self.name(number)
+                return f"{'this cell' if name == task.name else name} {CUT_SHORT}: {why}"
+        return words
+
     # Hidden tests
 
     def grade_task(self, task: Task, check: str, diagnosis: Diagnosis) -> TaskMark:
@@ -218,7 +230,7 @@ class Session:
     def tell(self) -> tuple[str, ...]:
         """For the student and the instructor: the cells that did not run, the first of them in words."""
         first, more = sorted(self.failed.items())[:MAX_NOTES], len(self.failed) - MAX_NOTES
-        notes = [f"{self.name(number)} did not run to its end: {words}" for number, words in first]
+        notes = [f"{self.name(number)} {CUT_SHORT}: {words}" for number, words in first]
         return (*notes, *([f"and {more} more cells did not run to their end"] if more > 0 else []))
 
     def name(self, number: int) -> str:

@@ -6,16 +6,16 @@ zip gives it. Canvas keeps no times: there, the mark ``_LATE_`` in the name deci
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from course_lib.authoring.places import known_lessons
 from course_lib.exercises import ROOT, UsageError
-from course_lib.grading.archives import Allowance, Found, files_below, unpacked
+from course_lib.grading.archives import Allowance, Found, files_below, is_document, unpacked
 from course_lib.grading.cells import Unreadable
 from course_lib.grading.contents import Candidate, choose, is_notebook, is_touched, lessons_of, some
-from course_lib.grading.identity import UPLOAD, Who, in_container, moment, who_of
+from course_lib.grading.identity import NAMELESS, UPLOAD, Who, in_container, is_nameless, moment, who_of
 from course_lib.grading.shelves import is_side_file, sort_out
 
 MAX_NOTEBOOKS = 100  # of one student
@@ -94,6 +94,7 @@ class Hand:
     who: Who
     names: set[str] = field(default_factory=set)
     entries: list[Entry] = field(default_factory=list)
+    nameless: bool = False  # among people who are named; alone, it needs no name
 
     @property
     def candidates(self) -> list[Candidate]:
@@ -130,7 +131,8 @@ def read_download(place: Path, slug: str | None = None, root: Path = ROOT, *, on
     known = known_lessons(root)
     hands, notes = hands_in(place, known, root)
     place_meant(hands, known)
-    hands = [Hand(one.who, one.names, below) for one in hands if (below := leave_to_own(one, only))]
+    mark_nameless(hands, known)
+    hands = [replace(one, entries=below) for one in hands if (below := leave_to_own(one, only))]
     if not hands:
         raise UsageError(
             f"{only or place} holds no submission; give a folder with one notebook (or folder, or zip) a student"
@@ -148,6 +150,13 @@ def read_download(place: Path, slug: str | None = None, root: Path = ROOT, *, on
         found = [submission_of(hand, one, root, alone=alone) for hand in hands]
         lessons[one] = sorted((each for each in found if each), key=lambda each: each[:3])
     return Download(lessons, notes + skipped(hands, slug) if slug and not alone else notes)
+
+
+def mark_nameless(hands: list[Hand], known: list[str]) -> None:
+    """Among people who are named, say of whom nothing is known but the exercise's own name."""
+    without = [all(is_nameless(entry.path.rpartition("/")[2], known) for entry in hand.entries) for hand in hands]
+    for hand, nameless in zip(hands, without, strict=True):
+        hand.nameless = nameless and not all(without)
 
 
 def skipped(hands: list[Hand], slug: str) -> list[str]:
@@ -254,16 +263,20 @@ def fill(entry: Entry, files: list[Found], known: list[str], root: Path) -> None
             if plain_name and len(found.parts) > depth:
                 people |= {who.key for who in [who_of(found.parts[depth])] if who.platform in UPLOAD}
             if len(people) > 1:
-                raise Unreadable("it holds files of several people; unpack it, or give it alone if it is a class's")
+                raise Unreadable(
+                    f"{name}: it holds files of several people; unpack it, or give it alone if it is a class's"
+                )
             if is_notebook(found.parts[-1], data):
                 lessons = lessons_of(found, data, known, root)
                 entry.candidates.append(Candidate(found, entry.path, lessons, is_touched(data, lessons, root)))
             elif found.parts[-1] != "timestamp.txt":
                 entry.others.append(found.parts[-1] if data else f"{found.parts[-1]} (empty)")
             if len(entry.candidates) > MAX_NOTEBOOKS:
-                raise Unreadable(f"more than {MAX_NOTEBOOKS} notebooks or scripts; hand in the one that counts alone")
+                raise Unreadable(
+                    f"{name}: more than {MAX_NOTEBOOKS} notebooks or scripts; hand in the one that counts alone"
+                )
     except Unreadable as error:
-        entry.problem = f"{name}: {error}"
+        entry.problem = str(error)
         entry.candidates.clear()
     except Exception as error:
         entry.problem = f"{name} cannot be read ({type(error).__name__}: {error})"
@@ -299,7 +312,9 @@ def submission_of(hand: Hand, slug: str, root: Path, *, alone: bool) -> Submissi
 
 
 def contradiction(hand: Hand, candidates: list[Candidate]) -> str:
-    """Two sources for one student, or two students in one identifier, in words that list both."""
+    """Two sources for one student, two students in one identifier, in words that list both; or no student at all."""
+    if hand.nameless:
+        return NAMELESS
     names = {" ".join(name.casefold().split()) for name in hand.names}
     if hand.who.id and len(names) > 1:
         return f"the identifier {hand.who.id} stands for {some(hand.names)}; correct the names and grade again"
@@ -317,4 +332,7 @@ def what_else(entries: list[Entry]) -> str:
     others = [name for entry in entries for name in entry.others]
     if not others:
         return "there is no file in it; hand in the .ipynb file of the exercise"
+    if all(map(is_document, others)):
+        are = "is a document, no notebook" if len(others) == 1 else "are documents, no notebooks"
+        return f"{some(others)} {are}; hand in the .ipynb file of the exercise"
     return f"no notebook among {some(others)}; hand in the .ipynb file of the exercise"

@@ -334,6 +334,28 @@ def test_a_copy_that_came_with_another_lesson_on_another_platform_is_no_second_s
     assert table["Nemo"]["earned"] == rows(folder)["Lovelace, Ada"][OTHER] == "5"
 
 
+def test_each_export_holds_the_numbers_of_the_roster_and_says_which_are_missing(evening, capsys):
+    folder, grade = evening
+    (folder / "roster.csv").write_text("name,id,SIS Login ID,participant\nAda,1028,ada@x,70004\nBen,1029,,\n")
+    hand_in(folder / "in", "Ada.ipynb", "Ben.ipynb")
+    assert grade("--roster", str(folder / "roster.csv")) == 0
+    for name in ("moodle", "canvas"):
+        main(["report", str(folder / "out"), "--format", name])
+    found = csv.DictReader((folder / "out/moodle.csv").read_text().splitlines())
+    assert [row["Identifier"] for row in found] == ["Participant 70004", ""]
+    assert '"Ada","1028","","ada@x"' in (folder / "out/canvas.csv").read_text()
+    said = capsys.readouterr().err
+    assert "1 of 2 rows have no participant number" in said and "--roster" in said
+
+
+def test_the_exercise_s_own_name_is_nobody_on_a_roster(evening, capsys):
+    folder, grade = evening
+    (folder / "roster.csv").write_text("name,id\nAda,5\n")
+    hand_in(folder / "in", f"{SLUG}.ipynb")
+    assert grade("--roster", str(folder / "roster.csv")) == 1
+    assert rows(folder)[SLUG]["mark"] == "" and "0 graded, 1 not" in capsys.readouterr().out
+
+
 def test_of_two_sources_on_the_roster_the_one_that_can_be_graded_counts(evening):
     folder, grade = evening
     (folder / "roster.csv").write_text(ROSTER)
@@ -435,6 +457,16 @@ def test_late_work_is_shown_apart_from_the_mark(evening):
     assert "1 day 1 hour" in table["ben"]["late"] and "Canvas" in table["cy"]["late"]
     (page,) = (folder / "out/students").glob("ben*.html")
     assert "Late by 1 day 1 hour" in page.read_text(encoding="utf-8")
+
+
+def test_a_lesson_that_is_late_throughout_by_its_files_is_told_with_the_cure(evening, capsys):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb", "ben.ipynb")
+    assert grade("--deadline", "2020-11-20T12:00") == 0
+    assert "every submission (2) is late by the time of its file" in capsys.readouterr().err
+    os.utime(folder / "in/ana.ipynb", (1, 1))
+    assert grade("--deadline", "2020-11-20T12:00") == 0
+    assert "every submission" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "column"), [("canvas", SLUG), ("moodle", "Grade")])

@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from course_lib.grading import batch
+from course_lib.grading.assignment import read_assignment
 from course_lib.grading.batch import Grader, Job, Settings, outcome
+from course_lib.grading.cells import cells_of
 from course_lib.grading.diagnose import Diagnosis
 from course_lib.grading.session import Session
 from course_lib.grading.submissions import Submission
@@ -74,3 +76,20 @@ def test_a_diagnosis_that_fails_changes_no_mark(grader, monkeypatch):
     monkeypatch.setattr(Diagnosis, "only_match", fail)
     record, certain = graded(grader, answered({2: "def mean(x):\n    return x.sum()\n"}))
     assert (record.earned, record.tasks[1].mistake, certain) == (6, "", True)
+
+
+def test_a_cell_that_is_no_python_is_the_reason_of_its_task(grader):
+    check = graded(grader, answered({2: f"x = (\n\n{RIGHT[2]}"}))[0].tasks[1].check
+    assert check.startswith("this cell did not run to its end: line 1 is not Python") and "NameError" not in check
+
+
+def test_what_cut_a_cell_short_is_the_reason_of_its_task_and_of_what_misses_its_names(tmp_path):
+    assignment = read_assignment(SLUG, small_course(tmp_path))
+    session = Session(None, assignment, cells_of(answered(), "a.ipynb"), seed="", seconds=1)
+    session.failed = {place: "why" for place, cell in enumerate(session.cells) if cell.name == "task_07_2"}
+    lost = "your code raised NameError: name 'mean' is not defined (at: mean(x))"
+    softmax, mean, *_ = assignment.tasks
+    assert session.cause(lost, mean) == "this cell did not run to its end: why"
+    assert session.cause(lost, softmax) == "task_07_2 did not run to its end: why"
+    for other in (lost.replace("mean", "mea"), "the mean of 1, 2 and 6 is 3", ""):
+        assert session.cause(other, mean) == other

@@ -114,11 +114,23 @@ def test_canvas_finds_students_by_number_and_no_mark_is_overwritten_by_nothing()
     assert [(row["ID"], row["07_small"]) for row in table[1:]] == [("1815", "3"), ("7", "2")]
 
 
-def test_moodle_finds_participants():
-    assert [(row["Identifier"], row["Grade"]) for row in rows("moodle")] == [
-        ("Participant 1815", "3"),
-        ("Participant 7", "2"),
-    ]
+def moodle_numbers(*records: Record) -> list[str]:
+    text = FORMATS["moodle"](replace(MARKS, records=records))["moodle.csv"]
+    return [row["Identifier"] for row in csv.DictReader(io.StringIO(text))]
+
+
+def test_moodle_finds_participants_by_numbers_that_it_gave():
+    ada = MARKS.records[0]
+    of_moodle, on_roster = replace(ada, who="Moodle 1815"), replace(ada, who="Canvas 5", participant="70004")
+    assert moodle_numbers(of_moodle, on_roster, ada) == ["Participant 1815", "Participant 70004", ""]
+    assert moodle_numbers(replace(of_moodle, participant="9")) == ["Participant 1815"]  # this download's own counts
+
+
+def test_canvas_is_given_the_login_of_the_roster_and_no_other_number_as_its_own():
+    ada = replace(MARKS.records[0], id="s15", who="ada", sis="15", login="s15")
+    text = FORMATS["canvas"](replace(MARKS, records=(ada,)))["canvas.csv"]
+    row = list(csv.DictReader(io.StringIO(text)))[-1]
+    assert (row["ID"], row["SIS User ID"], row["SIS Login ID"]) == ("", "15", "s15")
 
 
 def test_no_platform_is_given_the_identifier_of_another():
@@ -127,7 +139,7 @@ def test_no_platform_is_given_the_identifier_of_another():
     canvas, moodle = FORMATS["canvas"](marks)["canvas.csv"], FORMATS["moodle"](marks)["moodle.csv"]
     assert [row["ID"] for row in csv.DictReader(io.StringIO(canvas))] == ["", "1815", "", "1815"]
     found = [row["Identifier"] for row in csv.DictReader(io.StringIO(moodle))]
-    assert found == ["", "Participant 1815", "Participant 1815"]
+    assert found == ["", "Participant 1815", ""]
 
 
 def test_the_nbgrader_columns_are_those_of_its_exporter(tmp_path):
@@ -273,6 +285,15 @@ def test_a_syntax_error_leads_the_page_and_its_name_errors_follow_it():
     (page,) = (text for name, text in FORMATS["html"](Marks("07_small", TASKS, (record,))).items() if "ada" in name)
     assert page.index("Mend this first") < page.index("def mean(x:") < page.index("NameError")
     assert page.count("def mean(x:") == 1
+
+
+def test_what_cut_a_cell_short_leads_its_task_without_hints_that_follow():
+    cause = "this cell did not run to its end: it did not finish in the time allowed"
+    lost = TaskMark("task_07_2", 1, 0, "raised", cause, ("Divide.",))
+    marks = Marks("07_small", TASKS, (Record("ada", "", "a.ipynb", (FIRST, lost), who="Moodle 7"),))
+    (page,) = (text for name, text in FORMATS["html"](marks).items() if "ada" in name)
+    assert cause in page and "Divide." not in page
+    assert f"task_07_2: {cause}" in FORMATS["moodle"](marks)["moodle.csv"]
 
 
 def test_feedback_is_named_as_canvas_and_moodle_find_its_student():

@@ -169,6 +169,41 @@ def test_the_leftmost_mark_of_a_name_decides(name, expected):
     assert (found.student, found.id) == expected
 
 
+BARE = ("07_small.ipynb", "07_small (1).ipynb", "07_small-Copy1.ipynb", "Copy of 07_small.ipynb")
+
+
+@pytest.mark.parametrize("bare", BARE)
+def test_among_people_the_exercise_s_own_name_is_nobody(tmp_path, bare):
+    root = small_course(tmp_path / "course")
+    lay_out(tmp_path / "in", "ada.ipynb", "07_small_1815.ipynb", "ben/07_small.ipynb", bare)
+    problems = {one.file: one.problem for one in find_submissions(tmp_path / "in", SLUG, root)}
+    assert len(problems) == 4 and "whose this is" in problems.pop(bare) and not any(problems.values())
+
+
+def test_the_exercise_s_own_name_is_enough_for_a_notebook_alone(tmp_path):
+    root = small_course(tmp_path / "course")
+    (found,) = find_submissions(lay_out(tmp_path / "in", "07_small.ipynb") / "07_small.ipynb", SLUG, root)
+    assert not found.problem
+
+
+@pytest.mark.parametrize("data", [zipped("[Content_Types].xml", "word/document.xml"), b"PK\3\4 damaged"])
+@pytest.mark.parametrize("name", ["work.docx", "work.ODT"])
+def test_a_document_is_called_one_though_it_is_a_zip(tmp_path, data, name):
+    folder = tmp_path / "Ada_5_assignsubmission_file_"
+    folder.mkdir()
+    (folder / name).write_bytes(data)
+    (found,) = find_submissions(tmp_path, SLUG)
+    assert found.problem.startswith(f"{name} is a document, no notebook; hand in the .ipynb")
+
+
+def test_a_damaged_zip_is_named_itself_not_its_folder(tmp_path):
+    folder = tmp_path / "Ada_5_assignsubmission_file_"
+    folder.mkdir()
+    (folder / "work.zip").write_bytes(b"PK\3\4 damaged")
+    (found,) = find_submissions(tmp_path, SLUG)
+    assert found.problem.startswith("work.zip: the zip is damaged")
+
+
 def test_two_sources_for_one_student_are_an_error_that_lists_both(tmp_path):
     lay_out(tmp_path, "ana.ipynb", "Ana.zip", "ben.ipynb")
     ana, ben = sorted(find_submissions(tmp_path, SLUG), key=lambda one: one.student.lower())

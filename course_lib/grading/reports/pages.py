@@ -8,6 +8,7 @@ from functools import partial
 import jinja2
 
 from course_lib.grading.marks import (
+    CUT_SHORT,
     Marks,
     Record,
     TaskMark,
@@ -63,7 +64,8 @@ exists, and what uses it fails too.</p>
 <p>{{ task.mark }} of {{ task.points }} point{{ "s" if task.points != 1 }}
 {%- if task.given %}, given by hand: {{ task.given.reason }}
 <span class="quiet">(the tests say {{ task.earned }})</span>{% endif %}</p>
-{% if follows(task) %}<p class="quiet">This follows, it seems, from the cell that cannot be read: {{ task.check }}</p>
+{% if follows(task) and cut_short not in task.check %}
+<p class="quiet">This follows, it seems, from the cell that cannot be read: {{ task.check }}</p>
 {% elif task.check %}<p>What the grader saw first:</p><p class="said">{{ task.check }}</p>
 {% elif task.mark < task.points %}<p>The visible check holds; with other sizes and values the answer is not right.</p>
 {% endif %}
@@ -240,8 +242,9 @@ def student_page(marks: Marks, record: Record) -> str:
     unread = [note for note in record.notes if SYNTAX.search(note)]
 
     def follows(task: TaskMark) -> bool:
-        """Whether a task fails only because a cell before it could not be read."""
-        return bool(unread) and not task.earned and ("NameError" in task.check or bool(SYNTAX.search(task.check)))
+        """Whether a task fails only because a cell did not run to its end, or could not be read."""
+        lost = "NameError" in task.check or bool(SYNTAX.search(task.check))
+        return not task.earned and (CUT_SHORT in task.check or (bool(unread) and lost))
 
     return student_template.render(
         marks=marks,
@@ -250,6 +253,7 @@ def student_page(marks: Marks, record: Record) -> str:
         notes=[note for note in record.notes if note not in unread],
         most=MAX_NOTES,
         follows=follows,
+        cut_short=CUT_SHORT,
         style=STYLE,
         title=f"Exercise {marks.slug[:2]} · {marks.slug[3:].replace('_', ' ')}",
         number=marks.slug[:2],

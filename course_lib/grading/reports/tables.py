@@ -93,7 +93,11 @@ def overview_row(lessons: tuple[Marks, ...], person: Person) -> list:
 
 def first_of(records: list[Record]) -> list[str]:
     """Identifier and section of a student, from whichever record has them."""
-    return [next((value for one in records if (value := getattr(one, name))), "") for name in ("id", "section")]
+    return [first(records, name) for name in ("id", "section")]
+
+
+def first(records: Iterable[Record], name: str) -> str:
+    return next((value for one in records if (value := getattr(one, name))), "")
 
 
 def said(words: dict[str, str]) -> str:
@@ -131,8 +135,8 @@ def canvas_row(lessons: tuple[Marks, ...], after_late: bool, person: Person) -> 
     marks = [counts(records[one.slug], after_late) if one.slug in records else None for one in lessons]
     if all(mark is None for mark in marks):
         return []
-    _, section = first_of(list(records.values()))
-    return [name, max((one.id_on("Canvas") for one in records.values()), key=bool), "", "", section, *marks]
+    known = [first(records.values(), what) for what in ("id_on_canvas", "sis", "login", "section")]
+    return [name, *known, *marks]
 
 
 def moodle(marks: Marks, *, after_late: bool = False) -> dict[str, str]:
@@ -153,8 +157,19 @@ def moodle_row(marks: Marks, after_late: bool, record: Record) -> list:
 
 
 def participant(record: Record) -> str:
-    number = record.id_on("Moodle")
-    return f"Participant {number}" if number else ""
+    return f"Participant {record.id_on_moodle}" if record.id_on_moodle else ""
+
+
+def without_participant(marks: Marks) -> str:
+    """How many rows Moodle cannot find a participant for, and the cure; "" where there is none."""
+    count = sum(not record.id_on_moodle for record in marks.marked)
+    if not count:
+        return ""
+    return (
+        f"{marks.slug}: {count} of {len(marks.marked)} rows have no participant number, and Moodle passes over them; "
+        "grade again with --roster and Moodle's grading worksheet of this assignment, or a roster with its numbers "
+        "in a column participant"
+    )
 
 
 def counts(record: Record, after_late: bool) -> float | None:
