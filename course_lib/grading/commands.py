@@ -363,13 +363,19 @@ def override(arguments: argparse.Namespace, root: Path) -> int:
     from course_lib.grading.marks import Override
     from course_lib.grading.overrides import write_again
     from course_lib.grading.store import Store
+    from course_lib.grading.whose import row_of
 
     lessons, named = read_marks(arguments.folder), re.match(r"(?:task_)?(\d\d)_", arguments.task or "")
-    marks, record = row_of(lessons, arguments.student, named[1] if named else arguments.lesson)
-    what, most = task_of(arguments.task, marks, record) if arguments.task else (marks.slug, marks.points)
+    lesson = arguments.lesson or (named[1] if named else None)
+    marks, record = row_of(lessons, arguments.student, lesson)
+    what, most = task_of(arguments.task, marks) if arguments.task else (marks.slug, marks.points)
+    if arguments.task and not arguments.remove:
+        refuse_without_tasks(record)
     mark = None if arguments.remove else Override(*given(arguments, what, most))
     store = Store(arguments.folder)
     try:
+        if mark is None:
+            require_by_hand(store, what, marks, record)
         store.override(what, record.who, mark)
         write_again(store)
     finally:
@@ -379,17 +385,30 @@ def override(arguments: argparse.Namespace, root: Path) -> int:
     return 0
 
 
-def task_of(text: str, marks: "Marks", record: "Record") -> tuple[str, int]:
+def task_of(text: str, marks: "Marks") -> tuple[str, int]:
     """The task that is meant, and its points."""
     names = {task.name: task.points for task in marks.tasks}
     name = next((one for one in names if text in (one, one[5:], one[8:])), None)
     if name is None:
         raise UsageError(f"{marks.slug} has no task {text!r}; there are {', '.join(names)}")
+    return name, names[name]
+
+
+def refuse_without_tasks(record: "Record") -> None:
+    """A mark for one task counts only beside the tests' points for the others."""
     if record.override or record.problem:
         why = "has a mark by hand for the whole" if record.override else "was not graded, so no task has points"
         cure = "take it back first, with --remove" if record.override else "give the whole mark, without --task"
         raise UsageError(f"{record.student} {why}; {cure}")
-    return name, names[name]
+
+
+def require_by_hand(store: "Store", what: str, marks: "Marks", record: "Record") -> None:
+    """Nothing can be taken back that was not given."""
+    given = store.overrides()
+    there = [one for one in (marks.slug, *(task.name for task in marks.tasks)) if record.who in given.get(one, {})]
+    if what not in there:
+        others = f"there is one for {', '.join(there)}" if there else "there is nothing to take back"
+        raise UsageError(f"{record.student} has no mark by hand for {what}; {others}")
 
 
 def given(arguments: argparse.Namespace, what: str, most: int) -> tuple[float, str]:
@@ -400,31 +419,6 @@ def given(arguments: argparse.Namespace, what: str, most: int) -> tuple[float, s
     if not reason:
         raise UsageError('say why, with --reason "…": the student reads it')
     return points, reason[:500]
-
-
-def row_of(lessons: "tuple[Marks, ...]", student: str, lesson: str | None) -> "tuple[Marks, Record]":
-    """The one row that is meant.
-
-    Raises:
-        UsageError: naming what there is to choose from.
-    """
-    from course_lib.grading.marks import listed
-
-    wanted = [marks for marks in lessons if lesson is None or lesson in (marks.slug, marks.slug[:2], marks.slug[3:])]
-    rows = [
-        (marks, record)
-        for marks in wanted
-        for record in marks.records
-        if student.casefold() in (record.student.casefold(), record.id.casefold(), record.who.casefold())
-    ]
-    if len(rows) == 1:
-        return rows[0]
-    if not rows:
-        names = sorted({record.student for marks in wanted for record in marks.records})
-        near = listed([*[name for name in names if student.casefold()[:3] in name.casefold()], *names][:5])
-        raise UsageError(f"no row is called {student!r}; there are for instance {near or 'none'}")
-    choices = ", ".join(f"{record.student} ({record.id or record.file}) in {marks.slug}" for marks, record in rows)
-    raise UsageError(f"{student!r} has {len(rows)} rows: {choices}; add --lesson, or give the id")
 
 
 def show(paths: Iterable[Path]) -> None:

@@ -206,8 +206,8 @@ class Marks:
 
     @property
     def problems(self) -> list[Record]:
-        """What was handed in and could not be graded."""
-        return [record for record in self.records if record.problem and not record.missing]
+        """What was handed in and has no mark: it could not be graded, nor was it marked by hand."""
+        return [record for record in self.records if record.mark is None and not record.missing]
 
     @property
     def missing(self) -> list[Record]:
@@ -251,9 +251,16 @@ def lessons_from_json(text: str) -> tuple[Marks, ...]:
     return tuple(map(marks_from_data, data.get("lessons", [data])))
 
 
+# Letters that Unicode does not take apart into a plain one and its stroke.
+STROKES = str.maketrans(
+    {"ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D", "ı": "i", "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe"}
+)
+
+
 def without_accents(text: str) -> str:
-    """``Eva`` for ``Éva``."""
-    return "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    """``Eva`` for ``Éva``, ``Soren`` for ``Søren``."""
+    plain = unicodedata.normalize("NFKD", text).translate(STROKES)
+    return "".join(one for one in plain if not unicodedata.combining(one))
 
 
 def sorting(name: str) -> str:

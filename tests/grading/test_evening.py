@@ -252,6 +252,8 @@ def test_a_mark_by_hand_for_one_task_leaves_the_others_to_the_tests(evening, cap
         (["ana", "8", "--reason", "x"], "from 0 to 7"),
         (["ana", "nan", "--reason", "x"], "from 0 to 7"),
         (["ana", "3"], "--reason"),
+        (["ana", "--remove"], "has no mark by hand for 07_small; there is nothing to take back"),
+        (["ana", "3", "--lesson", "08", "--reason", "x"], "lesson 08 is not graded here; there are 07"),
     ],
 )
 def test_a_mark_by_hand_that_cannot_be_names_the_cure(evening, capsys, arguments, words):

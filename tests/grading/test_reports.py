@@ -27,7 +27,7 @@ from course_lib.grading.marks import (
 )
 from course_lib.grading.reports import FORMATS, write_report
 from course_lib.grading.reports.gradescope import results
-from course_lib.grading.reports.pages import described, mistakes, page_name
+from course_lib.grading.reports.pages import described, mistakes, overview_page, page_name
 from course_lib.grading.reports.tables import overview, safe
 
 TASKS = (TaskInfo("task_07_1", "Softmax", 2), TaskInfo("task_07_2", "The mean", 1))
@@ -314,3 +314,39 @@ def test_a_row_that_is_not_graded_leads_to_its_page():
     pages = FORMATS["html"](MARKS)
     links = re.findall(r'href="([^"]+)"', pages["summary.html"])
     assert set(links) == {name for name in pages if name.startswith("students/")}
+
+
+def cells(page: str, heading: str) -> list[list[str]]:
+    """The table under a heading, as words."""
+    _, _, rest = page.partition(f"<h2>{heading}</h2>")
+    rows = re.findall(r"<tr>.*?</tr>", rest.partition("</table>")[0], re.S)
+    found = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.S) for row in rows]
+    return [[" ".join(re.sub("<[^>]+>", "", cell).split()) for cell in row] for row in found]
+
+
+def test_a_mark_by_hand_stands_beside_the_tests_points():
+    ada, other, lost = MARKS.records
+    tasks = (FIRST, replace(WRONG, given=Override(0.5, "a slip")))
+    hers = replace(lost, student="cy", override=Override(2.5, "explained it"))
+    marks = replace(MARKS, records=(ada, replace(other, student="bo", tasks=tasks), hers))
+    page = FORMATS["html"](marks)["summary.html"]
+    assert [row[1:] for row in cells(page, "Submissions")] == [
+        ["earned", "by hand", "task_07_1", "task_07_2"],
+        ["3", "", "2", "1"],
+        ["2", "2.5*", "2", "0 → 0.5*"],
+        ["–", "2.5*", "–", "–"],
+    ]
+    assert "by hand" not in "".join(map(str, cells(FORMATS["html"](MARKS)["summary.html"], "Submissions")))
+
+
+def test_who_has_a_mark_by_hand_is_not_listed_as_not_graded():
+    marks = replace(MARKS, records=(*MARKS.records[:2], replace(MARKS.records[2], override=Override(2.5, "x"))))
+    page = FORMATS["html"](marks)["summary.html"]
+    assert "not\ngraded" not in page and not cells(page, "Not graded") and "1 marked by hand\nalone" in page
+    several = overview_page(marks, replace(MARKS, slug="08_other"))["summary.html"]
+    assert [row[1:4] for row in cells(several, "Not graded")[1:]] == [
+        ["08_other", "c.ipynb", MARKS.records[2].problem]
+    ]
+    assert "Not graded by the tests" in "".join(
+        text for name, text in FORMATS["html"](marks).items() if "etc" in name
+    )

@@ -52,7 +52,8 @@ STUDENT = (
 {{ record.override.reason }}
 {%- if record.earned is not none %} <span class="quiet">(the tests say {{ record.earned }})</span>{% endif %}</p>
 {% elif not record.problem %}<p><strong>{{ record.mark }} of {{ marks.points }} points</strong></p>{% endif %}
-{% if record.problem %}<p><strong>Not graded:</strong> {{ record.problem }}</p>{% endif %}
+{% if record.problem %}<p><strong>Not graded{{ " by the tests" if record.override }}:</strong>
+{{ record.problem }}</p>{% endif %}
 {% if record.late %}<p>{{ record.late.words | capitalize_first }}
 {%- if record.penalty %}: {{ "%g" % record.penalty }} points less by the rule for late work,
 {{ "%g" % record.after_late }} remain{% endif %}.</p>{% endif %}
@@ -88,7 +89,8 @@ SUMMARY = (
     + """{% macro link(record) %}<a href="students/{{ page_name(record) }}.html">
 {{- name(record) }}</a>{% endmacro %}
 <p>{{ marks.graded | length }} graded{% if marks.problems %}, <strong>{{ marks.problems | length }} not
-graded</strong>{% endif %}{% if marks.missing %}, {{ marks.missing | length }} handed in nothing{% endif %}
+graded</strong>{% endif %}{% if alone %}, {{ alone | length }} marked by hand
+alone{% endif %}{% if marks.missing %}, {{ marks.missing | length }} handed in nothing{% endif %}
  · {{ marks.points }} points to earn{% if marks.sandbox %} · sandbox: {{ marks.sandbox }}{% endif %}</p>
 <img src="{{ image }}" alt="{{ described }}">
 <p>{{ described }}</p>
@@ -134,13 +136,18 @@ graded</strong>{% endif %}{% if marks.missing %}, {{ marks.missing | length }} h
 <ul>{% for group in marks.similar %}<li>{{ listed(group) }}</li>{% endfor %}</ul>{% endif %}
 <h2>Submissions</h2>
 <div class="wide"><table><tr><th scope="col">student</th>{% if sections %}<th scope="col">section</th>{% endif %}
-<th scope="col" class="number">earned</th>
+<th scope="col" class="number">earned</th>{% if by_hand %}<th scope="col" class="number">by hand</th>{% endif %}
 {% for task in marks.tasks %}<th scope="col" class="number">{{ task.name }}</th>{% endfor %}</tr>
-{% for record in marks.graded %}<tr><td>{{ link(record) }}</td>
+{% for record in marks.marked %}<tr><td>{{ link(record) }}</td>
 {% if sections %}<td>{{ record.section }}</td>{% endif %}
-<td class="number">{{ record.earned }}</td>
-{% for task in record.tasks %}<td class="number">{{ task.earned }}</td>{% endfor %}</tr>
+<td class="number">{{ record.earned if record.earned is not none else "–" }}</td>
+{% if by_hand %}<td class="number">{% if record.reasons %}{{ record.mark }}*{% endif %}</td>{% endif %}
+{% for task in record.tasks %}<td class="number">{{ task.earned }}
+{%- if task.given %} → {{ task.mark }}*{% endif %}</td>
+{% else %}{% for task in marks.tasks %}<td class="number">–</td>{% endfor %}{% endfor %}</tr>
 {% endfor %}</table></div>
+{% if by_hand %}<p class="quiet">An asterisk: given by hand, and it counts; the tests say what stands before it.</p>
+{% endif %}
 </body></html>
 """
 )
@@ -155,7 +162,8 @@ OVERVIEW = (
 <th scope="col" class="number">not graded</th><th scope="col" class="number">handed in nothing</th>
 <th scope="col" class="number">points</th><th scope="col">marks</th></tr>
 {% for marks in lessons %}<tr><td><a href="{{ marks.slug }}/summary.html">{{ marks.slug }}</a></td>
-<td class="number">{{ marks.graded | length }}</td><td class="number">{{ marks.problems | length }}</td>
+<td class="number">{{ marks.records | length - marks.problems | length - marks.missing | length }}</td>
+<td class="number">{{ marks.problems | length }}</td>
 <td class="number">{{ marks.missing | length }}</td><td class="number">{{ marks.points }}</td>
 <td>{{ described(marks) }}</td></tr>
 {% endfor %}</table>
@@ -273,6 +281,7 @@ def summary(marks: Marks) -> str:
         mistakes=mistakes(marks),
         late=[record for record in marks.records if record.late],
         by_hand=[record for record in marks.records if record.reasons],
+        alone=[record for record in marks.marked if record.problem and not record.missing],
         sections=any(record.section for record in marks.records),
         names=MAX_NAMES,
         listed=listed,
