@@ -15,6 +15,7 @@
 
 # %%
 import math
+from functools import cache
 from itertools import product
 from time import perf_counter
 
@@ -464,11 +465,19 @@ assert said[2][0] < 0.15 < said[7][0] < 0.5 and max(mixed for _, mixed in said.v
 
 
 # %% tags=["folded"]
+cat = photographs[PHOTOGRAPHS.index("cat")]
+
+
+@cache  # each block once: the slider comes back to it
+def asked_of_the_cat(block):
+    """The sizes of the trunk's maps, their window scores, and how much of these is place."""
+    features = trunk(cat[None], block=block)[0]
+    return features.shape[1:], 8 * window_scores(features), place_share(features)
+
+
 def draw_window(figure, block=4, factor="content"):
     """Whom three places of the cat ask in their window, by content or by the average over all places."""
-    cat = photographs[PHOTOGRAPHS.index("cat")]
-    features = trunk(cat[None], block=block)[0]
-    (h, w), scores = features.shape[1:], 8 * window_scores(features)
+    (h, w), scores, share = asked_of_the_cat(block)
     for axes, (down, right) in zip(figure.subplots(1, 3), ((0.42, 0.39), (0.5, 0.71), (0.25, 0.18))):
         row, column = int(down * h), int(right * w)
         asked = scores[:, row - 3, column - 3] if factor == "content" else scores.mean(dim=(1, 2))
@@ -478,7 +487,7 @@ def draw_window(figure, block=4, factor="content"):
         show_asked(axes, cat, weights, (row, column))
         side, x_, y_ = 200 / h, (column + 0.5) * 200 / h, (row + 0.5) * 200 / h  # pixels of the photograph
         axes.set(xlim=(max(x_ - 6 * side, 0), x_ + 6 * side), ylim=(min(y_ + 4 * side, 199), max(y_ - 4 * side, 0)))
-    figure.suptitle(f"block {block}, by {factor}: place share of this photograph ≈ {place_share(features):.2f}")
+    figure.suptitle(f"block {block}, by {factor}: place share of this photograph ≈ {share:.2f}")
 
 
 # %% tags=["widget"]
