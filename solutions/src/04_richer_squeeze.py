@@ -13,10 +13,17 @@
 import math
 
 import torch
+from torch.nn import functional as F
 
 from course_lib.exercises import Exercise
 
 exercise = Exercise("04_richer_squeeze", points=[2, 3, 3, 3, 2])
+
+
+def rounded(tensor):
+    """The numbers of a tensor, for what the checks say."""
+    return [round(value, 3) for value in tensor.flatten().tolist()]
+
 
 # %% [markdown]
 # ## task_04_1 · Style where the mask allows it
@@ -55,17 +62,13 @@ def masked_style(x, mask):
 
 
 # %% tags=["check_04_1"]
-def rounded(tensor):
-    """The numbers of a tensor, for the sentences below."""
-    return [round(value, 3) for value in tensor.flatten().tolist()]
-
-
 with exercise.check(1):
-    x = torch.tensor([[[[1.0, 5.0, 9.0]], [[2.0, 2.0, 7.0]]], [[[4.0, 0.0, 3.0]], [[1.0, 1.0, 1.0]]]])  # 2 2 1 3
+    first = torch.tensor([[[1.0, 5.0, 9.0]], [[2.0, 2.0, 7.0]], [[0.0, 6.0, 3.0]]])  # 3 1 3
+    x = torch.stack([first, torch.tensor([[[4.0, 0.0, 3.0]], [[1.0, 1.0, 1.0]], [[5.0, 5.0, 2.0]]])])  # 2 3 1 3
     mask = torch.tensor([[[1.0, 1.0, 0.0]], [[1.0, 1.0, 1.0]]])  # 2 1 3
     result = masked_style(x, mask)
-    assert result.shape == (2, 2, 2), (
-        f"two images, two channels, two numbers each: (2, 2, 2), not {tuple(result.shape)}"
+    assert result.shape == (2, 3, 2), (
+        f"two images, three channels, two numbers each: (2, 3, 2), not {tuple(result.shape)}"
     )
     mean, deviation = result.unbind(dim=-1)
     assert abs(mean[0, 0] - 3) < 1e-4, f"of 1, 5 and 9 the first two count: mean 3, not {mean[0, 0]:.3f}"
@@ -268,7 +271,7 @@ def hard_residuals(x, codewords):
     pixels = x.flatten(2).mT  # b n c
     away = pixels[:, :, None] - codewords  # b n m c
     nearest = away.square().sum(dim=3).argmin(dim=2)  # b n
-    mine = torch.nn.functional.one_hot(nearest, len(codewords)).to(x.dtype)  # b n m
+    mine = F.one_hot(nearest, len(codewords)).to(x.dtype)  # b n m
     e = (mine[..., None] * away).sum(dim=1)  # b m c
     return e / e.norm(dim=2, keepdim=True).clamp_min(1e-12)
     ### END SOLUTION

@@ -23,8 +23,8 @@ exercise = Exercise("08_deformable", points=[3, 2, 3, 3])
 # difficulty 3/5 · importance 5/5 · 15 minutes
 #
 # Sound and text are rows: they have one axis. Write a deformable convolution for them, with dilation. There are k taps, k odd. Tap 0 is the leftmost, and the middle tap lies at the position itself. Neighbouring taps lie `dilation`
-# pixels apart; then each tap moves by its own offset, in pixels, to the right if it is positive. Between two pixels read as in lesson 07. Without the library, `F.grid_sample` and
-# `F.conv1d`.
+# pixels apart; then each tap moves by its own offset, in pixels, to the right if it is positive. Between two pixels read linearly, and outside the row read 0. Use neither the library nor
+# `F.grid_sample` nor `F.conv1d`.
 #
 # Shapes: `x` b c w, `offset` b k w, `weight` o c k -> b o w.
 #
@@ -293,6 +293,7 @@ def check_start():
     assert not fresh.predict.weight.any() and not fresh.predict.bias.any(), (
         "a fresh layer must move no tap, whatever x is: how does `predict` start?"
     )
+    assert fresh.weight.any(), "the kernel `weight` keeps its random start: with zeros nothing would ever be read"
     ratio = (fresh(x) / ordinary).mean().item()
     assert abs(ratio - 0.5) > 1e-3, (
         "a fresh layer gives half of the ordinary convolution: which factor has a sigmoid of 0?"

@@ -127,7 +127,8 @@ with exercise.check(1):
     _, scaled, shift = fold(layers | norm | {"beta": torch.tensor([0.0, 0.0, 5.0])}, 1.0)
     parts = torch.tensor([2.0, 3.0, 4.0])
     assert torch.allclose(scaled * parts[:, None], w_v, atol=1e-4), (
-        "variances of 3, 8, 15 and ε = 1: output channels 0, 1, 2 are divided by 2, 3, 4; which axis of w_v holds the output channels?"
+        "variances of 3, 8, 15 and ε = 1: output channels 0, 1, 2 are divided by 2, 3, 4, "
+        f"not by {rounded((w_v / scaled)[:, 0])}: what is under the root, and which axis of w_v holds the output channels?"
     )
     assert torch.allclose(shift, torch.tensor([0.0, -2.0, 5.0]), atol=1e-4), (
         f"μ = 6 in channel 1, where √(v + ε) is 3, and β = 5 in channel 2 make the shift (0, −2, 5), not {rounded(shift)}"
@@ -213,7 +214,7 @@ with exercise.check(2):
 #
 # $$\alpha_{pj} = \mathrm{softmax}_j\bigl((W_k x_j)_p\bigr) \qquad u = \bigl[\textstyle\sum_j \alpha_{pj}\, x_j^{(p)}\bigr]_{p=1..G} \qquad z_i = x_i + W_2\, \mathrm{ReLU}(\mathrm{LN}(W_1 u))$$
 #
-# Complete the start, so that a fresh block is the identity, and write `forward`.
+# Complete the start of the last layer, so that a fresh block is the identity, and write `forward`.
 #
 # Shapes: `x` b c h w -> b c h w; u b c; c is a multiple of G.
 #
