@@ -520,7 +520,7 @@ CATALOG = (
         map=(Distribution(2), Distribution(1)),
         map_shape="b m n, b m n",
         parameters=lambda m: (
-            2 * (c := m.channels) * ((d := m.feature.out_features) + (s := m.gather.out_channels)) + c + d + 2 * s
+            2 * (c := m.channels) * ((d := m.feature.out_channels) + (s := m.gather.out_channels)) + c + d + 2 * s
         ),
         no_gradient={"gather.bias": "a constant added to all positions changes no weight"},
     ),
