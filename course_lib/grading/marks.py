@@ -114,12 +114,16 @@ class Record:
         return None if self.mark is None else short(round(self.mark - self.penalty, 2))
 
     @property
+    def on_platform(self) -> bool:
+        """Whether ``who`` is a platform's identifier; else it is the name of what was handed in."""
+        return self.who.startswith(tuple(f"{one} " for one in PLATFORMS))
+
+    @property
     def id_on_canvas(self) -> str:
         """The identifier on Canvas; "" where it is another one: there, the number may be somebody else's."""
         if self.who.startswith("Canvas "):
             return self.id
-        others = self.who.startswith(tuple(f"{one} " for one in PLATFORMS))
-        return "" if others or self.id in (self.participant, self.sis, self.login) else self.id
+        return "" if self.on_platform or self.id in (self.participant, self.sis, self.login) else self.id
 
     @property
     def id_on_moodle(self) -> str:

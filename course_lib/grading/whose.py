@@ -6,7 +6,8 @@ from functools import cache
 from heapq import nlargest
 
 from course_lib.exercises import UsageError
-from course_lib.grading.marks import FROM_ROSTER, PLATFORMS, Marks, Record, listed
+from course_lib.grading.marks import FROM_ROSTER, Marks, Record, listed
+from course_lib.grading.reports.tables import participant
 from course_lib.grading.roster import spellings, squeezed
 
 Row = tuple[Marks, Record]
@@ -62,19 +63,13 @@ def same_person(one: Record, other: Record) -> bool:
 
 def ids(record: Record) -> set[str]:
     """Every identifier under which pages and tables show this row."""
-    moodle = f"Participant {record.id_on_moodle}" if record.id_on_moodle else ""
-    found = {record.id, record.person, moodle, *(getattr(record, name) for name in FROM_ROSTER)}
-    found |= {record.who} if on_platform(record) else set()
+    found = {record.id, record.person, participant(record), *(getattr(record, name) for name in FROM_ROSTER)}
+    found |= {record.who} if record.on_platform else set()
     return {one.casefold() for one in found if one}
 
 
 def names(record: Record) -> frozenset[str]:
-    return alike(record.student) | (frozenset() if on_platform(record) else alike(record.who))
-
-
-def on_platform(record: Record) -> bool:
-    """Whether ``who`` is an identifier; else it is the name of what was handed in."""
-    return record.who.startswith(tuple(f"{one} " for one in PLATFORMS))
+    return alike(record.student) | (frozenset() if record.on_platform else alike(record.who))
 
 
 @cache
