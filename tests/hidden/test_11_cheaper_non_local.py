@@ -243,36 +243,25 @@ def _ask(query, key, value, cells, *, term=torch.log, sums=(False, False), empty
 @wrong("task_11_3")
 def ask_cells__as_in_the_paper(query, key, value, cells):
     """Nothing was added to the scores: a cell of one position counts as much as one of ten."""
-    member = F.one_hot(cells).to(key.dtype).mT
-    share = member / member.sum(dim=1).clamp(min=1)[:, None]
-    return (query @ (share @ key).mT).softmax(dim=1) @ (share @ value)
+    return _ask(query, key, value, cells, term=torch.zeros_like)
 
 
 @wrong("task_11_3")
 def ask_cells__adds_the_number(query, key, value, cells):
     """The number of positions itself was added to the score; in front of the exponential it is a factor."""
-    member = F.one_hot(cells).to(key.dtype).mT
-    size = member.sum(dim=1)
-    scores = query @ (member / size.clamp(min=1)[:, None] @ key).mT + size
-    return scores.masked_fill(size == 0, -torch.inf).softmax(dim=1) @ (member / size.clamp(min=1)[:, None] @ value)
+    return _ask(query, key, value, cells, term=lambda size: size.where(size > 0, -math.inf))
 
 
 @wrong("task_11_3")
 def ask_cells__subtracts(query, key, value, cells):
     """The logarithm was taken away: larger cells count less, they must count more."""
-    member = F.one_hot(cells).to(key.dtype).mT
-    size = member.sum(dim=1)
-    share = member / size.clamp(min=1)[:, None]
-    scores = (query @ (share @ key).mT - size.log()).masked_fill(size == 0, -torch.inf)
-    return scores.softmax(dim=1) @ (share @ value)
+    return _ask(query, key, value, cells, term=lambda size: (-size.log()).where(size > 0, -math.inf))
 
 
 @wrong("task_11_3")
 def ask_cells__weighs_after_the_softmax(query, key, value, cells):
     """The weights were multiplied by the sizes after the softmax, and sum to 1 no more."""
-    member = F.one_hot(cells).to(key.dtype).mT
-    share = member / member.sum(dim=1).clamp(min=1)[:, None]
-    return (query @ (share @ key).mT).softmax(dim=1) @ (member @ value)
+    return _ask(query, key, value, cells, term=torch.zeros_like, sums=(False, True))
 
 
 @wrong("task_11_3")
