@@ -79,5 +79,5 @@ def from_source(cells: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def written(cells: list[NotebookNode]) -> list[tuple[str, str]]:
-    """What authors wrote, and outputs follow from: types and sources, without anything that names the address."""
+    """What authors wrote: types and sources, without anything that names the address."""
     return [(cell.cell_type, BADGE_LINE.sub("", cell.source)) for cell in from_source(cells)]

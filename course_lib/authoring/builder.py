@@ -33,7 +33,8 @@ def build(slug: str, kind: str, root: Path, *, execute: bool = True, force: bool
     """Bring one notebook up to date and say what was done: "executed", "written", "unchanged" or "edited".
 
     An "edited" notebook holds cells that a person changed; it is left alone unless ``force``.
-    A notebook is executed only if its cells, or the library files that it imports, have changed.
+    A notebook is executed only if its code cells, or the library files that it imports, have changed: a sentence that
+    was mended is written around the outputs that there are.
     """
     path = parts(slug, root)[kind]
     new, old = generate(slug, kind, root), read(path)
@@ -223,18 +224,21 @@ def edited(notebook: NotebookNode) -> bool:
 
 
 def is_current(old: NotebookNode | None, new: NotebookNode, library: str) -> bool:
-    """Whether ``old`` was executed with these cells and this library, at whatever address."""
-    return (
-        old is not None and old.metadata.course.get("library") == library and written(old.cells) == written(new.cells)
-    )
+    """Whether ``old`` was executed with this code and this library, at whatever address."""
+    return old is not None and old.metadata.course.get("library") == library and code(old) == code(new)
+
+
+def code(notebook: NotebookNode) -> list[str]:
+    """What outputs follow from, but for the library."""
+    return [source for kind, source in written(notebook.cells) if kind == "code"]
 
 
 def with_outputs(new: NotebookNode, old: NotebookNode | None) -> NotebookNode:
-    """``new``, with the outputs of ``old`` where both have the same cells from the source."""
-    if old and written(old.cells) == written(new.cells):
+    """``new``, with the outputs of ``old`` where both have the same code from the source."""
+    if old and code(old) == code(new):
         new.metadata.course = {**old.metadata.course, **new.metadata.course}
-        code = ([cell for cell in notebook.cells if cell.cell_type == "code"] for notebook in (new, old))
-        for here, there in zip(*code, strict=True):
+        both = ([cell for cell in notebook.cells if cell.cell_type == "code"] for notebook in (new, old))
+        for here, there in zip(*both, strict=True):
             here.outputs, here.execution_count = there.outputs, there.execution_count
     return new
 

@@ -15,7 +15,7 @@ from nbformat import NotebookNode
 
 from course_lib.authoring.address import from_source
 from course_lib.authoring.builder import generate, read, source_of, stale
-from course_lib.authoring.minutes import DEEPER, sections
+from course_lib.authoring.minutes import in_words, promised, sections
 from course_lib.authoring.places import parts
 from course_lib.authoring.sources import TAG, Header, headers, parse, read_cells, read_header, tagged
 from course_lib.exercises import UsageError
@@ -151,24 +151,25 @@ def minutes(source: Source) -> Found:
     if not 1 <= source.header.minutes <= 90:
         yield 1, f"{source.header.minutes} minutes", 'write "*Minutes:* 40", from 1 to 90'
     elif source.kind == "lesson":
-        promised = {title: int(found) for title, found in DEEPER.findall("\n".join(c.source for c in source.cells))}
-        if sum(promised.values()) != source.header.deeper:
-            yield 1, f"deeper {source.header.deeper}", f'write "*Minutes:* …, deeper {sum(promised.values())}"'
+        deeper = promised(source.cells)
+        if sum(deeper.values()) != source.header.deeper:
+            yield 1, f"deeper {source.header.deeper}", f'write "*Minutes:* …, deeper {sum(deeper.values())}"'
         if any(source.outputs or []):
-            yield from promised_minutes(source, promised)
+            yield from promised_minutes(source, deeper)
     elif source.kind == "solution":
         yield from minutes_of_tasks(source)
 
 
-def promised_minutes(source: Source, promised: dict[str, int]) -> Found:
+def promised_minutes(source: Source, due: dict[str, int]) -> Found:
     walk, *deeper = sections(source.cells, source.outputs).items()
     if off(walk[1], source.header.minutes):
         shorter = ", or shorten the lesson" * (walk[1] > source.header.minutes)
-        words = f"the walk takes {walk[1]:.0f} minutes, not {source.header.minutes}"
+        words = f"the walk takes {in_words(walk[1])}, not {source.header.minutes}"
         yield 1, words, f'write "*Minutes:* {walk[1]:.0f}"{shorter}'
     for title, counted in deeper:
-        if title not in promised or off(counted, promised[title]):
-            yield 0, f"{title!r} takes {counted:.0f} minutes", f"head it ## Deeper · {title} ({counted:.0f} minutes)"
+        if title not in due or off(counted, due[title]):
+            title = re.sub(r" \(.*minutes?\)$", "", title)
+            yield 0, f"{title!r} takes {in_words(counted)}", f"head it ## Deeper · {title} ({in_words(counted)})"
 
 
 def minutes_of_tasks(source: Source) -> Found:

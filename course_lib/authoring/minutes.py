@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 
 WORDS_A_MINUTE = 150
 LINE, PICTURE, OUTPUT, PREDICTION = 8, 30, 10, 30  # seconds each
-DEEPER = re.compile(r"^## Deeper · (.+?) \((\d+) minutes\)$", re.M)
+DEEPER = re.compile(r"^## Deeper · (.+?) \((1 minute|(?!1 )\d+ minutes)\)$", re.M)
 PREDICTIONS = re.compile(r"\bbefore (?:running|moving|reading on)\b", re.I)
 FREE_TEXT = re.compile(
     r"^\*Alt text:\*.*?(?=\n\s*\n|\Z)"  # alternative texts
@@ -21,6 +21,19 @@ FREE_TEXT = re.compile(
     re.M | re.S,
 )
 WORD = re.compile(r"\S*\w\S*")
+
+
+def in_words(minutes: float) -> str:
+    """
+    >>> in_words(0.7), in_words(2)
+    ('1 minute', '2 minutes')
+    """
+    return f"{minutes:.0f} minute{'s' * (round(minutes) != 1)}"
+
+
+def promised(cells: list[NotebookNode]) -> dict[str, int]:
+    """The minutes that the heading of each deeper section names, by its title."""
+    return {title: int(words.split()[0]) for cell in cells for title, words in DEEPER.findall(cell.source)}
 
 
 def sections(cells: list[NotebookNode], outputs: list[list[NotebookNode]] | None) -> dict[str, float]:

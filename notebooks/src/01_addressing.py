@@ -655,7 +655,7 @@ torch.testing.assert_close(nothing_fits, value.mean(dim=0, keepdim=True))
 print("no order; inside the hull; a query that fits nothing reads the average")
 
 # %% [markdown]
-# ## Deeper · What to believe (1 minutes)
+# ## Deeper · What to believe (1 minute)
 #
 # Our 99 % must not be compared with published results on MNIST: these digits are 8 × 8, and keys and queries come from the same
 # writers. What does carry over is the comparison *within* the table, on the same split. The $\sqrt d$ is argued in Vaswani et al., section

@@ -1072,7 +1072,7 @@ describe(
 # **Read it.** The soft captioner, and a hard one that did not stop early, look where we would, first at the left digit and then at the right one. The penalty shares two words' attention out over four places, whether
 # there is a digit or not. *What contradicts the story:* those maps are spoilt, and the words hardly suffer. *A map shows what was weighed, not what was needed.*
 #
-# ## Deeper · What to believe (1 minutes)
+# ## Deeper · What to believe (1 minute)
 #
 # Xu et al. report hard a little ahead of soft in BLEU on COCO, without error bars. In our two experiments hard ends equal, a little
 # behind, or stops early. Their released code differs from the paper: it divides the reward term by ten, and

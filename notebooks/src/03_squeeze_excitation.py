@@ -577,7 +577,7 @@ assert max(adding) > 0.65 and sum(adding) < sum(attentive)
 # Far above 0.40 in at least one seed: the product is not needed. After the slot comes a convolution with a ReLU, and a large negative number that is added before a ReLU shuts a channel, too. What the
 # plain network lacks is the *word of the whole image* at the place of the digit. But the product finds its use sooner: in the same steps SE is far in every seed, the sum only in some. Lesson 10 meets a block that adds.
 #
-# ## Deeper · Bias or no bias? (1 minutes)
+# ## Deeper · Bias or no bias? (1 minute)
 #
 # The journal version of the paper leaves the biases of both layers out and reports that this helps; the
 # models that the authors released have them. `bias=True` gives the released form. Whoever copies weights must know which
@@ -697,7 +697,7 @@ print(f"gain ≈ {gain:+.3f}, in digits: ≈ {gain * len(plain.test_labels):+.0f
 # The seeds differ by more than that: here SE neither helps nor harms. In the experiment above it more than doubled the share of right answers. There, the
 # image says which channel counts; here there is only one digit, and no channel must be chosen. *SE can pay where the choice of channels depends on the image.*
 #
-# ## Deeper · What to believe (1 minutes)
+# ## Deeper · What to believe (1 minute)
 #
 # In the paper, ResNet-50's top-1 error on ImageNet falls from 24.80 to 23.29 % with SE, for 10 % more numbers (2 514 944, which
 # the exercise derives) and 0.3 % more multiply-adds. Compare only rows of one table: the "same" ResNet-50 starts anywhere from

@@ -723,7 +723,7 @@ assert (-distance).softmax(dim=0)[1] > 0.9 > 0.1 > distance.softmax(dim=0)[1]
 # %% [markdown]
 # With a negative s the pixel goes to the *farthest* codeword, and nothing raises an error. A large s sorts hard: each pixel to one codeword, as in VLAD, the older form that the exercise asks for.
 #
-# ## Deeper · What to believe (1 minutes)
+# ## Deeper · What to believe (1 minute)
 #
 # The authors report for ResNet-50 on ImageNet, top-1: GSoP-Net1 77.98 % (22.02 % error), FcaNet 78.52 %. The first paid with about 60 % more multiplications (6.2 against 3.9 billion, from the table of the ECA paper); most of
 # them come from a larger last map. FcaNet's abstract once compared itself with an SE network of another recipe; with their own recipe the authors' plain ResNet-50 gets 77.27 %

@@ -748,7 +748,7 @@ assert max(one.max(), changing.max(), first.max()) < 0.5 and held_apart.median()
 # (Training in another fixed order would not be a test: all orders of a random start are alike.)
 # This holds for one task, 12 channels and two hundred steps.
 #
-# ## Deeper · What to believe (1 minutes)
+# ## Deeper · What to believe (1 minute)
 #
 # For ResNet-50 on ImageNet, the code released by Yang et al. lists 77.3 % against 76.2 % (its own baseline), Wang et al. 77.48 % against 75.20 %. Do not
 # compare the two gains: the second baseline is copied from an older paper with another training recipe, and neither has error bars.

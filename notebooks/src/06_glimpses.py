@@ -775,7 +775,7 @@ for question in (silent_without_a_place, first_place_differs, policy_trains_memo
 # question, which these checks do not answer.
 
 # %% [markdown]
-# ## Deeper · Two published tables (1 minutes)
+# ## Deeper · Two published tables (1 minute)
 #
 # There are **two published tables** of the same paper: that of the proceedings (NIPS 2014) and that of arXiv's version 1. Error on 60 × 60 canvases
 # with a digit among clutter, in percent:

@@ -825,7 +825,7 @@ assert all(within > over for within, over in zip(inside, found[0])) and (spans >
 # %% [markdown]
 # Within a class the angles agree better than overall.
 #
-# ## Deeper · What to believe (1 minutes)
+# ## Deeper · What to believe (1 minute)
 #
 # On turned, scaled and shifted MNIST the paper reports errors of 0.8 % for its convolutional network and 0.5 % with a transformer in front: there too the gain over a
 # *convolutional* network is small. Over a fully connected one it is large: 5.2 % against 0.8 %. Our digits, sizes and angles are others, so compare only

@@ -579,7 +579,7 @@ assert on_noise["version 1, dilation 4"].max() < 0.1
 # Version 1 learns nothing in 120 steps (two seeds), although the same layer is as good as dilation 4 once it starts there. So the layer could do it, but training did not bring it there; on the smooth pattern, with all else equal, it did.
 # *Here a tap found a far place only where the pattern on the way was smooth.* Networks have many layers below, and their features are smoother than noise; how smooth is enough we did not measure, nor did we train longer.
 #
-# ## Deeper · What to believe (1 minutes)
+# ## Deeper · What to believe (1 minute)
 #
 # The authors' code reports for ResNet-101 on COCO: R-FCN from 32.1 to 35.7 and Faster R-CNN from 30.3 to 35.0 average precision, with deformable layers in the last stage and deformable pooling of regions. A later
 # reimplementation (mmdetection, Faster R-CNN, ResNet-50) gets 41.3 with version 1 and 41.4 with version 2: there, too, factors add little.

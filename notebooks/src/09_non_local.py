@@ -811,7 +811,7 @@ torch.testing.assert_close(first @ value / 1000, query @ second / 1000, rtol=1e-
 print(f"same numbers; in between {first.numel()} or {second.numel()} of them")
 
 # %% [markdown]
-# ## Deeper · What to believe (1 minutes)
+# ## Deeper · What to believe (1 minute)
 #
 # On Kinetics (ResNet-50, top-1) the paper reports 71.8 % without and 73.8 % with five blocks, and hardly any difference between the pairings. Our recall task
 # shows what the block can do and a small kernel cannot, not how much natural images need it.

@@ -602,7 +602,7 @@ assert (answers == test.targets)[asked_for].all()
 # All of them. The pixel still asks its own question, but *after* the block, in the next layer. So what failed in the ladder is one vector **between linear layers**, in 120 steps. We set these weights by hand; whether training
 # finds them is another question, which we leave open. A block of GCNet stands inside a deep network, with a ReLU before and behind.
 #
-# ## Deeper · What to believe (1 minutes)
+# ## Deeper · What to believe (1 minute)
 #
 # The authors report for Mask R-CNN with ResNet-50 (box / mask AP, from the table of their repository): 37.3 / 34.2 without, 38.5 / 35.1 with GC and r = 16, 38.9 / 35.5 with r = 4. That one map does as well as n maps *there* is their result on
 # detection; our tasks say what to test before you believe it elsewhere. A later paper (Yin et al.) splits the score into a common and a pairwise part, as our common share does, and trains them apart.

@@ -762,7 +762,7 @@ with torch.no_grad():
 # %% [markdown]
 # With the ReLU, the answer depends on which nodes there are. With the softmax too: here θ(x) was turned, *before* the softmax. (Maps turned *after* it would give the same answer, but they have negative numbers, and no softmax makes these.) That alone makes no regions: see the share of the softmax above. Nor is it the sum of 1 that finds the flower: with a ReLU on the maps in place of the softmax, *find* is 0.98 to 1.00 (tried once).
 #
-# ## Deeper · What to believe (1 minutes)
+# ## Deeper · What to believe (1 minute)
 #
 # The released code's table reports ResNet-50 on ImageNet (top-1) at 76.2 % without and 78.4 % with three GloRe blocks. Our tasks show what blocks can and cannot do, not how much natural images need it.
 #

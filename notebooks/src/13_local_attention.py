@@ -772,7 +772,7 @@ assert work["attention", 7] < work["convolution", 3] and work["attention", 3] < 
 # %% [markdown]
 # A convolution multiplies k² c² times a pixel, attention 2 k² c + 3 c² times. So the window costs attention little: with 7 × 7 it has less work than a 3 × 3 convolution, and its learned numbers hardly grow. *Time is another matter*: here the 7 × 7 attention takes several times as long as the 3 × 3 convolution, with half of its multiplications. A likely reason, which we did not measure: its work is k² small products, one for each tap; a convolution is one call that others have tuned for years. With the *same* window, both take times of the same order, though the convolution multiplies 11 to 18 times as often at 7 × 7 and 11 × 11.
 #
-# ## Deeper · What to believe (1 minutes)
+# ## Deeper · What to believe (1 minute)
 #
 # The authors of SASA report for ImageNet (ResNet-50, top-1): convolution 76.9 % with 25.6 million numbers, attention everywhere 77.6 % with 18.0 million. Without positions 77.6, with absolute ones 78.2, with relative ones 80.2 (another split). Without $q \cdot k$, E2 alone: 76.9 instead of 77.4. So there, too, places matter more than content;
 # and the best network convolves early and attends late. They also say that it is slower, for lack of kernels.

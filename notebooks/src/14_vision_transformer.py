@@ -957,7 +957,7 @@ if DOWNLOAD:
     IPython.display.display(figure)
 
 # %% [markdown]
-# ## Deeper · What to believe (1 minutes)
+# ## Deeper · What to believe (1 minute)
 #
 # The paper's best ViT reaches 88.55 % on ImageNet after pre-training on 300 million private images; trained on ImageNet alone, without strong regularisation, its ViTs stay *below* ResNets of the same size, and
 # later recipes (DeiT) closed the gap with augmentation and a teacher. So a number "of ViT" says little without its data and recipe. Our CNN won with 1300 images and 100 steps; 8 × 8 digits say

@@ -249,7 +249,7 @@ with exercise.check(3):
 #
 # $$e_k = \sum_{i:\, k \text{ nearest to } x_i} (x_i - d_k) \qquad v_k = e_k / \lVert e_k \rVert$$
 #
-# A codeword with no pixels, or with a sum of length 0, keeps zeros.
+# A codeword with no pixels, or with a sum of length 0, keeps zeros. Of two codewords that are equally near, either may have the pixel: no test asks.
 #
 # Shapes: `x` b c h w, `codewords` m c -> b m c.
 #

@@ -3,7 +3,7 @@
 #
 # You let the taps of a row wander, find the channel that moves a tap, turn fixed offsets into an ordinary kernel, and repair a layer of version 2.
 #
-# *Minutes:* 48 · *Needs:* 08
+# *Minutes:* 58 · *Needs:* 08
 #
 # Each task has a cell to fill in, a check to run, and folded hints. The check answers in words and counts your points.
 # Your work is graded with other sizes and values than the ones you see here. Offsets are in pixels, and outside the image there are zeros.
@@ -20,7 +20,7 @@ exercise = Exercise("08_deformable", points=[3, 2, 3, 3])
 
 # %% [markdown]
 # ## task_08_1 · A deformable row
-# difficulty 3/5 · importance 5/5 · 15 minutes
+# difficulty 3/5 · importance 5/5 · 20 minutes
 #
 # Sound and text are rows: they have one axis. Write a deformable convolution for them, with dilation. There are k taps, k odd. Tap 0 is the leftmost, and the middle tap lies at the position itself. Neighbouring taps lie `dilation`
 # pixels apart; then each tap moves by its own offset, in pixels, to the right if it is positive. Between two pixels read linearly, and outside the row read 0. Use neither the library nor
@@ -142,7 +142,7 @@ with exercise.check(2):
 
 # %% [markdown]
 # ## task_08_3 · One kernel for fixed offsets
-# difficulty 4/5 · importance 4/5 · 13 minutes
+# difficulty 4/5 · importance 4/5 · 18 minutes
 #
 # Each tap of a k × k kernel (k odd) has an offset of its own, but it is the same at every position: `offset` k² 2, tap by tap, row by row, first row and then column. Then the layer is an ordinary convolution. Derive its kernel: it reaches `reach` pixels in
 # each direction, and no tap lies farther. `F.conv2d(x, your_kernel, padding=reach)` must equal the deformable layer.

@@ -133,6 +133,14 @@ with exercise.check(1):
     assert torch.allclose(shift, torch.tensor([0.0, -2.0, 5.0]), atol=1e-4), (
         f"μ = 6 in channel 1, where √(v + ε) is 3, and β = 5 in channel 2 make the shift (0, −2, 5), not {rounded(shift)}"
     )
+    gamma = torch.tensor([1.0, 2.0, 1.0])
+    _, doubled, shift = fold(layers | norm | {"gamma": gamma, "beta": torch.tensor([0.0, 5.0, 0.0])}, 1.0)
+    assert torch.allclose(doubled, gamma[:, None] * scaled, atol=1e-4), (
+        f"γ = 2 in channel 1 doubles row 1 of w_v to {rounded(2 * scaled[1])}, not to {rounded(doubled[1])}, and leaves the others"
+    )
+    assert torch.allclose(shift, torch.tensor([0.0, 1.0, 0.0]), atol=1e-4), (
+        f"in channel 1, γ = 2 makes −4 of the −2, and β = 5 is added after it: the shift is (0, 1, 0), not {rounded(shift)}"
+    )
 
 # %% [markdown]
 # ## task_10_2 · Do they differ?
@@ -261,16 +269,22 @@ class GroupedContext(nn.Module):
 
 # %% tags=["folded"]
 def transparent(groups, scores):
-    """Your block with c = 4: scores 4 → G as given; W_1 doubles into 8 = (u, −u), so LN only rescales; W_2 takes u back."""
+    """Your block with c = 4: scores 4 → G as given; W_1 makes 8 = (u + 1, −u − 1), so LN only rescales; W_2 takes u + 1 back."""
     block = GroupedContext(4, groups, 8)
     with torch.no_grad():
         for parameter in block.parameters():
             parameter.zero_()
         block.key.weight.copy_(torch.tensor(scores)[:, :, None, None])
         block.reduce.weight.copy_(torch.cat([torch.eye(4), -torch.eye(4)]))
+        block.reduce.bias.copy_(torch.tensor([1.0, -1.0]).repeat_interleave(4))
         block.norm.weight.fill_(1.0)
         block.expand.weight.copy_(torch.cat([torch.eye(4), -torch.eye(4)], dim=1))
     return block
+
+
+def added_for(u):
+    """What the transparent block adds if this is the summary u."""
+    return (u + 1) / (u + 1).square().mean().sqrt()
 
 
 # %% tags=["folded"]
@@ -297,24 +311,26 @@ def check_fresh():
 # %% tags=["check_10_3"]
 with exercise.check(3), torch.no_grad():
     check_fresh()
-    x = torch.zeros(1, 4, 1, 3)
+    x = torch.zeros(1, 4, 2, 3)
     x[0, :, 0] = torch.tensor([[0.0, 0.0, 9.0], [1.0, 2.0, 6.0], [9.0, 0.0, 0.0], [4.0, 2.0, 3.0]])
+    x[0, [1, 3], 1] = torch.tensor([[3.0, 1.0, 2.0], [1.0, 5.0, 3.0]])
     block = transparent(2, [[9.0, 0.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0]])
     added = (block(x) - x)[0, :, 0, 0]
     u = torch.tensor([9.0, 6.0, 9.0, 4.0])
-    due = u / u.square().mean().sqrt()
     for mistake, seen in {
         "that comes of the average over all positions": x.mean(dim=(2, 3))[0],
         "that comes of one map for both groups": torch.tensor([9.0, 6.0, 0.0, 3.0]),
         "that comes of groups that alternate; a group is neighbours": torch.tensor([9.0, 1.0, 0.0, 4.0]),
+        "that comes of a softmax in each row; a map has one, over all positions": u
+        + torch.tensor([0.0, 2.0, 0.0, 3.0]),
+        "that comes of a mean over the positions; the weights sum to 1 already": u / 6,
     }.items():
-        wrong = seen / seen.square().mean().sqrt()
-        assert not torch.allclose(added, wrong, atol=1e-3), (
-            f"u should point along (9, 6, 9, 4), but what is added is {rounded(added)}: {mistake}"
+        assert not torch.allclose(added, added_for(seen), atol=1e-3), (
+            f"u should be (9, 6, 9, 4), but what is added is {rounded(added)}: {mistake}"
         )
-    assert torch.allclose(added, due, atol=1e-3), (
-        "group 0 (channels 0, 1) reads pixel 2 and group 1 (channels 2, 3) reads pixel 0, so u = (9, 6, 9, 4), and after LN and ReLU "
-        f"{rounded(due)} is added, not {rounded(added)}: what do the weights of a map sum to, and is LN before the ReLU?"
+    assert torch.allclose(added, added_for(u), atol=1e-3), (
+        "group 0 (channels 0, 1) reads the upper right pixel and group 1 (channels 2, 3) the upper left, so u = (9, 6, 9, 4), and after LN and ReLU "
+        f"{rounded(added_for(u))} is added, not {rounded(added)}: what do the weights of a map sum to, and is LN before the ReLU?"
     )
 
 # %% [markdown]

@@ -187,6 +187,8 @@ def check_sizes():
         f"all keys equal, so all four values 8, 0, 2, 4 count alike: 3.5, not {found:.3f}"
         + " (each cell counted alike, though one holds three positions)" * (abs(found - 5) < 1e-3)
         + " (the cell of 8 counts too much, or the weights do not sum to 1)" * (found > 6)
+        + " (the cell of three counts too much: 3 is a factor in front of its exponential, no summand in the exponent)"
+        * (found < 3)
     )
 
 

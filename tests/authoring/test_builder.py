@@ -148,6 +148,15 @@ def test_only_what_changed_is_executed_again(course):
     assert [build(SLUG, kind, course) for kind in KINDS] == ["unchanged", "executed", "unchanged"]
 
 
+def test_a_mended_sentence_executes_nothing_and_keeps_the_outputs(course):
+    path = parts(SLUG, course)["lesson"]
+    before = [cell.outputs for cell in read(path).cells if cell.cell_type == "code"]
+    rewrite(parts(SLUG, course)["lesson source"], "take a mean", "take an average")
+    assert build(SLUG, "lesson", course) == "written" and stale(SLUG, "lesson", course) is None
+    assert [cell.outputs for cell in read(path).cells if cell.cell_type == "code"] == before and any(before)
+    assert "take an average" in path.read_text(encoding="utf-8")
+
+
 def test_unexecuted_notebooks_are_executed_by_the_next_build(tmp_path):
     root = tiny_course(tmp_path)
     assert build(SLUG, "solution", root, execute=False) == "written"

@@ -100,6 +100,7 @@ DESCRIBED = 'describe(figure, "four pixels, each lighter than the one before.")'
 
 LAST = "ipywidgets.interactive(lambda n: print(n), n=(0, 3))"
 DEEPER = (LAST, f"{LAST}\n\n# %% [markdown]\n# ## Deeper · Nothing")
+ONE_MINUTE = (LAST, f"{LAST}\n\n# %% [markdown]\n# ## Deeper · Something (1 minutes)\n# {150 * 'word '}")
 
 
 def cell(code):
@@ -145,6 +146,7 @@ def cell(code):
         ("static_twins", (LESSON, '"static", ', ""), "a widget without a fixed twin"),
         ("minutes", (LESSON, "*Minutes:* 5", "*Minutes:* 5, deeper 7"), "deeper 7"),
         ("minutes", (LESSON, *DEEPER), "'Nothing' takes 0 minutes"),
+        ("minutes", (LESSON, *ONE_MINUTE), "head it ## Deeper · Something (1 minute)"),
         ("cell_length", cell("\n".join("x = 1" for _ in range(21))), "21 lines of code"),
         ("cell_length", cell("\n# %%\n".join(["assert 1\n" * 7] * 5)), "have more than 6"),
         ("a_screen", cell("import math\n" * 26), "a cell of 26 lines"),

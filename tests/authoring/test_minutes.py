@@ -57,7 +57,7 @@ def test_pictures_widgets_and_other_outputs():
 def test_the_first_deeper_heading_ends_the_walk():
     cells = [
         new_markdown_cell("five words make two seconds"),
-        new_markdown_cell("two words\n\n## Deeper · Why (1 minutes)\n\nthree more words"),
+        new_markdown_cell("two words\n\n## Deeper · Why (1 minute)\n\nthree more words"),
         new_code_cell("x = 1"),
         new_markdown_cell("## Deeper · How (2 minutes)"),
         new_code_cell("x = 1\ny = 2"),

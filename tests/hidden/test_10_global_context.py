@@ -111,6 +111,12 @@ def fold__scales_the_columns(layers, eps):
 
 
 @wrong("task_10_1")
+def fold__gamma_forgotten(layers, eps):
+    """γ is missing: after the division, the norm multiplies each output channel by it."""
+    return _fold(layers | {"gamma": torch.ones_like(layers["gamma"])}, eps)
+
+
+@wrong("task_10_1")
 def fold__epsilon_forgotten(layers, eps):
     """ε is missing under the root."""
     return _fold(layers, 0.0)
@@ -314,6 +320,22 @@ class GroupedContext__softmax_over_the_groups(_Grouped):
 
     def maps(self, x):
         return self.key(x).flatten(2).softmax(dim=1)
+
+
+@wrong("task_10_3")
+class GroupedContext__softmax_in_each_row(_Grouped):
+    """The weights sum to 1 in each row; each map must sum to 1 over all positions."""
+
+    def maps(self, x):
+        return self.key(x).softmax(dim=3).flatten(2)
+
+
+@wrong("task_10_3")
+class GroupedContext__mean_of_the_weighted(_Grouped):
+    """The weighted positions are averaged; they must be added, for the weights sum to 1 already."""
+
+    def pool(self, x):
+        return super().pool(x) / (x.shape[2] * x.shape[3])
 
 
 @wrong("task_10_3")
