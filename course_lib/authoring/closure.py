@@ -4,6 +4,7 @@ Outputs of notebooks and marks are kept as long as these files say the same, and
 """
 
 import ast
+import functools
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,19 +45,36 @@ def closure(sources: Iterable[Path], root: Path) -> set[Path]:
         path = waiting.pop()
         found.add(path)
         if path.suffix == ".py":
-            tree = parse(path)
-            waiting |= (imports(tree, root) | data(tree, kept)) - found
+            names, texts = mentions(path, path.read_bytes())
+            waiting |= (modules(names, root) | data(texts, kept)) - found
     return found
+
+
+@functools.cache
+def mentions(path: Path, content: bytes) -> tuple[set[str], set[str]]:
+    """The names that a file imports, and its texts. Most notebooks reach the same files: each is parsed once."""
+    tree = parse(path)
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return imported(tree), {text for text in texts if "." in text}
 
 
 def imports(tree: ast.Module, root: Path) -> set[Path]:
     """The files below ``root`` that one file imports: modules, and the packages that they lie in."""
+    return modules(imported(tree), root)
+
+
+def imported(tree: ast.Module) -> set[str]:
+    """The dotted names that one file imports; of what comes ``from`` a module, any may be a module itself."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
+    return names
+
+
+def modules(names: set[str], root: Path) -> set[Path]:
     dotted = [name.split(".") for name in names]
     prefixes = {"/".join(words[:n]) for words in dotted for n in range(2, len(words) + 1)}
     paths = {root / f"{prefix}{end}" for prefix in prefixes for end in (".py", "/__init__.py")}
@@ -69,8 +87,6 @@ def kept_beside(root: Path) -> list[Path]:
     return [path for path in files if path.suffix not in (".py", ".pyc") and path.is_file()]
 
 
-def data(tree: ast.Module, kept: list[Path]) -> set[Path]:
+def data(texts: set[str], kept: list[Path]) -> set[Path]:
     """The files that one module names, whole (``"vit.npz"``) or by their end (``f"{name}.jpg"``)."""
-    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-    ends = tuple(text for text in texts if isinstance(text, str) and "." in text)
-    return {path for path in kept if any(end.endswith(path.suffix) and path.name.endswith(end) for end in ends)}
+    return {path for path in kept if any(end.endswith(path.suffix) and path.name.endswith(end) for end in texts)}

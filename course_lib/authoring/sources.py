@@ -1,6 +1,8 @@
 """The text sources of lessons and solutions: their cells, what their headers promise, the points they name."""
 
 import ast
+import copy
+import functools
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +29,13 @@ class Header(NamedTuple):
 
 def read_cells(path: Path) -> list[NotebookNode]:
     """The cells of a percent file, with nothing in their metadata but the tags that the author wrote."""
-    cells = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells
+    return copy.deepcopy(cells_of(path.read_text(encoding="utf-8")))  # the builder works on what it is given
+
+
+@functools.cache
+def cells_of(text: str) -> list[NotebookNode]:
+    """jupytext takes a tenth of a second for a lesson, which is read for notebooks, header and lint."""
+    cells = jupytext.reads(text, fmt="py:percent").cells
     for cell in cells:
         tags = cell.metadata.get("tags")
         cell.metadata = NotebookNode({"tags": list(tags)} if tags else {})
