@@ -11,14 +11,15 @@ moving     the moving picture of README.md
 pages      the templates of site/pages become documents
 notebooks  a notebook becomes a page: no badge, no set-up, sliders that move
 reference  docstrings become pages
+sidebar    the list of all documents, which every page shows
 """
 
 from sphinx.application import Sphinx
 
-from course_lib.authoring.website import head, notebooks, pages, reference
+from course_lib.authoring.website import head, notebooks, pages, reference, sidebar
 
 
 def setup(app: Sphinx) -> dict:
-    for part in (pages, notebooks, reference, head):
+    for part in (pages, notebooks, reference, head, sidebar):
         part.setup(app)
     return {"parallel_read_safe": False}
