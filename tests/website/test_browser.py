@@ -121,6 +121,16 @@ def test_a_long_line_of_code_is_seen_to_its_end_and_copied_as_it_was(visit):
     assert set(shown) <= set(sources)
 
 
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_lessons_diagram_is_as_light_as_its_page_and_a_telephone_moves_along_it(visit, dark):
+    page = visit(LESSON, dark=dark, width=390)
+    page.locator("div.scroll:has(img.diagram)").scroll_into_view_if_needed()  # pictures are fetched when seen
+    shown = page.locator("img.diagram:visible")
+    assert shown.evaluate("image => image.src").endswith("NonLocal-dark.svg" if dark else "NonLocal-light.svg")
+    assert shown.bounding_box()["width"] >= 600, "its letters are read"
+    assert page.locator("div.scroll:has(img.diagram)").evaluate("one => one.clientWidth") <= 390
+
+
 def test_the_table_is_sorted_by_a_button(visit):
     page = visit("compare")
     page.get_by_role("button", name="Parameters").click()

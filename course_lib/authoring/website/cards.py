@@ -6,7 +6,7 @@ from functools import cached_property
 from math import floor, log10
 
 from course_lib.authoring.website import reach
-from course_lib.authoring.website.reference import picture
+from course_lib.authoring.website.reference import diagram, picture
 from course_lib.catalog import CATALOG, Distribution, Free, Gate, Map, Mechanism
 from course_lib.costs import required, sizes
 
@@ -80,7 +80,7 @@ class Card:
 
     @property
     def diagram(self) -> str:
-        return picture(self.row.module, up=1)
+        return diagram(self.row.module)
 
     @property
     def small_diagram(self) -> str:

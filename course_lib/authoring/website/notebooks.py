@@ -16,12 +16,15 @@ from course_lib.authoring.lint import only_imports
 from course_lib.authoring.sliders import place
 from course_lib.authoring.tables import with_links
 from course_lib.authoring.website.course import lessons
+from course_lib.authoring.website.reference import diagram
+from course_lib.catalog import CATALOG
 from course_lib.exercises import ROOT
 
 MODULE = re.compile(r"\[([^\]]+)\]\(\.\./(course_lib/[\w/]+)\.py\)")
 CLAIMS = re.compile(r"\[([^\]]+)\]\(\.\./benchmarks/claims\.md\)")  # the engineers' page shows them
 NEEDS = re.compile(r"(\*Needs:\* )([\d, ]+)")
 INLINE = re.compile(r'<img src="data:image/png;base64,([\w+/=]+)" width="(\d+)"([^>]*)>')
+DIAGRAM = re.compile(r"^diagram\((\w+)\)$", re.MULTILINE)  # what its cell shows
 FOLDS = {"folded": "hide-input", "answer": "hide-output", "set-up": "remove-cell", "widget": "hide-input"}
 
 WHERE = "This page shows the tasks. To solve them, run `make lab` in the folder of the course and open `{}.ipynb`."
@@ -37,6 +40,8 @@ def read(app: Sphinx, docname: str, source: list[str]) -> None:
     for number, cell in enumerate(tagged(cells, "widget"), start=1):
         cell["outputs"] = [as_html(slider(slug, number, Path(app.outdir)))]
     for cell in cells:
+        if shown := DIAGRAM.search("".join(cell["source"])):  # as the page is, light or dark; a stored one is light
+            cell["outputs"] = [as_html(diagram(by_name(shown[1])))]
         cell["source"] = page_text("".join(cell["source"])) if cell["cell_type"] == "markdown" else cell["source"]
         fold(cell)
         for output in cell.get("outputs", []):
@@ -46,6 +51,10 @@ def read(app: Sphinx, docname: str, source: list[str]) -> None:
     else:
         cells.insert(1, markdown("where", WHERE.format(docname)))
     source[0] = json.dumps(notebook)
+
+
+def by_name(mechanism: str) -> type:
+    return next(row.module for row in CATALOG if row.name == mechanism)
 
 
 def markdown(name: str, text: str) -> dict:
