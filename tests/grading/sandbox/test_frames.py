@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
+from benchmarks.grading.fuzz import fuzzed
 from course_lib.grading.cells import Cell, Unreadable, cells_of
 from course_lib.grading.sandbox import frames
 from course_lib.grading.sandbox.frames import BadFrame, decode, encode
@@ -206,3 +207,7 @@ def test_a_number_that_fits_in_no_float_is_refused_at_both_ends():
         encode({"value": 10**400}, 1)
     with pytest.raises(BadFrame, match="1000 bits"):
         decode(b'{"dict": [["value", %d]]}' % 10**400, b"")
+
+
+def test_the_benchmark_finds_what_it_drives_for_longer():
+    assert fuzzed()["test_any_bytes_are_read_or_refused"] is test_any_bytes_are_read_or_refused
