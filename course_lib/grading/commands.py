@@ -6,7 +6,8 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ ELSEWHERE = """\
 
 EXIT_STATUS = """\
 Exit status: 0 all were graded; 1 some could not be (they are listed, the others stand); 2 wrong usage or no sandbox;
-130 stopped by Ctrl-C. Answers that are the same after renaming are listed in the summary: a hint, never a mark."""
+130 stopped by Ctrl-C. Who shares what hardly anybody else wrote is listed in the summary: a hint, never a mark."""
 
 
 def add_grade(subparsers) -> None:
@@ -201,14 +202,14 @@ def refuse_places(submissions: Path, out: Path) -> None:
 
 def run_grade(arguments: argparse.Namespace, store: "Store", root: Path) -> int:
     from course_lib.grading.batch import Settings
+    from course_lib.grading.overrides import without_row
     from course_lib.grading.run import How, grade_lessons
-    from course_lib.grading.submissions import read_download
+    from course_lib.grading.sources import new_rows
 
     known = settings(arguments, store, root)
     evening = read_evening(known, root)
     here, place = arguments.submissions.resolve(), first_place(arguments.submissions, known["places"])
-    download = read_download(place, known.get("lesson"), root, only=None if place == here else here)
-    download = leave_graded(download, store, known["places"].get(str(place), []))
+    download, own = to_grade(here, place, known, store, root)
     for note in download.notes:
         print(f"course: {note}", file=sys.stderr)
     mode = "unsafe" if arguments.unsafe_no_sandbox else None
@@ -220,12 +221,48 @@ def run_grade(arguments: argparse.Namespace, store: "Store", root: Path) -> int:
         return (lesson, record.who) not in from_here
 
     how = How(arguments.jobs or processors(), arguments.dask, root)
+    earlier = {(marks.slug, record.who) for marks in store.lessons() for record in marks.records}
     lessons = grade_lessons(download.lessons, store, shared, how, evening, keep)
-    now = {(slug, one.who) for slug, found in download.lessons.items() for one in found}
+    now = rows_of(download)
     before = set(map(tuple, known["places"].get(str(place), []))) - from_here
-    known["places"][str(place)] = sorted([list(one) for one in now | before])
+    known["places"][str(place)] = sorted([list(one) for one in own | before])
     store.remember(known)
+    for words in [*without_row(lessons, store), *new_rows(lessons, earlier)]:
+        print(f"course: {words}", file=sys.stderr)
     return say(lessons, now, arguments.out)
+
+
+def to_grade(
+    here: Path, place: Path, known: dict, store: "Store", root: Path
+) -> "tuple[Download, set[tuple[str, str]]]":
+    """What is to be graded, and which rows come from ``place``; what was given by itself before goes first."""
+    from course_lib.grading.sources import by_itself, in_their_place
+    from course_lib.grading.submissions import read_download
+
+    download = read_download(place, known.get("lesson"), root, only=None if place == here else here)
+    download = leave_graded(download, store, known["places"].get(str(place), []))
+    own, download = rows_of(download), by_itself(download, here, place)
+    if not any(one.by_itself for found in download.lessons.values() for one in found):
+        download = in_their_place(download, given_before(store, known, root))
+    return download, own
+
+
+def rows_of(download: "Download") -> set[tuple[str, str]]:
+    """The rows that a download makes, as (lesson, who)."""
+    return {(slug, one.who) for slug, found in download.lessons.items() for one in found}
+
+
+def given_before(store: "Store", known: dict, root: Path) -> "Iterator[Download]":
+    """What was given by itself in earlier runs, counts, and is still where it was."""
+    from course_lib.grading.sources import by_itself
+    from course_lib.grading.submissions import read_download
+
+    paths = {Path(record.by_itself) for marks in store.lessons() for record in marks.records if record.by_itself}
+    for here in sorted(path for path in paths if path.exists()):
+        place = first_place(here, known["places"])
+        with suppress(UsageError):  # it changed, and holds nothing any more
+            download = read_download(place, known.get("lesson"), root, only=None if place == here else here)
+            yield by_itself(download, here, place)
 
 
 def leave_graded(download: "Download", store: "Store", own: list[list[str]]) -> "Download":
@@ -288,12 +325,14 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def say(lessons: Iterable["Marks"], now: Collection[tuple[str, str]], out: Path) -> int:
+def say(lessons: Iterable["Marks"], now: set[tuple[str, str]], out: Path) -> int:
     """What this run graded and what not, in words; the exit status. ``now``: its submissions, as (lesson, who)."""
+    from course_lib.grading.sources import BY_ITSELF, NOT_COUNTED
+
     lessons = list(lessons)
     problems = 0
     for marks in lessons:
-        rows = [record for record in marks.records if (marks.slug, record.who) in now]
+        rows = [record for record in marks.records if now & {(marks.slug, one) for one in (record.who, *record.also)}]
         if not rows:
             continue
         lesson = f"{marks.slug}: " if len(lessons) > 1 else ""
@@ -304,6 +343,11 @@ def say(lessons: Iterable["Marks"], now: Collection[tuple[str, str]], out: Path)
             where = "" if all(one in record.problem for one in files) else f" ({' and '.join(files)})"
             words = f"{lesson}not graded: {record.student}{where}: {record.problem}"
             print("".join(one if one.isprintable() else "�" for one in words), file=sys.stderr)
+        alone = len({who for _, who in now}) == 1
+        for record in (one for one in rows if one.by_itself or alone):
+            for note in (one for one in record.notes if one.startswith(NOT_COUNTED)):
+                cure = "; move that file away to take this one back" * note.endswith(f"{BY_ITSELF})")
+                print(f"course: {lesson}{record.student}: {note}{cure}", file=sys.stderr)
         nothing = f", {len(marks.missing)} handed in nothing" if marks.missing else ""
         print(f"{lesson}{len(rows) - len(bad)} graded, {len(bad)} not{nothing}")
         if words := all_late_by_file(marks.graded):
@@ -376,7 +420,7 @@ def override(arguments: argparse.Namespace, root: Path) -> int:
     try:
         if mark is None:
             require_by_hand(store, what, marks, record)
-        store.override(what, record.who, mark)
+        store.override(what, record.known_as, mark)
         write_again(store)
     finally:
         store.close()
@@ -404,8 +448,8 @@ def refuse_without_tasks(record: "Record") -> None:
 
 def require_by_hand(store: "Store", what: str, marks: "Marks", record: "Record") -> None:
     """Nothing can be taken back that was not given."""
-    given = store.overrides()
-    there = [one for one in (marks.slug, *(task.name for task in marks.tasks)) if record.who in given.get(one, {})]
+    given, names = store.overrides(), set(record.known_as)
+    there = [one for one in (marks.slug, *(task.name for task in marks.tasks)) if names & given.get(one, {}).keys()]
     if what not in there:
         others = f"there is one for {', '.join(there)}" if there else "there is nothing to take back"
         raise UsageError(f"{record.student} has no mark by hand for {what}; {others}")

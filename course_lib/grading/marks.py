@@ -61,10 +61,12 @@ class TaskMark:
 class Record:
     """One graded submission; ``problem`` says why it could not be graded, and then it has no mark.
 
-    ``sandbox`` names what held it. The grader fills the first seven; the rest is the instructor's evening: ``who``
+    ``sandbox`` names what held it; ``asked`` is for what its code asked that is not its own: hidden tests, solutions.
+    The grader fills the first eight; the rest is the instructor's evening: ``who``
     is the same in each run, ``person`` (from the roster) on all platforms, ``upload`` is how the name of a feedback
     file begins, ``aside`` says that it came in a download that is about another lesson. ``participant`` (Moodle's
-    number), ``sis`` and ``login`` (Canvas's SIS User ID and SIS Login ID) are the roster's.
+    number), ``sis`` and ``login`` (Canvas's SIS User ID and SIS Login ID) are the roster's. ``by_itself`` is the
+    path where the instructor gave it by itself; ``also`` are the rows in whose place it stands, by their ``who``.
     """
 
     student: str
@@ -74,6 +76,7 @@ class Record:
     problem: str = ""
     notes: tuple[str, ...] = ()
     sandbox: str = ""
+    asked: tuple[str, ...] = ()
     who: str = ""
     person: str = ""
     section: str = ""
@@ -82,8 +85,15 @@ class Record:
     sis: str = ""
     login: str = ""
     aside: bool = False
+    by_itself: str = ""
+    also: tuple[str, ...] = ()
     late: Late | None = None
     override: Override | None = None
+
+    @property
+    def known_as(self) -> tuple[str, ...]:
+        """Under what a mark by hand finds this row: whoever handed in nothing is known by the roster alone."""
+        return tuple(dict.fromkeys(one for one in (self.person, *self.also, self.who) if one))
 
     @property
     def earned(self) -> int | None:
@@ -163,7 +173,10 @@ def record_from_data(data: dict) -> Record:
         **{name: data.get(name, "") for name in ("who", "person", "section", "upload", *FROM_ROSTER)},
         tasks=tasks,
         notes=tuple(data["notes"]),
+        asked=tuple(data.get("asked", ())),
         aside=data.get("aside", False),
+        by_itself=data.get("by_itself", ""),
+        also=tuple(data.get("also", ())),
         late=Late(**late) if late else None,
         override=Override(**override) if override else None,
     )
@@ -187,7 +200,7 @@ class TaskInfo:
 class Marks:
     """The outcome of a run for one lesson: what every report is made from.
 
-    ``similar`` are groups of students whose answers are the same after renaming: a hint to look, never a mark.
+    ``similar`` are groups of students who share what hardly anybody else wrote: a hint to look, never a mark.
     """
 
     slug: str

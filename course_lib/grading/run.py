@@ -30,7 +30,8 @@ from course_lib.grading.overrides import by_hand
 from course_lib.grading.reports import write_results
 from course_lib.grading.reports.tables import table_row
 from course_lib.grading.roster import Person, Roster, Unclear
-from course_lib.grading.similarity import fingerprint, groups
+from course_lib.grading.similarity import Prints, alike, fingerprints
+from course_lib.grading.sources import as_before, one_source, without_roster
 from course_lib.grading.store import Store, key
 from course_lib.grading.submissions import Submission, find_submissions
 
@@ -80,10 +81,12 @@ def grade_lessons(
         for slug, submissions in lessons.items():
             after[slug] = grade_lesson(submissions, store, settings._replace(slug=slug), how, evening, bar)
     for slug, marks in after.items():
-        old = [one for one in before[slug].records if keep(slug, one)] if slug in before else []
+        earlier = before[slug].records if slug in before else ()
         if slug in lessons:
             seen = {record.who for record in marks.records}
-            marks = replace(marks, records=(*marks.records, *(one for one in old if one.who not in seen)))
+            new = [as_before(record, earlier) for record in marks.records]
+            old = [one for one in earlier if keep(slug, one) and one.who not in seen]
+            marks = replace(marks, records=(*new, *old))
         after[slug] = completed(marks, store, evening)
     done = tuple(after[slug] for slug in sorted(after))
     write_results(done, store.folder)
@@ -112,7 +115,7 @@ def grade_lesson(
             results.close()
     prints = {one.who: (names[one], one) for one in submissions if not records[one].problem}
     asked = {name.decode() for name in functions(settings.slug, how.root)}
-    store.add_fingerprints(settings.slug, prints, lambda one: fingerprint_of(one, asked))
+    store.add_fingerprints(settings.slug, prints, lambda one: fingerprints_of(one, asked))
     marks = Marks(settings.slug, tuple(TaskInfo(task.name, task.title, task.points) for task in assignment.tasks), ())
     return replace(marks, records=tuple(row_of(records[one], one, marks, evening) for one in submissions))
 
@@ -175,12 +178,12 @@ def known(submission: Submission, name: str, store: Store) -> Record | None:
     return failed(submission, problem)
 
 
-def fingerprint_of(submission: Submission, asked: set[str]) -> str:
-    """The fingerprint of the answers to what was asked for."""
+def fingerprints_of(submission: Submission, asked: set[str]) -> Prints:
+    """The fingerprints of the answers to what was asked for."""
     try:
-        return fingerprint(blocks_of(cells_of(submission.read(), submission.file.lower()), asked))
+        return fingerprints(blocks_of(cells_of(submission.read(), submission.file.lower()), asked))
     except Exception:  # a hint that one student gives no cause for
-        return ""
+        return {}
 
 
 # From what the grader says to what the instructor reads
@@ -195,7 +198,7 @@ def handed_in(record: Record, submission: Submission, lesson: str, evening: Even
     late = lateness(submission.time, submission.clock, submission.late, deadline, evening.rule)
     notes += [note[:MAX_NOTE] for note in submission.notes]
     row = replace(record, notes=tuple(notes), late=late, who=submission.who)
-    return replace(row, upload=submission.upload, aside=submission.aside)
+    return replace(row, upload=submission.upload, aside=submission.aside, by_itself=submission.by_itself)
 
 
 def completed(marks: Marks, store: Store, evening: Evening) -> Marks:
@@ -203,9 +206,11 @@ def completed(marks: Marks, store: Store, evening: Evening) -> Marks:
     records = [record for record in marks.records if not record.missing]
     if evening.roster:
         records = on_the_roster(records, evening.roster, marks.slug)
+    else:
+        records = without_roster(records, marks.slug)
     records.sort(key=lambda record: (sorting(record.student), record.student, record.id, record.file))
     prints, shared = store.fingerprints(marks.slug), namesakes([replace(marks, records=tuple(records))])
-    similar = groups((called(record, shared), prints.get(record.who, "")) for record in records if not record.problem)
+    similar = alike((called(record, shared), prints.get(record.who, {})) for record in records if not record.problem)
     return by_hand(replace(marks, records=tuple(records), similar=similar), store)
 
 
@@ -228,34 +233,16 @@ def on_the_roster(records: list[Record], roster: Roster, slug: str) -> list[Reco
     for person in roster.people:
         nothing = Record(person.name, "", "", problem=perhaps.get(person.key, MISSING), who=person.key)
         rows += [
-            replace(one, student=person.name, id=one.id or person.id, person=person.key, **told_of(person))
+            replace(one, student=person.name, id=one.id or person.id, person=person.key, **told_of(person, one))
             for one in one_source(person.name, of[person.key] or [nothing])
         ]
     return rows
 
 
-def told_of(person: Person) -> dict[str, Any]:
-    """What a row takes over from the roster as it stands there."""
-    return {name: getattr(person, name) for name in ("section", *FROM_ROSTER)}
-
-
-def one_source(name: str, found: list[Record]) -> list[Record]:
-    """What counts of a person's records of one lesson: the one that could be graded; of two such, none.
-
-    A copy that came with another lesson counts where there is nothing else.
-    """
-    graded = [one for one in found if not one.problem]
-    graded = [one for one in graded if not one.aside] or graded
-    others = [one for one in found if one not in graded]
-    if len(graded) > 1:
-        words = (
-            f"two sources for {name}: {' and '.join(sorted(one.file for one in graded))}; keep one and grade again"
-        )
-        return [replace(one, tasks=(), problem=words) for one in graded]
-    if not graded:
-        return others
-    notes = tuple(f"not counted: {one.file} ({one.problem or 'it came with another lesson'})" for one in others)
-    return [replace(graded[0], notes=graded[0].notes + notes)]
+def told_of(person: Person, record: Record) -> dict[str, Any]:
+    """What a row takes over from the roster; of a number that is not there it keeps its own."""
+    numbers = {name: getattr(person, name) or getattr(record, name) for name in FROM_ROSTER}
+    return {"section": person.section} | numbers
 
 
 def so_far(records: list[Record], assignment: Assignment) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from course_lib.grading.marks import (
     record_to_data,
     to_json,
 )
+from course_lib.grading.similarity import Prints
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -99,32 +100,39 @@ class Store:
     # Marks that the instructor gave by hand
 
     def overrides(self) -> dict[str, dict[str, Override]]:
-        """For each lesson or task, and each student (``Record.who``), the mark given by hand."""
+        """For each lesson or task, and each student (``Record.known_as``), the mark given by hand."""
         return {
             what: {who: Override(**one) for who, one in given.items()}
             for what, given in self.read("overrides.json").items()
         }
 
-    def override(self, what: str, who: str, mark: Override | None) -> None:
-        """Give a mark by hand for a lesson or a task, or with None take it back."""
+    def override(self, what: str, known_as: Iterable[str], mark: Override | None) -> None:
+        """Give a mark by hand for a lesson or a task, or with None take it back, under each name of a student."""
         given = self.read("overrides.json")
-        given.setdefault(what, {}).pop(who, None)
-        if mark:
-            given[what][who] = asdict(mark)
+        for one in known_as:
+            given.setdefault(what, {}).pop(one, None)
+            if mark:
+                given[what][one] = asdict(mark)
         write(self.folder / "overrides.json", to_json(given))
 
     # What answers look like after renaming
 
-    def fingerprints(self, lesson: str) -> dict[str, str]:
-        """The fingerprint of each student's answers, by ``Record.who``."""
-        return {who: one for who, (_, one) in self.read("answers.json").get(lesson, {}).items()}
+    def fingerprints(self, lesson: str) -> dict[str, Prints]:
+        """The fingerprints of each student's answers, by ``Record.who``."""
+        found = self.read("answers.json").get(lesson, {})
+        return {
+            who: {name: (one, length) for name, (one, length) in prints.items()}
+            for who, (_, prints) in found.items()
+            if isinstance(prints, dict)
+        }
 
-    def add_fingerprints(self, lesson: str, found: dict[str, tuple[str, Any]], make: Callable[[Any], str]) -> None:
+    def add_fingerprints(self, lesson: str, found: dict[str, tuple[str, Any]], make: Callable[[Any], Prints]) -> None:
         """Note the fingerprints of ``found`` (name of the result, submission); the same result is not read again."""
         prints = self.read("answers.json")
         before = prints.get(lesson, {})
+        fresh = self.fingerprints(lesson)
         new = {
-            who: before[who] if before.get(who, [""])[0] == name else [name, make(one)]
+            who: before[who] if who in fresh and before[who][0] == name else [name, make(one)]
             for who, (name, one) in found.items()
         }
         write(self.folder / "answers.json", to_json(prints | {lesson: before | new}))

@@ -19,13 +19,15 @@ from course_lib.grading.identity import NAMELESS, UPLOAD, Who, in_container, is_
 from course_lib.grading.shelves import is_side_file, sort_out
 
 MAX_NOTEBOOKS = 100  # of one student
+TWO = "two sources"
+DECIDE = "keep the one that counts, or give it by itself: `course grade FILE`, with the same --out"
 
 
 class Submission(NamedTuple):
     """What one student handed in for one lesson; ``problem`` says why there is nothing to grade.
 
     ``who`` is the same in each run; ``time`` counts seconds since 1970 (0: nobody knows), ``clock`` says whose time.
-    ``aside``: it came in a download that is about another lesson.
+    ``aside``: it came in a download that is about another lesson; ``by_itself``: where it was given alone.
     """
 
     student: str
@@ -40,6 +42,7 @@ class Submission(NamedTuple):
     clock: str = ""
     late: bool = False
     aside: bool = False
+    by_itself: str = ""
 
     def read(self) -> bytes:
         """The bytes to grade.
@@ -321,7 +324,7 @@ def contradiction(hand: Hand, candidates: list[Candidate]) -> str:
     entries = sorted({one.entry for one in candidates})
     downloads = {entry.rpartition("/")[0] for entry in entries}
     if len(downloads) > 1 or (len(entries) > 1 and not hand.who.id):
-        return f"two sources for one student: {some(entries)}; keep the one that counts and grade again"
+        return f"{TWO} for one student: {some(entries)}; {DECIDE}"
     return ""
 
 

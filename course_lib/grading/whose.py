@@ -79,11 +79,11 @@ def alike(name: str) -> frozenset[str]:
     return frozenset(spellings(name) | {in_order}) - {""}
 
 
-def nearest(lessons: tuple[Marks, ...], student: str) -> list[str]:
+def nearest(lessons: tuple[Marks, ...], student: str, but: Record | None = None) -> list[str]:
     """The names that look most like what was typed: as a whole, one of their words, or an identifier."""
     asked = squeezed(student)
     near: dict[str, float] = {}
-    for record in (record for marks in lessons for record in marks.records):
+    for record in (record for marks in lessons for record in marks.records if record is not but):
         forms = names(record) | ids(record) | set(map(squeezed, record.student.split()))
         likeness = max((SequenceMatcher(None, asked, one).ratio() for one in forms), default=0.0)
         near[record.student] = max(likeness, near.get(record.student, 0.0))

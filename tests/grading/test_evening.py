@@ -17,59 +17,19 @@ import pytest
 from course_lib.cli import main
 from course_lib.exercises import ROOT, UsageError
 from course_lib.grading import run
-from course_lib.grading.assignment import Assignment
 from course_lib.grading.batch import Job, Undecided, in_threads
 from course_lib.grading.cells import Cell
 from course_lib.grading.contents import blocks_of
 from course_lib.grading.lateness import lateness, read_deadlines, read_rule
-from course_lib.grading.marks import Record, TaskMark
+from course_lib.grading.marks import Record
 from course_lib.grading.reports import pages, tables
 from course_lib.grading.roster import Roster, Unclear, read_roster
-from course_lib.grading.similarity import fingerprint, groups
+from course_lib.grading.similarity import alike, fingerprints
 from course_lib.grading.store import Store
 from course_lib.grading.submissions import Submission, find_submissions
+from tests.grading.evening import OTHER, half_of_the_marks, hand_in, of_other, rows
 from tests.grading.hostile import zipped
-from tests.grading.small import RIGHT, SLUG, another_lesson, answered, small_course
-
-OTHER = "08_other"
-
-
-def half_of_the_marks(waiting: list, assignment: Assignment, *_: object) -> Iterator:
-    """Stands in for the real grading: every second task is right."""
-    for one in waiting:
-        tasks = [
-            TaskMark(task.name, task.points, task.points * (k % 2)) for k, task in enumerate(assignment.tasks, 1)
-        ]
-        yield one, Record(one.student, one.id, one.file, tuple(tasks)), True
-
-
-def of_other(data: bytes) -> bytes:
-    return data.replace(b"task_07", b"task_08")
-
-
-@pytest.fixture
-def evening(tmp_path, monkeypatch):
-    """A course of two lessons, a folder for submissions, and a function that grades it without a sandbox."""
-    monkeypatch.setattr(run, "graded", half_of_the_marks)
-    root = another_lesson(small_course(tmp_path / "course"))
-    (tmp_path / "in").mkdir()
-
-    def grade(*more: str, place: str = "in") -> int:
-        return main(["grade", str(tmp_path / place), "--out", str(tmp_path / "out"), *more], root=root)
-
-    return tmp_path, grade
-
-
-def hand_in(folder: Path, *names: str, data: bytes | None = None) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(data or answered())
-
-
-def rows(folder: Path, name: str = "marks.csv") -> dict[str, dict[str, str]]:
-    with (folder / "out" / name).open(encoding="utf-8-sig") as file:
-        return {row["student"]: row for row in csv.DictReader(file)}
-
+from tests.grading.small import RIGHT, SLUG, answered, small_course
 
 # Several lessons
 
@@ -99,6 +59,23 @@ def test_the_overview_says_why_what_lateness_leaves_and_which_namesake(evening):
     table = [re.sub(r"<[^>]+>|\s+", " ", row).split() for row in re.findall(r"<tr>.*?</tr>", page, re.S)]
     assert ["Jo", "(1)", "5", "5", "10", "10"] in table and ["Jo", "(2)", "5+", "5+", "10", "8"] in table
     assert "no notebook among cy_3_9_a.pdf" in " ".join(next(row for row in table if row[0] == "cy"))
+
+
+def test_the_overview_lists_who_is_missing_and_who_is_late(evening):
+    folder, grade = evening
+    (folder / "r.csv").write_text("name,id,section\nAda,1,A\nBen,2,B\nCy,3,B\n")
+    hand_in(folder / "in/week 1", "Ada_1_9_a.ipynb", "Ben_LATE_2_9_a.ipynb")
+    hand_in(folder / "in/week 2", "Ada_1_9_b.ipynb", data=of_other(answered()))
+    grade("--late", "20% a day", "--roster", str(folder / "r.csv"))
+    page = (folder / "out/summary.html").read_text(encoding="utf-8")
+
+    def listed(heading: str) -> list[list[str]]:
+        part = page.partition(f"<h2>{heading}</h2>")[2].partition("<h2>")[0]
+        return [re.sub(r"<[^>]+>|[\s,]+", " ", row).split() for row in re.findall(r"<tr>.*?</tr>", part, re.S)][1:]
+
+    assert listed("Handed in nothing") == [["Ben", "B", OTHER], ["Cy", "B", SLUG, OTHER]]
+    (late,) = listed("Late")
+    assert late[:2] == ["Ben", SLUG] and "Canvas" in " ".join(late) and late[-3:] == ["5", "1", "4"]
 
 
 def test_a_lesson_graded_later_joins_the_table(evening):
@@ -542,17 +519,46 @@ def test_answers_are_alike_after_renaming_and_only_then():
     other_names[2] = (
         '# mine\ndef mean(values):\n    """My mean."""\n\n    return values.sum() / values.numel()  # so\n'
     )
-    same, different = fingerprint(blocks(other_names)), RIGHT | {1: "def softmax(x):\n    return x.softmax(-1)\n"}
-    assert same == fingerprint(blocks(RIGHT)) != fingerprint(blocks(different))
-    assert fingerprint({"f": "x = 1"}) == ""
-    assert groups([("a", same), ("b", "z"), ("c", same), ("d", "")]) == (("a", "c"),)
+    different = RIGHT | {1: "def softmax(x):\n    return x.softmax(-1)\n"}
+    same, other = fingerprints(blocks(RIGHT)), fingerprints(blocks(different))
+    assert fingerprints(blocks(other_names)) == same
+    assert [name for name in same if same[name] != other[name]] == ["softmax"]
+
+
+def wrote(*answers: str, length: int = 40) -> dict[str, tuple[str, int]]:
+    return {f"f{number}": (one, length) for number, one in enumerate(answers)}
+
+
+USUAL = [(f"s{number}", wrote("usual", "usual", "usual", f"own {number}")) for number in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("two", "are"),
+    [
+        (wrote("odd", "usual", "rare", "strange"), True),  # 1/9 * 8/9 * 1/9 * 1/9 of 45 pairs
+        (wrote("odd", "usual", "usual", "strange"), True),  # 45 * (1/9)^2 * (7/9)^2 = .4
+        (wrote("usual", "usual", "usual", "strange"), False),  # 45 * 1/9: five such pairs by chance
+        (wrote("odd", "rare", "strange", "mine", length=14), False),  # too little to tell
+    ],
+)
+def test_a_pair_is_alike_where_chance_would_not_give_one_in_this_class(two, are):
+    assert alike([*USUAL, ("x", two), ("y", two)]) == ((("x", "y"),) if are else ())
+
+
+def test_where_many_are_right_equal_answers_are_no_news_and_three_may_share_what_is_rare():
+    right = [(f"r{number}", wrote("usual", "usual", "usual", "usual")) for number in range(20)]
+    three = [(name, wrote("odd", "rare", "strange", "usual")) for name in "xyz"]
+    assert alike(right) == () and alike([*right, *three]) == (("x", "y", "z"),)
+    partly = ("p", wrote("odd", "rare", "usual", "usual"))  # half of what x wrote is too little
+    assert alike([*right, *three, partly]) == (("x", "y", "z"),)
 
 
 def test_pairs_that_are_alike_are_a_hint_in_the_summary(evening):
     folder, grade = evening
-    hand_in(folder / "in", "ana.ipynb")
-    hand_in(folder / "in", "ben.py", data="\n\n".join(RIGHT.values()).replace("mask", "m").encode())
-    hand_in(folder / "in", "cy.ipynb", data=answered({1: "def softmax(x):\n    return x.softmax(-1)\n"}))
+    odd = {1: "def softmax(x):\n    return x.softmax(-1)\n", 2: "def mean(x):\n    return x.flatten().mean(0)\n"}
+    hand_in(folder / "in", "ana.ipynb", data=answered(odd))
+    hand_in(folder / "in", "ben.py", data="\n\n".join((RIGHT | odd).values()).replace("mask", "m").encode())
+    hand_in(folder / "in", *(f"s{number}.ipynb" for number in range(8)))
     assert grade("--lesson", "07") == 0
     assert json.loads((folder / "out/marks.json").read_text())["similar"] == [["ana", "ben"]]
     assert "ana, ben" in (folder / "out/summary.html").read_text(encoding="utf-8")
@@ -560,7 +566,7 @@ def test_pairs_that_are_alike_are_a_hint_in_the_summary(evening):
 
 @pytest.mark.parametrize("source", ["def f(:\n", "'''", "((((" * 1000, "\t if x\n  y", "\ud800 = 1", "x = \0"])
 def test_code_that_is_no_python_has_a_fingerprint_or_none(source):
-    assert isinstance(fingerprint({"f": source * 99}), str)
+    assert list(fingerprints({"f": source * 99})) == ["f"]
 
 
 # What goes wrong

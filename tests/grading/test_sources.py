@@ -1,0 +1,176 @@
+"""Several things of one student: one given by itself counts, and a mark by hand is never lost on the way."""
+
+import re
+import zipfile
+
+import pytest
+
+from course_lib.cli import main
+from tests.grading.evening import OTHER, hand_in, of_other, rows
+from tests.grading.small import SLUG, answered
+
+ROSTER = "name,id\nAda Lovelace,1815\nAlan Turing,1912\n"
+CLASS = ("lovelaceada_1815_99_a.ipynb", "turingalan_1912_98_a.ipynb")
+
+
+def a_download(folder, *names: str, data: bytes | None = None) -> None:
+    """A class's zip, which nobody can put another file into."""
+    with zipfile.ZipFile(folder / "submissions.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, data or answered())
+
+
+@pytest.fixture(params=["roster", "names"])
+def downloaded(request, evening):
+    """The evening once a class's zip is graded, with a roster and without."""
+    folder, grade = evening
+    a_download(folder, *CLASS)
+    more = ()
+    if request.param == "roster":
+        (folder / "roster.csv").write_text(ROSTER)
+        more = ("--roster", str(folder / "roster.csv"))
+    assert grade(*more, place="submissions.zip") == 0
+    return folder, grade
+
+
+def file_of(folder, number: str = "1815") -> str:
+    (found,) = (row["file"] for row in rows(folder).values() if row["id"] == number)
+    return found
+
+
+@pytest.mark.parametrize("name", ["Ada Lovelace.ipynb", "lovelaceada_1815_7_new.ipynb", "lovelaceada.py"])
+def test_a_mailed_file_takes_the_place_of_the_one_in_the_zip_until_it_is_moved_away(downloaded, capsys, name):
+    folder, grade = downloaded
+    data = b"def softmax(x):\n    return x\n" if name.endswith(".py") else None
+    hand_in(folder / "mail", name, data=data)
+    for place in (f"mail/{name}", "submissions.zip", "submissions.zip"):
+        capsys.readouterr()
+        assert grade("--lesson", "07", place=place) == 0 and len(rows(folder)) == 2
+        assert file_of(folder) == name and file_of(folder, "1912") == CLASS[1]
+        said = capsys.readouterr().err
+        if place == "submissions.zip" or name.startswith("lovelaceada_") is False:
+            assert f"not counted: {CLASS[0]} ({name} was graded by itself); move that file away" in said
+    (folder / "mail" / name).unlink()
+    assert grade(place="submissions.zip") == 0 and len(rows(folder)) == 2 and file_of(folder) == CLASS[0]
+
+
+def test_of_two_sources_in_one_folder_the_one_given_by_itself_counts(evening, capsys):
+    folder, grade = evening
+    (folder / "roster.csv").write_text(ROSTER)
+    a_download(folder / "in", *CLASS)
+    hand_in(folder / "in", "Ada Lovelace.ipynb")
+    assert grade("--roster", str(folder / "roster.csv")) == 1
+    assert "give it by itself: `course grade FILE`" in capsys.readouterr().err
+    assert grade(place="in/Ada Lovelace.ipynb") == 0 and grade() == 0
+    assert file_of(folder) == "Ada Lovelace.ipynb" and "not counted: submissions.zip/lovel" in capsys.readouterr().err
+
+
+def test_the_last_of_two_files_given_by_themselves_counts(downloaded):
+    folder, grade = downloaded
+    for name in ("old/Ada Lovelace.ipynb", "new/lovelace, ada.ipynb"):
+        hand_in(folder, name)
+        assert grade(place=name) == 0
+    assert grade(place="submissions.zip") == 0 and file_of(folder) == "lovelace, ada.ipynb" and len(rows(folder)) == 2
+
+
+def test_a_file_by_itself_that_cannot_be_graded_leaves_the_other_and_is_told(downloaded, capsys):
+    folder, grade = downloaded
+    hand_in(folder / "mail", "Ada Lovelace.pdf", data=b"%PDF")
+    grade("--lesson", "07", place="mail/Ada Lovelace.pdf")
+    assert file_of(folder) == CLASS[0]
+    assert "not counted: Ada Lovelace.pdf (no notebook" in capsys.readouterr().err
+
+
+def test_a_file_by_itself_that_names_nobody_takes_no_place(downloaded, capsys):
+    folder, grade = downloaded
+    hand_in(folder / "mail", f"{SLUG} (1).ipynb")
+    assert grade(place=f"mail/{SLUG} (1).ipynb") == 1
+    assert "put the student's name into the file" in capsys.readouterr().err
+
+
+def test_a_file_by_itself_with_another_name_is_a_new_row_and_the_cure_is_told(downloaded, capsys):
+    folder, grade = downloaded
+    hand_in(folder / "mail", "A. Lovelace.ipynb")
+    assert grade(place="mail/A. Lovelace.ipynb") == 0 and len(rows(folder)) == 3
+    said = capsys.readouterr().err
+    assert "is a new row, A. Lovelace" in said and re.search(r"place \((lovelaceada|Ada Lovelace)", said)
+    grade(place="mail/A. Lovelace.ipynb")
+    assert "is a new row" not in capsys.readouterr().err
+
+
+def test_a_folder_of_a_class_with_one_student_so_far_is_not_given_by_itself(downloaded):
+    folder, grade = downloaded
+    hand_in(folder / "week 1", CLASS[0])
+    grade(place="week 1")
+    a_download(folder, "lovelaceada_1815_100_newer.ipynb", CLASS[1])
+    assert grade(place="submissions.zip") == 0 and "newer" in file_of(folder)
+
+
+def test_what_is_given_by_itself_keeps_what_the_platform_needs(evening):
+    folder, grade = evening
+    names = [f"{name}_{number}_assignsubmission_file_/a.ipynb" for name, number in (("Ada", 70), ("Ben", 71))]
+    a_download(folder, *names)
+    grade(place="submissions.zip")
+    hand_in(folder / "mail", "Ada.ipynb")
+    grade(place="mail/Ada.ipynb")
+    main(["report", str(folder / "out"), "--format", "moodle"])
+    main(["report", str(folder / "out"), "--format", "feedback"])
+    assert '"Participant 70","Ada"' in (folder / "out/moodle.csv").read_text()
+    assert any(one.startswith("Ada_70_") for one in zipfile.ZipFile(folder / "out/feedback.zip").namelist())
+
+
+# Marks by hand
+
+
+def give(folder, student: str, *more: str) -> int:
+    return main(["override", str(folder / "out"), student, "3", "--reason", "by word of mouth", *more])
+
+
+@pytest.mark.parametrize("late_name", ["lovelaceada_1815_99_a.ipynb", "Ada Lovelace.ipynb"])
+def test_a_mark_by_hand_for_who_handed_in_nothing_stays_when_she_does(evening, late_name):
+    folder, grade = evening
+    (folder / "roster.csv").write_text(ROSTER)
+    hand_in(folder / "in", CLASS[1])
+    grade("--roster", str(folder / "roster.csv"))
+    assert give(folder, "Ada Lovelace") == 0
+    hand_in(folder / "in", late_name)
+    grade()
+    row = rows(folder)["Ada Lovelace"]
+    assert (row["earned"], row["mark"], row["reason"]) == ("5", "3", "by word of mouth")
+    (folder / "in" / late_name).unlink()
+    grade()
+    assert rows(folder)["Ada Lovelace"]["mark"] == "3"
+    assert main(["override", str(folder / "out"), "Ada Lovelace", "--remove"]) == 0
+    assert rows(folder)["Ada Lovelace"]["mark"] == ""
+
+
+@pytest.mark.parametrize("first", ["by hand", "by itself"])
+def test_a_mark_by_hand_follows_to_the_file_that_is_given_by_itself_and_back(downloaded, first):
+    folder, grade = downloaded
+    hand_in(folder / "mail", "Ada Lovelace.ipynb")
+    if first == "by itself":
+        grade(place="mail/Ada Lovelace.ipynb")
+    assert give(folder, "1815") == 0
+
+    def by_hand() -> set[str]:
+        return {row["mark"] for row in rows(folder).values() if row["id"] == "1815"}
+
+    grade(place="mail/Ada Lovelace.ipynb")
+    assert by_hand() == {"3"}
+    (folder / "mail/Ada Lovelace.ipynb").unlink()
+    grade(place="submissions.zip")
+    assert by_hand() == {"3"}
+
+
+def test_a_mark_by_hand_that_no_row_shows_is_told(evening, capsys):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb", "bne.ipynb")
+    hand_in(folder / "in", "cy.ipynb", data=of_other(answered()))
+    grade()
+    assert give(folder, "bne", "--lesson", "07") == 0
+    (folder / "in/bne.ipynb").rename(folder / "in/ben.ipynb")
+    capsys.readouterr()
+    grade()
+    said = capsys.readouterr().err
+    assert f"{SLUG}: nobody here is 'bne', whose {SLUG} got 3 by hand (by word of mouth)" in said
+    assert OTHER in rows(folder)["cy"] and said.count("by hand") == 1
