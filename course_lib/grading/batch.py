@@ -85,7 +85,7 @@ class Grader:
             raise Undecided("the machine was too busy to grade this; close other programs and grade again")
         if any(task.reason == "lost" for task in tasks):
             raise Broken("the sandbox broke three times in one test")
-        return replace(record, tasks=tasks, notes=session.notes)
+        return replace(record, tasks=tasks, notes=session.notes, asked=session.asked)
 
     def close(self) -> None:
         self.sandbox.stop()

@@ -23,6 +23,7 @@ REASONS = {
 }
 MAX_WORKERS = 60
 MAX_NOTES, MAX_WORDS = 20, 1000
+MAX_ASKED, MAX_NAME = 5, 200
 MISSING_NAME = re.compile(r"NameError: name '(\w+)' is not defined")
 PROGRESS = "\n  so far "  # what a visible check adds to its sentence
 
@@ -54,12 +55,15 @@ class Session:
         self.workers = 0
         self.last: int | None = None  # the cell that ran last
         self.notes: tuple[str, ...] = ()
+        self.heard: dict[str, None] = {}
+        self.asked: tuple[str, ...] = ()  # for what is not its own, as the worker says
 
     def grade(self, diagnosis: Diagnosis) -> list[TaskMark]:
         """The mark of each task, in order."""
         try:
             words = {task.name: self.cause(self.visible_check(task), task) for task in self.assignment.tasks}
-            self.notes = self.tell()  # now: nothing that happens once a hidden input was sent may be told
+            # now: nothing that happens once a hidden input was sent may be told
+            self.notes, self.asked = self.tell(), tuple(self.heard)[:MAX_ASKED]
             return [self.grade_task(task, words[task.name], diagnosis) for task in self.assignment.tasks]
         finally:
             self.finish()
@@ -109,12 +113,19 @@ class Session:
                 self.failed[guilty] = why_it_ended(gone)
             raise
         self.last = number
+        self.hear(reply)
         words = shown(reply.get("words", ""))
         if "raised" in reply and not (reply["raised"] == "AssertionError" and is_check(cell, words)):
             self.failed[number] = words
         else:
             self.failed.pop(number, None)
         return reply.get("again") is not True
+
+    def hear(self, reply: dict) -> None:
+        """Note what a cell or a check asked for that is not its own."""
+        asked = reply.get("asked")
+        said = asked[:MAX_ASKED] if isinstance(asked, list) else []
+        self.heard |= dict.fromkeys(shown(one)[:MAX_NAME] for one in said)
 
     def ask(self, request: dict) -> dict:
         worker = self.worker or self.ready()
@@ -144,6 +155,7 @@ class Session:
             reply = self.ask({"op": "check", "name": task.name.replace("task", "check"), "source": task.check})
         except Gone as gone:
             return why_it_ended(gone)
+        self.hear(reply)
         words = reply.get("words", "the check could not be run")
         return without_progress(shown(words), task.name) if isinstance(words, str) else ""
 

@@ -125,6 +125,15 @@ def test_the_canary_is_found_nowhere_a_student_looks(batches, mode):
     assert searched.check == "found: []"
 
 
+@both
+def test_the_instructor_hears_who_asked_for_what_is_not_theirs(batches, mode):
+    asked = {record.student: record.asked for record in batches(mode).marks.records if record.asked}
+    assert asked.keys() >= {"reads_the_hidden_tests", "imports_the_solution", "reads_its_mother_s_memory"}
+    assert "/course/tests/hidden/test_07_small.py" in asked["reads_the_hidden_tests"]
+    assert not [one.name for one in SUBMISSIONS[mode] if one.kind == "honest" and one.name in asked]
+    assert not [name for name in asked if name.startswith("honest")]
+
+
 def test_no_hidden_input_reaches_a_page(batches):
     """What a student's exception says on a hidden input stays inside, and no file carries it to a visible check."""
     marks = batches("bubblewrap").marks

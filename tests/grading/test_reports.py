@@ -193,6 +193,21 @@ def test_the_summary_names_mistakes_and_what_was_missed():
     assert "task most missed is task_07_2" in described(MARKS)
 
 
+def test_who_asked_for_what_is_not_theirs_is_told_to_the_instructor_alone():
+    nosy = replace(MARKS.records[0], asked=("../tests/hidden/<b>",))
+    marks = replace(MARKS, records=(nosy, *MARKS.records[1:]))
+    pages = FORMATS["html"](marks)
+    told = [name for name, text in pages.items() if "tests/hidden" in str(text)]
+    assert told == ["summary.html"] and "It was refused" in pages["summary.html"]
+    assert "<code>../tests/hidden/&lt;b&gt;</code>" in pages["summary.html"]
+    (above,) = overview_page(marks, replace(MARKS, slug="08_other")).values()
+    assert re.search(r'href="07_small/students/ada-\w+\.html">ada</a></td>\s*<td>07_small</td>', above)
+    assert "asked for ../tests/hidden/<b>" in FORMATS["csv"](marks)["marks.csv"]
+    unsafe = replace(marks, records=(replace(nosy, sandbox="unsafe"),))
+    assert "look at what it got" in FORMATS["html"](unsafe)["summary.html"]
+    assert "Asked for" not in FORMATS["html"](MARKS)["summary.html"]
+
+
 def test_names_with_a_comma_are_parted_by_a_semicolon():
     similar = (("Babbage, Charles", "Lovelace, Ada"), ("bo", "cy"))
     (page,) = (

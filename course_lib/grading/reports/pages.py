@@ -28,7 +28,7 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem } .wide { overflow-x: auto }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ccc; vertical-align: top }
-td.any { overflow-wrap: anywhere } td.number, th.number { text-align: right; white-space: nowrap }
+td.any { overflow-wrap: anywhere; min-width: 10rem } td.number, th.number { text-align: right; white-space: nowrap }
 code { background: #f2f2f2; padding: 0 .2rem } img { max-width: 100% }
 .said { border-left: 4px solid #555; padding-left: .8rem; margin: .4rem 0 }
 .said { white-space: pre-wrap; overflow-wrap: anywhere }
@@ -84,6 +84,21 @@ exists, and what uses it fails too.</p>
 """
 )
 
+# The same on the page of one lesson and on that of several; its rows are (marks, record).
+ASKED = """{% if asked %}<h2>Asked for what is not theirs</h2>
+<p>The code of these asked for files of the hidden tests, of solutions or marks, or for other processes.
+{{ "There was no sandbox: look at what it got." if "unsafe" in marks.sandbox else
+"It was refused: in the sandbox none of that is there." }} Read the notebook before you judge; no mark depends on it.
+</p>
+<div class="wide"><table><tr><th scope="col">student</th>{% if lessons %}<th scope="col">lesson</th>{% endif %}
+<th scope="col">asked for</th></tr>
+{% for one, record in asked %}<tr><td><a href="{% if lessons %}{{ one.slug }}/{% endif -%}
+students/{{ page_name(record) }}.html">{{ name(record) }}</a></td>
+{% if lessons %}<td>{{ one.slug }}</td>{% endif %}<td class="any">
+{%- for what in record.asked %}<code>{{ what }}</code>{{ ", " if not loop.last }}{% endfor %}</td></tr>
+{% endfor %}</table></div>{% endif %}
+"""
+
 SUMMARY = (
     HEAD
     + """{% macro link(record) %}<a href="students/{{ page_name(record) }}.html">
@@ -95,46 +110,51 @@ alone{% endif %}{% if marks.missing %}, {{ marks.missing | length }} handed in n
 <img src="{{ image }}" alt="{{ described }}">
 <p>{{ described }}</p>
 {% if marks.problems %}<h2>Not graded</h2>
-<table><tr><th scope="col">student</th><th scope="col">file</th><th scope="col">why</th></tr>
+<div class="wide"><table><tr><th scope="col">student</th><th scope="col">file</th><th scope="col">why</th></tr>
 {% for record in marks.problems %}<tr><td>{{ link(record) }}</td><td class="any">{{ record.file }}</td>
 <td class="any">{{ record.problem }}</td></tr>
-{% endfor %}</table>{% endif %}
+{% endfor %}</table></div>{% endif %}
 {% if marks.missing %}<h2>Handed in nothing</h2>
-<table><tr><th scope="col">student</th><th scope="col">id</th><th scope="col">section</th></tr>
+<div class="wide"><table><tr><th scope="col">student</th><th scope="col">id</th><th scope="col">section</th></tr>
 {% for record in marks.missing %}<tr><td>{{ name(record) }}</td><td>{{ record.id }}</td>
 <td>{{ record.section }}</td></tr>
-{% endfor %}</table>{% endif %}
+{% endfor %}</table></div>{% endif %}
 {% if late %}<h2>Late</h2>
-<table><tr><th scope="col">student</th><th scope="col">how late</th><th scope="col" class="number">mark</th>
-<th scope="col" class="number">less</th><th scope="col" class="number">remain</th></tr>
+<div class="wide"><table><tr><th scope="col">student</th><th scope="col">how late</th>
+<th scope="col" class="number">mark</th><th scope="col" class="number">less</th>
+<th scope="col" class="number">remain</th></tr>
 {% for record in late %}<tr><td>{{ link(record) }}</td><td>{{ record.late.words }}</td>
 <td class="number">{{ record.mark if record.mark is not none else "–" }}</td>
 <td class="number">{{ "%g" % record.penalty }}</td>
 <td class="number">{{ "%g" % record.after_late if record.after_late is not none else "–" }}</td></tr>
-{% endfor %}</table>{% endif %}
+{% endfor %}</table></div>{% endif %}
 {% if by_hand %}<h2>Marks given by hand</h2>
-<table><tr><th scope="col">student</th><th scope="col" class="number">mark</th>
+<div class="wide"><table><tr><th scope="col">student</th><th scope="col" class="number">mark</th>
 <th scope="col" class="number">tests</th><th scope="col">reason</th></tr>
 {% for record in by_hand %}<tr><td>{{ link(record) }}</td><td class="number">{{ record.mark }}</td>
 <td class="number">{{ record.earned if record.earned is not none else "–" }}</td>
 <td>{{ record.reasons | join("; ") }}</td></tr>
-{% endfor %}</table>{% endif %}
+{% endfor %}</table></div>{% endif %}
 <h2>Tasks</h2>
-<table><tr><th scope="col">task</th><th scope="col" class="number">points</th>
+<div class="wide"><table><tr><th scope="col">task</th><th scope="col" class="number">points</th>
 <th scope="col" class="number">earned by</th><th scope="col">why not</th></tr>
 {% for task in tasks %}<tr><td>{{ task.name }} · {{ task.title }}</td><td class="number">{{ task.points }}</td>
 <td class="number">{{ task.earned_by }} of {{ marks.graded | length }}</td><td>{{ task.why }}</td></tr>
-{% endfor %}</table>
+{% endfor %}</table></div>
 {% if mistakes %}<h2>Mistakes with a name</h2>
-<table><tr><th scope="col">wrong answer</th><th scope="col">in words</th><th scope="col">submissions</th></tr>
+<div class="wide"><table><tr><th scope="col">wrong answer</th><th scope="col">in words</th>
+<th scope="col">submissions</th></tr>
 {% for name, sentence, students in mistakes %}<tr><td><code>{{ name }}</code></td><td>{{ sentence }}</td>
 <td>{{ students | length }}: {{ listed(students[:names]) }}
 {%- if students | length > names %} and {{ students | length - names }} more{% endif %}</td></tr>
-{% endfor %}</table>{% endif %}
-{% if marks.similar %}<h2>Answers that are the same after renaming</h2>
-<p>A hint to look at the notebooks side by side, no more: short tasks have few good answers.</p>
+{% endfor %}</table></div>{% endif %}
+{% if marks.similar %}<h2>Much more alike than this class</h2>
+<p>Three quarters or more of what these wrote is the same after renaming, and so rare in this class that chance would
+give less than one such pair. A hint to look at the notebooks side by side, no more.</p>
 <ul>{% for group in marks.similar %}<li>{{ listed(group) }}</li>{% endfor %}</ul>{% endif %}
-<h2>Submissions</h2>
+"""
+    + ASKED
+    + """<h2>Submissions</h2>
 <div class="wide"><table><tr><th scope="col">student</th>{% if sections %}<th scope="col">section</th>{% endif %}
 <th scope="col" class="number">earned</th>{% if by_hand %}<th scope="col" class="number">by hand</th>{% endif %}
 {% for task in marks.tasks %}<th scope="col" class="number">{{ task.name }}</th>{% endfor %}</tr>
@@ -158,23 +178,41 @@ OVERVIEW = (
 <a href="{{ marks.slug }}/students/{{ page_name(record) }}.html">
 {%- if record.mark is not none %}{{ record.mark }}{{ "*" if record.reasons }}{{ "+" if record.late }}
 {%- else %}{{ "–" if record.missing else "not graded" }}{% endif %}</a>{% endif %}{% endmacro %}
-<table><tr><th scope="col">lesson</th><th scope="col" class="number">graded</th>
+<div class="wide"><table><tr><th scope="col">lesson</th><th scope="col" class="number">graded</th>
 <th scope="col" class="number">not graded</th><th scope="col" class="number">handed in nothing</th>
 <th scope="col" class="number">points</th><th scope="col">marks</th></tr>
 {% for marks in lessons %}<tr><td><a href="{{ marks.slug }}/summary.html">{{ marks.slug }}</a></td>
 <td class="number">{{ marks.records | length - marks.problems | length - marks.missing | length }}</td>
 <td class="number">{{ marks.problems | length }}</td>
 <td class="number">{{ marks.missing | length }}</td><td class="number">{{ marks.points }}</td>
-<td>{{ described(marks) }}</td></tr>
-{% endfor %}</table>
+<td class="any">{{ described(marks) }}</td></tr>
+{% endfor %}</table></div>
 {% if problems %}<h2>Not graded</h2>
-<table><tr><th scope="col">student</th><th scope="col">lesson</th><th scope="col">file</th>
+<div class="wide"><table><tr><th scope="col">student</th><th scope="col">lesson</th><th scope="col">file</th>
 <th scope="col">why</th></tr>
 {% for marks, record in problems %}<tr><td><a href="{{ marks.slug }}/students/{{ page_name(record) }}.html">
 {{- name(record) }}</a></td><td>{{ marks.slug }}</td><td class="any">{{ record.file }}</td>
 <td class="any">{{ record.problem }}</td></tr>
-{% endfor %}</table>{% endif %}
-<h2>Students</h2>
+{% endfor %}</table></div>{% endif %}
+{% if missing %}<h2>Handed in nothing</h2>
+<div class="wide"><table><tr><th scope="col">student</th>{% if sections %}<th scope="col">section</th>{% endif %}
+<th scope="col">lessons</th></tr>
+{% for record, slugs in missing %}<tr><td>{{ name(record) }}</td>
+{% if sections %}<td>{{ record.section }}</td>{% endif %}<td>{{ slugs | join(", ") }}</td></tr>
+{% endfor %}</table></div>{% endif %}
+{% if late %}<h2>Late</h2>
+<div class="wide"><table><tr><th scope="col">student</th><th scope="col">lesson</th><th scope="col">how late</th>
+<th scope="col" class="number">mark</th><th scope="col" class="number">less</th>
+<th scope="col" class="number">remain</th></tr>
+{% for marks, record in late %}<tr><td><a href="{{ marks.slug }}/students/{{ page_name(record) }}.html">
+{{- name(record) }}</a></td><td>{{ marks.slug }}</td><td>{{ record.late.words }}</td>
+<td class="number">{{ record.mark if record.mark is not none else "–" }}</td>
+<td class="number">{{ "%g" % record.penalty }}</td>
+<td class="number">{{ "%g" % record.after_late if record.after_late is not none else "–" }}</td></tr>
+{% endfor %}</table></div>{% endif %}
+"""
+    + ASKED
+    + """<h2>Students</h2>
 <div class="wide"><table><tr><th scope="col">student</th>{% if sections %}<th scope="col">section</th>{% endif %}
 {% for marks in lessons %}<th scope="col" class="number">{{ marks.slug }}</th>{% endfor %}
 <th scope="col" class="number">total</th>
@@ -214,22 +252,30 @@ def page_or_why(marks: Marks, record: Record) -> str:
 
 def overview_page(*lessons: Marks) -> dict[str, str | bytes]:
     """The page above several lessons: a row a student, a column a lesson."""
-    records = [record for marks in lessons for record in marks.records]
+    rows = [(marks, record) for marks in lessons for record in marks.records]
+    students = [found for _, found in by_name(people(lessons))]
     text = overview_template.render(
         marks=max(lessons, key=lambda marks: "unsafe" in marks.sandbox),
         lessons=lessons,
         style=STYLE,
         title="Marks of " + ", ".join(marks.slug[:2] for marks in lessons),
-        students=[found for _, found in by_name(people(lessons))],
+        students=students,
         problems=[(marks, record) for marks in lessons for record in marks.problems],
-        sections=any(record.section for record in records),
-        late=any(record.late for record in records),
+        missing=[(found[slugs[0]], slugs) for found in students if (slugs := missing(found))],
+        sections=any(record.section for _, record in rows),
+        late=[(marks, record) for marks, record in rows if record.late],
+        asked=[(marks, record) for marks, record in rows if record.asked],
         name=partial(called, shared=namesakes(lessons)),
         described=described,
         page_name=page_name,
         total=total,
     )
     return {"summary.html": text}
+
+
+def missing(records: dict[str, Record]) -> list[str]:
+    """The lessons in which a student handed in nothing."""
+    return [slug for slug, record in records.items() if record.missing]
 
 
 def total(records: dict[str, Record], what: str) -> str:
@@ -280,6 +326,8 @@ def summary(marks: Marks) -> str:
         tasks=[task_row(marks, place) for place in range(len(marks.tasks))],
         mistakes=mistakes(marks),
         late=[record for record in marks.records if record.late],
+        lessons=(),
+        asked=[(marks, record) for record in marks.records if record.asked],
         by_hand=[record for record in marks.records if record.reasons],
         alone=[record for record in marks.marked if record.problem and not record.missing],
         sections=any(record.section for record in marks.records),

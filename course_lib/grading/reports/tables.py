@@ -54,7 +54,8 @@ def start(record: Record, marks: Marks) -> list:
 
 
 def end(record: Record) -> list[str]:
-    return [mistakes(record), " | ".join(record.notes), record.sandbox]
+    asked = [f"asked for {', '.join(record.asked)}, which is not its own"] if record.asked else []
+    return [mistakes(record), " | ".join([*record.notes, *asked]), record.sandbox]
 
 
 def by_hand(record: Record) -> list:

@@ -5,6 +5,7 @@ launch    from root to nobody, before anything else
 zygote    imports torch once, inside; forks one worker a submission
 confine   the locks that the kernel offers
 worker    runs a submission's cells, answers calls
+nosy      what a submission asks for that is not its own
 frames    the wire between the two ends
 waiting   how long a process has waited for a processor
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from course_lib.grading import precision
 from course_lib.grading.sandbox import frames
 from course_lib.grading.sandbox.guard import guard
+from course_lib.grading.sandbox.nosy import Nosy
 from course_lib.grading.sandbox.shell import Shell
 
 MAX_WORDS = 600
@@ -37,6 +38,7 @@ class Kernel:
         self.kept: dict[int, Any] = {}
         self.graphs: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
         self.count = 0
+        self.nosy = Nosy()
         self.single = False  # whether what was asked for was computed in single precision
 
     def answer(self, request: dict) -> dict:
@@ -51,15 +53,18 @@ class Kernel:
     def op_cell(self, request: dict) -> dict:
         """Run one cell in the student's namespace; ``again``: it may do better once other cells have run."""
         sys.modules["__main__"] = self.main
-        raised = self.shell.run(request["source"], f"<{request['name']}>")
+        with self.nosy:
+            raised = self.shell.run(request["source"], f"<{request['name']}>")
+        asked = {"asked": self.nosy.found} if self.nosy.found else {}
         if not raised:
-            return {}
+            return asked
         again = any(isinstance(error, NameError) for error in raised)
-        return {"raised": builtin_name(raised[0]), "words": words(raised[0]), "again": again}
+        return {"raised": builtin_name(raised[0]), "words": words(raised[0]), "again": again} | asked
 
     def op_check(self, request: dict) -> dict:
         """Run one visible check; the reply carries its words when it does not hold."""
-        return {"words": self.op_cell(request).get("words")}
+        reply = self.op_cell(request)
+        return {"words": reply.get("words"), "asked": reply.get("asked", [])}
 
     def op_names(self, request: dict) -> dict:
         """What the cells defined: each public name, and whether it is data."""
@@ -245,6 +250,7 @@ def receiver(connection: socket.socket) -> Callable[[int], bytes]:
 def serve(connection: socket.socket) -> None:
     """Answer requests, in order, until the grader closes the connection."""
     kernel, receive, sequence, born = Kernel(), receiver(connection), 0, os.getpid()
+    sys.addaudithook(kernel.nosy.hear)
     while True:
         request = frames.next_message(receive, sequence)
         reply = kernel.answer(request)
