@@ -375,12 +375,12 @@ data = {name: (task(4000, seed=0), task(300, seed=1)) for name, task in tasks.it
 
 # %%
 def train_with(make, task, seed):
-    """The share right, after 200 steps."""
+    """The share right, after 170 steps."""
     torch.manual_seed(seed)
     train, test = data[task]
     answers = 8 if task == "stands elsewhere" else 4
     model = nn.Sequential(nn.Conv2d(train[0].shape[1], 16, 1), make(), nn.Conv2d(16, answers, 1))
-    fit(model, *train, steps=200, learning_rate=0.02, one_cycle=False, seed=seed, title=task)
+    fit(model, *train, steps=170, learning_rate=0.02, one_cycle=False, seed=seed, title=task)
     return accuracy(model, *test)
 
 
@@ -402,9 +402,9 @@ print(f"the most frequent number is right in ≈ {counted:.2f}")
 # %%
 first, second, third = right.values()
 assert min(min(first[name]) for name in ("CBAM", "BAM, sum", "channels")) > 0.95 and min(first["positions"]) > 0.7
-assert max(second["CBAM"] + second["channels"]) < 0.7 < min(second["BAM, sum"] + second["positions"])
+assert max(second["CBAM"] + second["channels"]) < 0.68 < min(second["BAM, sum"] + second["positions"])
 assert max(second["BAM, sum"]) < 0.99 and min(second["BAM, product"] + second["full gate"]) > 0.97
-assert min(third["positions"] + third["channels"]) > 0.75 and max(third["foreign map"]) < 0.2
+assert min(third["positions"]) > 0.97 and min(third["channels"]) > 0.7 and max(third["foreign map"]) < 0.2
 assert max(third["CBAM"] + third["BAM, sum"]) < counted + 0.03 and max(third["everyone's average"]) < counted + 0.05
 
 # %% tags=["folded"]
@@ -414,8 +414,8 @@ for axes, (task, found) in zip(figure.subplots(3, 1), right.items()):
     axes.set(title=task, xlabel="share right (dotted: a block that is worth nothing)" if found is third else "")
 describe(
     figure,
-    "three panels, a row a block and a dot a seed. Decided elsewhere: all at 1 but positions, at about 0.9. Decided by both: CBAM and channels at the line of 0.625, BAM with the sum at 0.9 or more, positions from 0.75 to 1, BAM with the product and the full gate at 1. "
-    "Stands elsewhere: positions at 1, channels at about 0.9, both kinds of gates and everyone's average near 0.3, the foreign map at the line of 0.125.",
+    "three panels, a row a block and a dot a seed. Decided elsewhere: all at 1 but positions, at about 0.9. Decided by both: CBAM and channels at the line of 0.625, BAM with the sum at 0.9 or more, positions between 0.7 and 1, BAM with the product and the full gate at 1. "
+    "Stands elsewhere: positions at 1, channels between 0.8 and 0.9, both kinds of gates and everyone's average near 0.3, the foreign map at the line of 0.125.",
 )
 
 # %% [markdown]
@@ -424,7 +424,7 @@ describe(
 # - *Decided elsewhere*: gates do it, as predicted. So do DANet's channels, and positions in most pixels.
 # - *Decided by both*: CBAM stays at 0.625. At each place the answers are one and the same matrix of x, times $m_n > 0$: no place can turn the choice round (but for biases). The full gate has no such factor and gets 1. The product gets 1 too, with a common start and not from 0. The *sum* gets 0.9: no diagonal in one channel, but one channel can make OR, another AND, and the last layer can subtract. (Whether ours does, we did not measure.)
 # - *Positions* do more than we thought. How, we did not measure.
-# - *Stands elsewhere*: no gate beats counting. Reach is not enough (everyone's average). *Channels*, with one learned number, read 0.9: their c × c map is a table, which colour fires with which number; each pixel reads it by its own colour. With another image's map, it falls to a guess.
+# - *Stands elsewhere*: no gate beats counting. Reach is not enough (everyone's average). *Channels*, with one learned number, get 0.8 to 0.9: their c × c map is a table, which colour fires with which number; each pixel reads it by its own colour. With another image's map, it falls to a guess.
 #
 # Does a gate carry *nothing* of what stands elsewhere? (Deeper: *Why the maximum?*)
 #
