@@ -15,6 +15,7 @@ UNREAD = "a grid does not depend on the number of channels that it is given"
 ZERO = "it differs at exactly 0 only, where a ReLU has no slope"
 EDGE = "it differs at one value only: a wave of frequency h is zero at all positions, and no map lies exactly at 1e-6"
 BOTH = "N and M enter both formulas in the same way"
+DIVISOR = "no number divides a smaller one, and N over its divisor is whole"
 HIDDEN = "what stands there is multiplied by zero, or replaced by the next line"
 
 COUNTS = "return (4 * n * c * d + 2 * n * n * d, pooling + n * c * c, pooling + c * c, pooling + 2 * c * (c"
@@ -137,6 +138,9 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     SAID: {
+        "task_17_1: weights = scores[:, None].expand(may.shape).masked_fill(~may, float('-inf')).softmax(dim=2)": [
+            "weights = scores[:, None].masked_fill(~may, float('-inf')).softmax(dim=2)"
+        ],
         "task_11_1: place = torch.stack(torch.meshgrid(*axes, indexing='ij')).flatten(1)": [
             "place = torch.stack(torch.meshgrid(*axes)).flatten(1)"
         ],
@@ -192,6 +196,10 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         "task_02_5: alpha = scores.softmax(dim=0)": ["alpha = scores.softmax(dim=-1)"],
     },
     HIDDEN: {
+        "task_17_1: x = torch.where(real[:, None], x, 0.0)": [
+            "x = torch.where(real[:, None], x, 1.0)",
+            "x = torch.where(real[:, None], x, -1.0)",
+        ],
         "task_12_1: x = torch.where(real[:, None], x, 0.0)": [
             "x = torch.where(real[:, None], x, 1.0)",
             "x = torch.where(real[:, None], x, -1.0)",
@@ -199,6 +207,14 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         "task_12_5: degree = torch.where(linked, degree[:, None], 1.0)": [
             "degree = torch.where(linked, degree[:, None], 2.0)",
             "degree = torch.where(linked, degree[:, None], 0.0)",
+        ],
+    },
+    DIVISOR: {
+        "task_17_2: divisors = [t for t in range(1, tokens + 1) if tokens % t == 0]": [
+            "divisors = [t for t in range(1, tokens + 2) if tokens % t == 0]"
+        ],
+        "task_17_2: return min(divisors, key=lambda t: t + tokens // t)": [
+            "return min(divisors, key=lambda t: t + tokens / t)"
         ],
     },
     KIND: {
