@@ -57,11 +57,11 @@ def answered(source: str) -> set[int]:
     return lines
 
 
-def survives(solved: Solved, hidden, trial: Trial) -> bool:
+def survives(solved: Solved, hidden, trial: Trial, seconds: float = SECONDS) -> bool:
     """Whether the hidden tests of the task let the mutant pass with at least one seed."""
     names = dict(solved.names)
     try:
-        with within(SECONDS), contextlib.redirect_stdout(io.StringIO()):
+        with within(seconds), contextlib.redirect_stdout(io.StringIO()):
             exec(compile(trial.mutant.source, "<mutant>", "exec"), names)
             return any(passes_all(hidden, trial.task, names, seed) for seed in SEEDS)
     except Exception:
@@ -69,7 +69,7 @@ def survives(solved: Solved, hidden, trial: Trial) -> bool:
 
 
 @contextlib.contextmanager
-def within(seconds: int) -> Iterator[None]:
+def within(seconds: float) -> Iterator[None]:
     """Raise TimeoutError when the lines inside take longer."""
 
     def late(*_):
