@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from functools import cache
 
 import pytest
 
@@ -154,15 +155,11 @@ def test_both_sandboxes_hold_here():
 
 @pytest.fixture(scope="module")
 def graders():
-    """One grader an exercise, each closed at the end."""
-    made: dict[str, Grader] = {}
-
-    def get(slug: str) -> Grader:
-        return made.setdefault(slug, Grader(Settings(slug, "s", seconds=20)))
-
-    yield get
-    for grader in made.values():
-        grader.close()
+    """The grader of each exercise, all with one sandbox: to start one takes longer than to grade in it."""
+    modules = {module for slug in GRADED for module in read_assignment(slug, ROOT).modules}
+    with Sandbox(modules=tuple(sorted(modules))) as sandbox, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("course_lib.grading.batch.Sandbox", lambda **_: sandbox)
+        yield cache(lambda slug: Grader(Settings(slug, "s", seconds=20)))
 
 
 @pytest.mark.parametrize("slug", GRADED)
