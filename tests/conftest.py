@@ -20,8 +20,10 @@ def learned(tmp_path_factory, worker_id) -> Path:
     return folder
 
 
-# What takes longest begins first; the thousands of short tests come last, and both workers end together.
-FIRST = ("test_course_runs.py", "browser", "grading", "website", "test_exercises.py", "authoring", "test_cli.py")
+# What takes longest begins first; the thousands of short tests come last, and both workers end together. While one
+# runs the notebooks, the other builds the website, alone, so that nobody waits for it; the browser comes when the
+# notebooks have trained: what they learned is looked up, while two that train side by side would both do the work.
+FIRST = ("test_course_runs.py", "website", "grading", "browser", "test_exercises.py", "authoring", "test_cli.py")
 
 
 def pytest_collection_modifyitems(items):
