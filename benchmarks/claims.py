@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks.speed import clock, kept_for_backward, once
+from benchmarks.speed import clock, once
 from course_lib.branch.dynamic_convolution import DynamicConv2d
 from course_lib.branch.selective_kernel import SelectiveKernel
 from course_lib.channel.efficient_channel import EfficientChannel
@@ -27,7 +27,7 @@ from course_lib.channel.gated_channel import GatedChannelTransform
 from course_lib.channel.gather_excite import GatherExcite
 from course_lib.channel.second_order_pooling import SecondOrderPooling
 from course_lib.channel.squeeze_excitation import SqueezeExcitation
-from course_lib.costs import multiply_adds
+from course_lib.costs import kept_for_backward, multiply_adds
 from course_lib.spatial.asymmetric_non_local import AsymmetricPyramid
 from course_lib.spatial.compact_non_local import CompactNonLocal
 from course_lib.spatial.criss_cross import CrissCross
@@ -60,7 +60,7 @@ def work(module: nn.Module, channels: int, height: int, width: int) -> int:
 def kept(module: nn.Module, channels: int, height: int, width: int) -> float:
     """MiB that forward keeps for backward, of one image."""
     image = torch.empty(1, channels, height, width, device="meta", requires_grad=True)
-    return kept_for_backward(module.to("meta").train(), (image,))
+    return kept_for_backward(module.to("meta").train(), image) / 2**20
 
 
 def blocks() -> Iterator[tuple[int, int, int]]:
@@ -221,7 +221,7 @@ def memory(module: nn.Module, keys: int, channels: int, height: int, width: int,
     with sdpa_kernel(SDPBackend.MATH):
         stored = kept(NonLocal(channels), channels, height, width)
     block, image = NonLocal(channels).train(), torch.randn(1, channels, 16, 16, requires_grad=True)
-    fused = kept_for_backward(block, (image,)) * pixels / 256  # linear: there is no map
+    fused = kept_for_backward(block, image) / 2**20 * pixels / 256  # linear: there is no map
     less = stored / ours
     found = f"{ours:,.0f} MiB, {less:.1f} times less than {stored:,.0f}; the maps alone {pixels / keys:.0f} times"
     return Finding(f"{found}. With the fused kernel non-local keeps {fused:,.0f}", less >= 0.9 * times)

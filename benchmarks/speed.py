@@ -21,10 +21,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from course_lib.catalog import CATALOG
-from course_lib.costs import multiply_adds, required
+from course_lib.costs import kept_for_backward, multiply_adds, required
 from course_lib.plotting import COLOURS, new_figure, png
 
 HERE = Path(__file__).parent
@@ -84,24 +83,6 @@ class Cost(NamedTuple):
     kept: float
 
 
-def kept_for_backward(module: nn.Module, inputs: tuple[Tensor, ...]) -> float:
-    """MiB of distinct storage that autograd keeps, without parameters and inputs; also on the device "meta"."""
-    known = {StorageWeakRef(tensor.untyped_storage()).cdata for tensor in (*module.parameters(), *inputs)}
-    kept: dict[int, int] = {}
-    alive = []  # a freed tensor's address could be given to another one
-
-    def remember(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        alive.append(tensor)
-        if (address := StorageWeakRef(storage).cdata) not in known:
-            kept[address] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
-        module(*inputs)
-    return sum(kept.values()) / 2**20
-
-
 def clock(device: str) -> Callable[[], float]:
     """Seconds of this process on the CPU; wall seconds after all work is done on a GPU."""
     if device == "cpu":
@@ -134,7 +115,7 @@ def measure(module: nn.Module, inputs: tuple[Tensor, ...], size: str, *, seconds
     while len(times) < 5 or (time.perf_counter() - started < seconds and len(times) < 60):
         times.append((once(convolution, image, now), once(module, inputs, now)))
     plain, own = (statistics.median(column) for column in zip(*times, strict=True))
-    return Cost(own / plain, kept_for_backward(module, inputs))
+    return Cost(own / plain, kept_for_backward(module, *inputs) / 2**20)
 
 
 def subjects() -> list[tuple[str, object, dict]]:

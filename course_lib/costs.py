@@ -1,9 +1,12 @@
-"""What each mechanism of the catalogue costs at one size of features: parameters and multiply-adds."""
+"""What each mechanism of the catalogue costs: parameters, multiply-adds, and what it keeps for the backward pass."""
 
+from collections.abc import Callable
 from inspect import Parameter, signature
 
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -20,6 +23,35 @@ def multiply_adds(module: nn.Module, *inputs: torch.Tensor) -> int:
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         module.eval()(*inputs)
     return counter.get_total_flops() // 2  # torch counts a multiply-add as two
+
+
+def kept_for_backward(function: Callable, *inputs: torch.Tensor) -> int:
+    """The bytes that one forward pass stores for the backward pass, also on the device "meta".
+
+    Each block of memory counts once. Inputs and parameters do not: they are there with or without a backward pass.
+
+    >>> kept_for_backward(torch.sigmoid, torch.zeros(2, 3, requires_grad=True))  # its result: 6 numbers of 4 bytes
+    24
+    """
+    parameters = function.parameters() if isinstance(function, nn.Module) else ()
+    there = {address(tensor) for tensor in (*parameters, *inputs)}
+    kept: dict[int, int] = {}
+    alive = []  # the address of a block that was given back could be given to another one
+
+    def remember(tensor: torch.Tensor) -> torch.Tensor:
+        alive.append(tensor)
+        if address(tensor) not in there:
+            kept[address(tensor)] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with saved_tensors_hooks(remember, lambda tensor: tensor):
+        function(*inputs)
+    return sum(kept.values())
+
+
+def address(tensor: torch.Tensor) -> int:
+    """The block of memory that a tensor lies in; views share it."""
+    return StorageWeakRef(tensor.untyped_storage()).cdata
 
 
 def sizes(row: Mechanism, c: int, h: int, w: int) -> tuple[int, int]:
