@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from course_lib.basics.addressing import attend, gaussian_score
+from course_lib.costs import kept_for_backward
 from course_lib.data.moving_digits import moving_digits
 from course_lib.data.photographs import load_photograph
 from course_lib.data.recall import in_image_recall
@@ -760,21 +761,8 @@ assert seen[2].sum() < 0.2 * seen[4].sum()
 # precision, and training must keep it. Four times the pixels, sixteen times the map.
 #
 # **The map never has to exist as a whole.** A fused kernel goes through the keys in pieces and keeps for each query only
-# the running sum of exponentials and the running mixture. We count the bytes that each way keeps for the backward pass.
-
-
-# %%
-def bytes_kept(function, *inputs):
-    """The result, and the bytes kept for the backward pass, each block of memory counted once."""
-    kept = {}
-
-    def remember(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
-        output = function(*inputs)
-    return output, sum(kept.values())
+# the running sum of exponentials and the running mixture. We count the bytes that each way keeps for the backward pass, beside its
+# inputs.
 
 
 # %%
@@ -794,10 +782,10 @@ def fused(query, key, value):
 # %% tags=["answer"]
 generator = torch.Generator().manual_seed(0)
 inputs = [torch.randn(1, 1, 64 * 64, 16, generator=generator).requires_grad_() for _ in range(3)]
-(mixed, much), (also_mixed, little) = bytes_kept(with_map, *inputs), bytes_kept(fused, *inputs)
-torch.testing.assert_close(mixed, also_mixed)
-print(f"kept with the map ≈ {much / 1e6:.0f} MB, without ≈ {little / 1e6:.0f} MB")
-assert much > 4 * 4096**2 and little < much / 30
+torch.testing.assert_close(with_map(*inputs), fused(*inputs))
+much, little = kept_for_backward(with_map, *inputs), kept_for_backward(fused, *inputs)
+print(f"kept with the map ≈ {much / 1e6:.1f} MB, without ≈ {little / 1e6:.1f} MB")
+assert much == 4 * 4096**2 and little < much / 30
 
 # %% [markdown]
 # The *work* is still n × n; only the memory is not. The dot product can do better, because nothing stands between its two products:
