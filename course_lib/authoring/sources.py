@@ -65,8 +65,9 @@ def read_header(first: str) -> Header:
 
 def headers(root: Path) -> dict[str, Header]:
     """The header of every lesson that has a source, by slug."""
-    sources = {slug: read_cells(parts(slug, root)["lesson source"]) for slug in slugs(root)}
-    return {slug: read_header(cells[0].source if cells else "") for slug, cells in sources.items()}
+    texts = {slug: parts(slug, root)["lesson source"].read_text(encoding="utf-8") for slug in slugs(root)}
+    firsts = {slug: cells_of(text.partition("\n# %%")[0]) for slug, text in texts.items()}
+    return {slug: read_header(cells[0].source if cells else "") for slug, cells in firsts.items()}
 
 
 def is_draft(source: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What is handed out, and what is handed in elsewhere: the student edition, the autograder zip, nbgrader itself."""
+"""What is handed out, and what is handed in elsewhere: the student edition, the autograder zip."""
 
 import json
 import os
@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from course_lib.authoring.builder import build
 from course_lib.authoring.release import TELLTALE, edition, refuse_telltales, release
 from course_lib.cli import main
 from course_lib.exercises import ROOT, UsageError
-from tests.grading.small import CANARY, RIGHT, SLUG, answered, small_course
+from tests.grading.small import CANARY, answered, small_course
 from tests.grading.test_reports import RESULTS
 
 QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "JUPYTER_PLATFORM_DIRS": "1"}
@@ -158,42 +157,3 @@ def test_a_gradescope_submission_without_a_notebook_gets_words(autograder):
 def test_the_setup_script_is_shell(autograder):
     for name in ("setup.sh", "run_autograder"):
         assert subprocess.run(["sh", "-n", autograder / "source" / name]).returncode == 0
-
-
-def test_nbgrader_itself_accepts_our_notebooks(tmp_path):
-    """Its ``generate_assignment`` and ``autograde`` run on the notebooks that we build."""
-    root = small_course(tmp_path / "root")
-    for kind in ("solution", "exercise"):
-        build(SLUG, kind, root, execute=False)
-    course = tmp_path / "nbgrader"
-    source, submitted = course / f"source/{SLUG}", course / f"submitted/ada/{SLUG}"
-    for folder, notebook in ((source, "solutions"), (submitted, "exercises")):
-        folder.mkdir(parents=True)
-        shutil.copy(root / f"{notebook}/{SLUG}.ipynb", folder)
-    solve(submitted / f"{SLUG}.ipynb")
-    environment = {**QUIET, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    for verb in ("generate_assignment", "autograde"):
-        command = [sys.executable, "-m", "nbgrader", verb, SLUG, "--log-level=ERROR"]
-        done = subprocess.run(command, cwd=course, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-    released = (course / f"release/{SLUG}/{SLUG}.ipynb").read_text(encoding="utf-8")
-    assert CANARY not in released
-    from nbgrader.api import Gradebook
-
-    os.environ["PATH"], path = environment["PATH"], os.environ["PATH"]
-    try:
-        with Gradebook(f"sqlite:///{course}/gradebook.db") as gradebook:
-            submission = gradebook.find_submission(SLUG, "ada")
-            assert (submission.score, submission.max_score) == (6, 7)
-    finally:
-        os.environ["PATH"] = path
-
-
-def solve(path: Path) -> None:
-    """Fill in all tasks but the mean, as a student does."""
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    for cell in notebook["cells"]:
-        name = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
-        if name.startswith("task") and name != "task_07_2":
-            cell["source"] = RIGHT[int(name[-1])]
-    path.write_text(json.dumps(notebook), encoding="utf-8")
