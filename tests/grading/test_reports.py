@@ -191,6 +191,7 @@ def test_the_summary_names_mistakes_and_what_was_missed():
     assert mistakes(MARKS) == [("mean__of_rows", "This is the sum.", ["=HYPERLINK(1)"])]
     assert "mean__of_rows" in text and "1 not" in text
     assert "task most missed is task_07_2" in described(MARKS)
+    assert described(replace(MARKS, records=MARKS.records[:1])).endswith("the highest 3; nobody missed a task.")
 
 
 def test_who_asked_for_what_is_not_theirs_is_told_to_the_instructor_alone():

@@ -86,9 +86,9 @@ exists, and what uses it fails too.</p>
 
 # The same on the page of one lesson and on that of several; its rows are (marks, record).
 ASKED = """{% if asked %}<h2>Asked for what is not theirs</h2>
-<p>The code of these asked for files of the hidden tests, of solutions or marks, or for other processes.
-{{ "There was no sandbox: look at what it got." if "unsafe" in marks.sandbox else
-"It was refused: in the sandbox none of that is there." }} Read the notebook before you judge; no mark depends on it.
+<p>The code of these asked for hidden tests, solutions, marks or other processes, or looked through everything
+(<code>/</code>). {{ "There was no sandbox: look at what it got." if "unsafe" in marks.sandbox else
+"It was refused: none of that is in the sandbox." }} Read the notebook before you judge; no mark depends on it.
 </p>
 <div class="wide"><table><tr><th scope="col">student</th>{% if lessons %}<th scope="col">lesson</th>{% endif %}
 <th scope="col">asked for</th></tr>
@@ -345,11 +345,13 @@ def described(marks: Marks) -> str:
         return "No submission was graded."
     half = len(earned) // 2
     median = earned[half] if len(earned) % 2 else (earned[half - 1] + earned[half]) / 2
-    missed = sorted(marks.tasks, key=lambda task: sum(earns(record, task.name) for record in marks.graded))
-    return (
+    said = (
         f"The median is {median:g} of {marks.points} points, the lowest mark {earned[0]}, the highest {earned[-1]}; "
-        f"the task most missed is {missed[0].name} ({missed[0].title})."
     )
+    if earned[0] == marks.points:
+        return f"{said}nobody missed a task."
+    missed = min(marks.tasks, key=lambda task: sum(earns(record, task.name) for record in marks.graded))
+    return f"{said}the task most missed is {missed.name} ({missed.title})."
 
 
 def earns(record: Record, task: str) -> bool:
