@@ -204,7 +204,7 @@ def run_grade(arguments: argparse.Namespace, store: "Store", root: Path) -> int:
     from course_lib.grading.batch import Settings
     from course_lib.grading.overrides import without_row
     from course_lib.grading.run import How, grade_lessons
-    from course_lib.grading.sources import new_rows
+    from course_lib.grading.sources import new_rows, rows_gone
 
     known = settings(arguments, store, root)
     evening = read_evening(known, root)
@@ -227,7 +227,7 @@ def run_grade(arguments: argparse.Namespace, store: "Store", root: Path) -> int:
     before = set(map(tuple, known["places"].get(str(place), []))) - from_here
     known["places"][str(place)] = sorted([list(one) for one in own | before])
     store.remember(known)
-    for words in [*without_row(lessons, store), *new_rows(lessons, earlier)]:
+    for words in [*rows_gone(lessons, earlier), *without_row(lessons, store), *new_rows(lessons, earlier)]:
         print(f"course: {words}", file=sys.stderr)
     return say(lessons, now, arguments.out)
 

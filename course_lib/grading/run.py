@@ -31,7 +31,7 @@ from course_lib.grading.reports import write_results
 from course_lib.grading.reports.tables import table_row
 from course_lib.grading.roster import Person, Roster, Unclear
 from course_lib.grading.similarity import Prints, alike, fingerprints
-from course_lib.grading.sources import as_before, one_source, without_roster
+from course_lib.grading.sources import NOT_LISTED, as_before, is_there, one_source, without_roster
 from course_lib.grading.store import Store, key
 from course_lib.grading.submissions import Submission, find_submissions
 
@@ -224,9 +224,9 @@ def on_the_roster(records: list[Record], roster: Roster, slug: str) -> list[Reco
             if person := roster.find(record.student, record.id):
                 of[person.key].append(record)
             elif is_nameless(record.who, [slug]):
-                rows.append(replace(record, tasks=(), problem=NAMELESS, section="not on the roster"))
-            else:
-                rows.append(replace(record, section="not on the roster"))
+                rows.append(replace(record, tasks=(), problem=NAMELESS, section=NOT_LISTED))
+            elif is_there(record) or not record.by_itself:
+                rows.append(replace(record, section=NOT_LISTED))
         except Unclear as unclear:
             rows.append(replace(record, tasks=(), problem=str(unclear), section="unclear"))
             perhaps |= {one.key: f"perhaps hers: {record.file}" for one in unclear.people}

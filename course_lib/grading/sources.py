@@ -15,6 +15,7 @@ from course_lib.grading.marks import Marks, Record, listed
 from course_lib.grading.submissions import DECIDE, TWO, Download, Submission
 from course_lib.grading.whose import nearest, same_person
 
+NOT_LISTED = "not on the roster"
 NOT_COUNTED = "not counted: "
 BY_ITSELF = "was graded by itself"
 
@@ -130,9 +131,18 @@ def new_rows(lessons: tuple[Marks, ...], earlier: Collection[tuple[str, str]]) -
     known = {slug for slug, _ in earlier}
     return [
         f"{marks.slug}: {record.file} is a new row, {record.student}, since no row has that name; should it stand in "
-        f"somebody's place ({listed(nearest((marks,), record.student, but=record))}?), give the file that name, and "
-        "grade again into a new --out"
+        f"somebody's place ({listed(nearest((marks,), record.student, but=record))}?), give the file that name and "
+        f"grade it again{'' if record.section == NOT_LISTED else ', into a new --out'}"
         for marks in lessons
         for record in marks.graded
         if record.by_itself and not record.also and marks.slug in known and (marks.slug, record.who) not in earlier
     ]
+
+
+def rows_gone(lessons: tuple[Marks, ...], earlier: Collection[tuple[str, str]]) -> list[str]:
+    """Whose rows are not in the tables any more, because what they were of is not there."""
+    here = {(marks.slug, one) for marks in lessons for record in marks.records for one in record.known_as}
+    gone: dict[str, list[str]] = {}
+    for slug, who in sorted(set(earlier) - here):
+        gone.setdefault(slug, []).append(who)
+    return [f"{slug}: taken out, since the files are not there any more: {listed(who)}" for slug, who in gone.items()]

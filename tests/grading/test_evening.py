@@ -170,13 +170,15 @@ def test_the_exit_status_is_that_of_this_run_s_submissions(evening, capsys):
     assert grade("--lesson", "07", place="in/ben.pdf") == 1
 
 
-def test_who_left_the_folder_leaves_the_table(evening):
+def test_who_left_the_folder_leaves_the_table_and_is_told(evening, capsys):
     folder, grade = evening
     hand_in(folder / "in", "ana.ipynb", "bne.ipynb")
     grade()
     (folder / "in/bne.ipynb").rename(folder / "in/ben.ipynb")
+    capsys.readouterr()
     grade()
     assert list(rows(folder)) == ["ana", "ben"]
+    assert f"{SLUG}: taken out, since the files are not there any more: bne\n" in capsys.readouterr().err
 
 
 def test_a_mark_by_hand_stays_and_is_shown_with_its_reason(evening, capsys):

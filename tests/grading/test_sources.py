@@ -96,6 +96,11 @@ def test_a_file_by_itself_with_another_name_is_a_new_row_and_the_cure_is_told(do
     assert "is a new row, A. Lovelace" in said and re.search(r"place \((lovelaceada|Ada Lovelace)", said)
     grade(place="mail/A. Lovelace.ipynb")
     assert "is a new row" not in capsys.readouterr().err
+    (folder / "mail/A. Lovelace.ipynb").rename(folder / "mail/Ada Lovelace.ipynb")
+    grade(place="mail/Ada Lovelace.ipynb")
+    listed = (folder / "roster.csv").exists()  # else nothing says that the row of the old name is nobody's
+    assert len(rows(folder)) == (2 if listed else 3) and file_of(folder) == "Ada Lovelace.ipynb"
+    assert listed == ("taken out, since the files are not there any more: a. lovelace" in capsys.readouterr().err)
 
 
 def test_a_folder_of_a_class_with_one_student_so_far_is_not_given_by_itself(downloaded):
