@@ -53,6 +53,10 @@ class Solved:
         hidden = hidden._replace(tests=[test for test in hidden.tests if task in (None, test.task)])
         return {verdict.task for verdict in judge(hidden, SimpleNamespace(**self.names), seed=seed) if verdict.error}
 
+    def fails(self, hidden, seed, task: str) -> bool:
+        """Whether a hidden test of one task fails; the first that does decides, and those behind it are not run."""
+        return any(self.failed(hidden._replace(tests=[test]), seed, task) for test in hidden.tests)
+
 
 def passes_all(hidden, task: str, names: dict, seed) -> bool:
     """Whether all hidden tests of a task are content with these names, in double precision."""
