@@ -88,6 +88,8 @@ def check_running():
     assert same(found[0, 0], torch.tensor([8.0, 5.0, 2.5])), (
         f"frames 8, 4, 0 with shares 1, 3, 4: after the first 8, then (8 + 12)/4 = 5, then 20/8 = 2.5, not {rounded(found[0, 0])}: which frames are known after frame k?"
     )
+    high = so_far(film[None].double(), likes[None].double() + 1000, everyone)
+    assert same(high, found), "1000 more for every score changes no share, yours it does: what is exp(1000)?"
 
 
 # %% tags=["folded"]
@@ -134,7 +136,7 @@ with exercise.check(1):
 #
 # <details><summary>Hint 2: a sum with a fixed product</summary>
 #
-# t · n = N is fixed, and t + n shall be small. Where is the derivative of t + N/t zero? Then look at the divisors near there; is the nearest one always the best?
+# t · n = N is fixed, and t + n shall be small. Where is the derivative of t + N/t zero? That t need not be a divisor. Which divisors lie on both sides of it, and what is the sum of each?
 # </details>
 
 
@@ -231,9 +233,9 @@ def check_average():
 def check_shares():
     """One place, two frames: what each frame gives away sums to 1."""
     log_3 = 1.0986123
-    x = torch.zeros(1, 4, 2, 1, 1)
+    x = torch.zeros(1, 5, 2, 1, 1)  # c = 5, d = 4
     x[0, 0, 1], x[0, 1], x[0, 2, 0], x[0, 2, 1] = 1.0, 1.0, 4.0, 8.0  # a mark on frame 1; a constant; what is read
-    query, key, value = torch.zeros(4, 4), torch.zeros(4, 4), torch.zeros(4, 4)
+    query, key, value = torch.zeros(4, 5), torch.zeros(4, 5), torch.zeros(5, 5)
     query[0, 1], key[0, 0], value[3, 2] = 2 * log_3, 1.0, 1.0
     read = (over_time(x, query, key, value) - x)[0, 3, :, 0, 0]
     assert same(read, torch.tensor([7.0, 7.0])), (
@@ -292,8 +294,8 @@ def ask_by_steps(query, key, value, steps):
 
 # %% tags=["folded"]
 def check_steps():
-    """Three frames, two heads, no content: the steps alone."""
-    nothing, value = torch.zeros(1, 2, 3, 5), torch.tensor([[8.0], [4.0], [0.0]]).expand(1, 2, 3, 1)
+    """Three frames, two heads, no content: the steps alone. With d = 1 no division shows."""
+    nothing, value = torch.zeros(1, 2, 3, 1), torch.tensor([[8.0], [4.0], [0.0]]).expand(1, 2, 3, 1)
     last = torch.tensor([[1e-9, 1.0, 1e-9, 1e-9, 1e-9], [1e-9, 1e-9, 3.0, 1.0, 1e-9]]).log()
     found = ask_by_steps(nothing, nothing, value, last)
     assert found.shape == (1, 2, 3, 1), f"the result is (1, 2, 3, 1), not {tuple(found.shape)}"

@@ -110,6 +110,14 @@ def so_far__no_answer_after_a_lost_frame(x, scores, real):
 
 
 @wrong("task_17_1")
+def so_far__overflow(x, scores, real):
+    """High scores gave no number: exp(1000) is infinite; take the highest score away first, or use softmax."""
+    shares = scores.exp() * real
+    whole = shares.cumsum(dim=1)[:, None].clamp(min=1e-300)
+    return (torch.where(real[:, None], x, 0.0) * shares[:, None]).cumsum(dim=2) / whole
+
+
+@wrong("task_17_1")
 def so_far__plain_average(x, scores, real):
     """All frames got the same weight; the scores were not used."""
     return _running(x, 0 * scores, _may(real), real=real)
@@ -289,6 +297,12 @@ def over_time__x_not_added(x, query, key, value):
 def over_time__divided_by_d(x, query, key, value):
     """The scores are divided by d, not by its root; that part was right."""
     return _half(x, query, key, value, root=len(query))
+
+
+@wrong("task_17_3")
+def over_time__divided_by_the_root_of_c(x, query, key, value):
+    """The scores are divided by the root of c; query and key have d numbers, and that part was right."""
+    return _half(x, query, key, value, root=x.shape[1] ** 0.5)
 
 
 @wrong("task_17_3")
