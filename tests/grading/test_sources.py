@@ -149,11 +149,11 @@ def test_a_mark_by_hand_for_who_handed_in_nothing_stays_when_she_does(evening, l
     assert rows(folder)["Ada Lovelace"]["mark"] == ""
 
 
-@pytest.mark.parametrize("first", ["by hand", "by itself"])
-def test_a_mark_by_hand_follows_to_the_file_that_is_given_by_itself_and_back(downloaded, first):
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_a_mark_by_hand_follows_to_the_file_that_is_given_by_itself_and_back(downloaded, before):
     folder, grade = downloaded
     hand_in(folder / "mail", "Ada Lovelace.ipynb")
-    if first == "by itself":
+    for _ in range(before):
         grade(place="mail/Ada Lovelace.ipynb")
     assert give(folder, "1815") == 0
 
