@@ -142,7 +142,7 @@ with exercise.check(1):
 # - **product**: $\sigma(a_c \cdot b_n)$, as in BAM's released code.
 #
 # Derive for *any* pattern, of any size, which of the three can come as close to it as you like: near 1 where it is on, near 0 where it is off.
-# Nothing is trained here: find what the patterns of each kind have in common.
+# **Nothing is trained here**, no gradient descent: find what the patterns of each kind have in common.
 #
 # Shapes: `pattern` c n, True = on -> three truth values, for gates, sum, product.
 #
@@ -156,9 +156,9 @@ with exercise.check(1):
 # Gates: in which ways can the rows of two channels differ? Sum: a larger $a_c$ can only switch places on; so if one channel has a place that the other lacks, can the other have one too? Product: what happens to a row if $a_c$ changes its sign?
 # </details>
 #
-# <details><summary>Hint 3: pseudo-code</summary>
+# <details><summary>Hint 3: what to compare</summary>
 #
-# gates: the pattern equals "its row has something on" AND "its column has something on". Sum: for every two rows, one contains the other. Product: every row equals the first row or its opposite.
+# For every two rows r and s, look at two sets: the places that r has on and s has not, and those that s has on and r has not. For each kind: may both sets be empty, may one be, may none? And does it matter whether r is empty as a whole, or whether each place is in one of the two sets?
 # </details>
 
 

@@ -150,13 +150,25 @@ def drawn_pattern(draw, kind):
     return draw.uniform(c, n) > 0.5
 
 
-@task("task_15_2", without=("course_lib",), hint="Try every way to switch three channels and five places on and off.")
+@task(
+    "task_15_2",
+    without=("autograd", "backward", "course_lib", "optim"),
+    hint="Try every way to switch three channels and five places on and off.",
+)
 def test_patterns_of_each_kind(student, draw):
     for kind in ("gates", "sum", "product", "any"):
         for _ in range(6):
             pattern = drawn_pattern(draw, kind)
             found = tuple(bool(one) for one in student.can_make(pattern))
             assert found == can_make_by_trying(pattern)
+
+
+@task("task_15_2", hint="Compare every two channels, also those that do not follow each other.")
+def test_another_channel_lies_between(student, draw):
+    some = draw.mask(5)
+    for between in (some | True, some & False):
+        pattern = torch.stack([some, between, ~some])
+        assert tuple(bool(one) for one in student.can_make(pattern)) == can_make_by_trying(pattern)
 
 
 @task("task_15_2", hint="Patterns of two by two, and patterns without any place that is on.")
