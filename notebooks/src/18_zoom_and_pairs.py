@@ -9,7 +9,7 @@
 # - say how far a soft box feels, and why a zoom must start near what it shall find;
 # - find out whether a failed run has a bad idea or a bad start.
 #
-# *Minutes:* 40, deeper 13 · *Needs:* 06, 09 · *Paper:* Kim et al., Bilinear Attention Networks, 2018, arXiv 1805.07932; Yang et al., Context-Transformer, 2020, arXiv 2003.07304 · *Exercise:* [18 zoom and pairs](../exercises/18_zoom_and_pairs.ipynb) · *Module:* [bilinear.py](../course_lib/cross/bilinear.py), [zoom.py](../course_lib/spatial/zoom.py), [context.py](../course_lib/cross/context.py), [granularity.py](../course_lib/spatial/granularity.py)
+# *Minutes:* 40, deeper 19 · *Needs:* 06, 09 · *Paper:* Kim et al., Bilinear Attention Networks, 2018, arXiv 1805.07932; Yang et al., Context-Transformer, 2020, arXiv 2003.07304 · *Exercise:* [18 zoom and pairs](../exercises/18_zoom_and_pairs.ipynb) · *Module:* [bilinear.py](../course_lib/cross/bilinear.py), [zoom.py](../course_lib/spatial/zoom.py), [context.py](../course_lib/cross/context.py), [granularity.py](../course_lib/spatial/granularity.py)
 #
 # Out of scope: looking several times, one after the other (06), warps (07).
 
@@ -28,14 +28,14 @@ from course_lib.diagrams import diagram
 from course_lib.interactive import slider, steer
 from course_lib.plotting import SIGNED, describe, frameless, new_figure, plot_lines, plot_runs, show_found, show_image
 from course_lib.spatial.granularity import GranularityDescriptors, sliding_windows
-from course_lib.spatial.zoom import AttentionProposal, box_mask, strongest_region
+from course_lib.spatial.zoom import AttentionProposal, box_mask, strongest_region, zoom
 from course_lib.training import accuracy, fit
 from course_lib.trunk import load_trunk
 
 # %% [markdown]
 # ## Two inputs, by hand
 #
-# So far one input asked itself: query, key and value came from the same x. Here **one input asks, and another is read**. Three uses, three stories; a fourth is deeper.
+# So far query, key and value came from one x. Here **one input asks, another is read**. Three uses; a fourth is deeper.
 #
 # | use | who asks | what is read |
 # |---|---|---|
@@ -59,20 +59,20 @@ print((12 * pairs).round().tolist(), f"of 12; the claim: {said:.2f}")
 assert round(12 * said.item()) == 8
 
 # %% [markdown]
-# Three quarters of the weight lie on the circle and the claim about it. The answer is positive: true.
+# Three quarters of the weight lie on the circle and its claim. The answer is positive: true.
 #
 # ## The block
 #
 # BAN (bilinear attention network) learns what to compare, and what to read:
 #
-# $$A_{ij} = \mathrm{softmax}_{ij}\Bigl(\sum_r h_r\, \delta(W_v v_i)_r\, \delta(W_q q_j)_r + b\Bigr) \qquad f = \sum_{ij} A_{ij}\; \delta(V v_i) \odot \delta(Q q_j) \qquad q'_j = q_j + W_p f$$
+# $$A_{ij} = \mathrm{softmax}_{ij}\bigl(h^\top[\delta(W_v v_i) \odot \delta(W_q q_j)] + b\bigr) \qquad f = \sum_{ij} A_{ij}\; \delta(R_v v_i) \odot \delta(R_q q_j) \qquad q'_j = q_j + W_p f$$
 #
 # | symbol | meaning | shape |
 # |---|---|---|
 # | $v_i$, $q_j$ | a region, a word | b v c, b q e |
 # | $A$ | all pairs, `attention(v, q)`: sums to 1 over *both* axes; here one map (*glimpse*, g = 1) | b g v q |
-# | $W_v$, $W_q$, $h$ | in which K numbers they are compared; δ is ReLU | K c, K e, K |
-# | $V$, $Q$ | what is read of each: not what was compared | d c, d e |
+# | $W_v$, $W_q$, $h$ | in which r numbers they are compared; δ is ReLU | r c, r e, r |
+# | $R_v$, $R_q$ | (the paper's V, Q) what is read of each: not what was compared | d c, d e |
 # | $f$, $W_p$ | what the pairs say; added to every word | b d, e d |
 
 # %% tags=["folded"]
@@ -85,8 +85,8 @@ diagram(BilinearAttention)
 # %%
 def by_hand(block, v, q):
     """Compare all pairs; read the pairs; tell every word. b v c, b q e -> b q e"""
-    left, right = block.attend_v(v).relu(), block.attend_q(q).relu()  # b v K, b q K
-    scores = torch.einsum("bvk,k,bqk->bvq", left, block.h[0], right) + block.h_bias
+    left, right = block.attend_v(v).relu(), block.attend_q(q).relu()  # b v r, b q r
+    scores = torch.einsum("bvr,r,bqr->bvq", left, block.h[0], right) + block.h_bias
     a = scores.flatten(1).softmax(dim=1).view_as(scores)  # over v and q together
     f = torch.einsum("bvq,bvd,bqd->bd", a, block.read_v[0](v).relu(), block.read_q[0](q).relu())
     return q + block.project[0](f)[:, None]
@@ -115,7 +115,7 @@ torch.testing.assert_close(torch.stack([by_loops(block, *one) for one in zip(v, 
 # %% [markdown]
 # ## What two softmaxes cannot say
 #
-# The usual way before BAN: one softmax over regions, one over words. Together they are a map too, $A_{ij} = a_i b_j$, of rank 1. **With one match this loses nothing. With two it does not say who belongs to whom.** Both claims below speak of things in the picture; we keep how much weight each thing and each claim gets (the *marginals*), and multiply.
+# The simpler way: one softmax over regions, one over words. Together they are a map too, $A_{ij} = a_i b_j$, of rank 1. **With two matches it does not say who belongs to whom.** Below we keep each thing's and each claim's weight (the *marginals*), and multiply.
 
 # %%
 both = torch.eye(2) / 2  # thing 0 with claim 0, thing 1 with claim 1
@@ -127,11 +127,11 @@ for name, claimed in {"both true": colours, "both wrong": -colours}.items():
 assert (colours @ product @ colours) == (colours @ product @ -colours) == 0
 
 # %% [markdown]
-# Half of the marginals' weight lies on foreign pairs, and "both true" and "both wrong" sound alike.
+# Half of their weight lies on foreign pairs; "both true" and "both wrong" sound alike.
 #
 # ## The experiment: how many claims are true?
 #
-# Four things, four claims. **Two of the claims speak of things in the picture; how many of the two are true: 0, 1 or 2?** (Equally often, so a guess is ⅓. The two things have different colours.) There are sixteen shapes, each written with four signs.
+# Four things, four claims. **Two of the claims speak of things in the picture; how many of the two are true: 0, 1 or 2?** (Equally often: a guess is ⅓. The two things differ in colour.) There are sixteen shapes, each written with four signs.
 
 # %% tags=["folded"]
 SHAPES = (torch.arange(16)[:, None] >> torch.arange(4) & 1) * 2.0 - 1  # four signs each
@@ -160,9 +160,9 @@ def scenes(n, matches, seed):
 # %% [markdown]
 # Five maps, with equal steps and learning rates; the first four hold equally many learned numbers:
 #
-# - **pairs**: BAN. **Marginals**: the same, but its map is the product of its two marginals. A control for *pairs*: it compares, and then forgets who belongs to whom.
+# - **Pairs**: BAN. **Marginals**: its map is then the product of its two marginals. A control for *pairs*: it compares, and forgets who belongs to whom.
 # - **Separate**: two softmaxes, each from its own input. A control for *comparing*.
-# - **Uniform**: no attention. **Uniform, wide**: it reads 40 numbers instead of 12, and so *uses* as many learned numbers as BAN.
+# - **Uniform**: no attention. **Uniform, wide**: reads 40 numbers, not 12, and so *uses* as many as BAN.
 
 
 # %%
@@ -239,23 +239,64 @@ def on_matches(model, seed=11):
     return weights.sum(dim=(1, 2)).mean().item(), weights.flatten(1).amax(dim=1).mean().item()
 
 
-# %% tags=["folded"]
-figure = new_figure(7.0, 2.8)
-plot_runs(figure.subplots(), right, guess=1 / 3)
-describe(
-    figure,
-    "the share of right answers, three dots a row and a line at a guess, a third. Pairs and marginals at 1; separate, uniform and uniform, wide between the guess and 0.7.",
-)
-
 # %% [markdown]
-# **Half of our prediction was wrong**: *marginals* answers (nearly) everything too. So *comparing* does the work: without it (*separate*) half is right; reading more widely, without any map, gets further than that. But why did the pairs not matter? *Before running: how would you share the weight between two matches, if foreign pairs must not spoil the answer?*
+# **Half of our prediction was wrong**: *marginals* answers (nearly) everything too. So *comparing* does the work: without it (*separate*) half is right; reading more widely, without a map, gets further.
+#
+# But why did the pairs not matter? Our example by hand had even weights, and read colours alone. A learned map may be *uneven*; and what is read holds the shape too, so that f can compare once more. **Three controls**: marginals that are *even* (given, not learned); that *read colours* alone; both. *Before running: which of the three fail?*
+
+
+# %%
+class Even(BilinearAttention):
+    """Given, not learned: the marginals of ½ on each match."""
+
+    def attention(self, v, q, **_):
+        match = (v[..., :4] @ q[..., :4].mT > 3.5).float()  # b v q
+        return (match.sum(dim=2, keepdim=True) * match.sum(dim=1, keepdim=True) / 4)[:, None]
+
+
+# %%
+class ReadsColours(Marginals):
+    def forward(self, v, q):
+        a, colour = self.attention(v, q)[:, 0], torch.tensor([0, 0, 0, 0, 1.0])
+        left, right = self.read_v[0](v * colour).relu(), self.read_q[0](q * colour).relu()
+        return q + self.project[0](torch.einsum("bvq,bvd,bqd->bd", a, left, right))[:, None]
+
+
+class Both(ReadsColours):
+    attention = Even.attention
+
+
+# %%
+WHY = {"even": Even, "reads colours": ReadsColours, "both": Both}
+controls = {name: [train_answer(kind, 12, seed, matches=2) for seed in (0, 1, 2)] for name, kind in WHY.items()}
+
+
+# %% tags=["folded"]
+def on_matches(model):
+    """Weight on the two matches together, and how much of it the heavier of the two has."""
+    scene, _ = scenes(1000, 2, seed=11)
+    v, q = scene[:, :4], scene[:, 4:]
+    weights = model.block.attention(v, q)[:, 0].detach() * (v[..., :4] @ q[..., :4].mT > 3.5)  # b v q
+    total = weights.sum(dim=(1, 2)).clamp(min=1e-9)
+    return total.mean().item(), (weights.flatten(1).amax(dim=1) / total).mean().item()
+
 
 # %% tags=["answer"]
-for name in ("pairs", "marginals"):
-    for model, _ in runs[name]:
-        total, heavier = on_matches(model)
-        print(f"{name:10} on the two matches ≈ {total:.2f}, on the heavier of them ≈ {heavier:.2f}")
-        assert heavier > 0.65 * total, "not even"
+untrained = Answer(Marginals, 12)
+controls["untrained"] = [(untrained, accuracy(untrained, *scenes(1000, 2, seed=11)))]
+for name, many in controls.items():
+    total, heavier = zip(*(on_matches(model) for model, _ in many))
+    for what, shares in {
+        "right": [share for _, share in many],
+        "on the matches": total,
+        "of it on one": heavier,
+    }.items():
+        print(f"{name:14}{what} ≈ {' '.join(f'{one:.2f}' for one in shares)}")
+
+# %%
+assert max(share for _, share in controls["both"]) < 0.45 < 0.75 < min(share for _, share in controls["even"])
+found = [model for model, share in controls["reads colours"] if share > 0.9]
+assert len(found) >= 2 and all(on_matches(model)[1] > 0.8 for model in found), "not even"
 
 # %%
 lopsided = torch.tensor([0.9, 0.1])
@@ -264,23 +305,23 @@ for name, claimed in {"both true": (1, -1), "both wrong": (-1, 1), "one true": (
     print(f"{name:10}  {said:5.2f}")
 
 # %% [markdown]
-# **Read it.** What we computed by hand, that even marginals are deaf, is true; but training found *uneven* ones. With 0.9 and 0.1 the four cases sound different, though the map has rank 1.
+# **Read it.** *Both*, as by hand, is a guess. Each way out can be enough by itself. *Even* weights answer most when shapes are read too. And with colours alone, two of three runs answer everything, their weights less even than untrained ones (the third never found the matches): with 0.9 and 0.1 the four cases sound different.
 #
-# And the real BAN has eight glimpses: eight maps of rank 1 may say more than one. That pairs are *needed* is a claim that we could not confirm on this task.
+# So pairs are not *needed* for **this task**, the last of about six that we tried. In one that we dropped (four shapes, all matching, hidden width 4) pairs were ahead; at width 6 not reliably. None says what natural questions need.
 #
 # ## Fine detail: the zoom finds what it can reach
 #
-# RA-CNN (recurrent attention CNN) looks at the whole image, proposes one square $t = (t_x, t_y, t_l)$ (middle and *half* side), and looks again at this square, enlarged. So that the square can learn, its edges are soft:
+# RA-CNN (recurrent attention CNN) looks at the whole image, proposes one square $t = (t_x, t_y, t_l)$ (middle and *half* side), and looks again at this square, enlarged. So that it can learn, its edges are soft:
 #
-# $$M(x, y) = [\sigma(k(x - t_x + t_l)) - \sigma(k(x - t_x - t_l))] \cdot [\text{the same in } y]$$
+# $$M(x, y) = [\sigma(s(x - t_x + t_l)) - \sigma(s(x - t_x - t_l))] \cdot [\text{the same in } y]$$
 #
-# σ is the sigmoid; $x$, $y$ and $t$ are in pixels; $k$, the sharpness, is 10 in the best-known port.
+# σ is the sigmoid; $x$, $y$ and $t$ are in pixels; $s$, the sharpness (the paper's k), is 10 in the best-known port.
 
 # %% tags=["folded"]
 diagram(AttentionProposal)
 
 # %% [markdown]
-# **Move the box to where it covers more light.** A black picture, 48 × 48, with one lit square of 3 × 3. The box has half side 5 and starts some pixels away; in each of 150 steps it follows the gradient of the light it covers, at most one pixel a step. *Before running: how far away may the light be, if k = 10?*
+# **Move the box to where it covers more light.** A black picture, 48 × 48, with one lit square of 3 × 3. The box has half side 5 and starts some pixels away; in each of 150 steps it follows the gradient, at most one pixel. *Before running: how far away may the light be, if s = 10?*
 
 
 # %%
@@ -293,18 +334,18 @@ def lit(distances):
 
 
 # %%
-def covered(images, region, k):
+def covered(images, region, s):
     """The light under the soft box: n."""
-    return (images * box_mask(region, 48, 48, sharpness=k)).sum(dim=(1, 2, 3))
+    return (images * box_mask(region, 48, 48, sharpness=s)).sum(dim=(1, 2, 3))
 
 
 # %%
-def follow(images, k, normalised):
+def follow(images, s, normalised, column=12):
     """The share of the light that the box covers in the end: n."""
-    region = torch.tensor([[12.5 / 24 - 1, 24.5 / 24 - 1, 5 / 24]]).repeat(len(images), 1)  # column 12, row 24
+    region = torch.tensor([[(column + 0.5) / 24 - 1, 24.5 / 24 - 1, 5 / 24]]).repeat(len(images), 1)  # row 24
     for _ in range(150):
         region.requires_grad_()
-        (slope,) = torch.autograd.grad(covered(images, region, k).sum(), region)
+        (slope,) = torch.autograd.grad(covered(images, region, s).sum(), region)
         slope = slope[:, :2] / 24  # for each pixel of movement
         length = slope.norm(dim=1, keepdim=True)
         move = slope / length.clamp(min=1e-30 if normalised else 1.0)
@@ -315,32 +356,38 @@ def follow(images, k, normalised):
 # %% tags=["answer"]
 distances = range(4, 32, 2)
 images = lit(distances)
-ends = {(k, same): follow(images, k, same) for same in (False, True) for k in (10.0, 2.0, 0.5, 0.2)}
-reach = {key: max((d for d, share in zip(distances, found) if share > 0.9), default=0) for key, found in ends.items()}
-for (k, same), far in reach.items():
-    print(f"k = {k:4}  {'steps of one pixel' if same else 'steps as the slope':18}  finds the light up to {far}")
-assert reach[10.0, False] == reach[10.0, True] == 6, "no slope: longer steps do not help"
+ends = {(s, same): follow(images, s, same) for same in (False, True) for s in (10.0, 2.0, 0.5, 0.2)}
+
+
+def furthest(found):
+    return max((d for d, share in zip(distances, found) if share > 0.9), default=0)
+
+
+reach = {key: furthest(found) for key, found in ends.items()}
+for (s, same), far in reach.items():
+    print(f"s = {s:4}  {'steps of one pixel' if same else 'steps as the slope':18}  finds the light up to {far}")
+assert reach[10.0, False] == reach[10.0, True] == 6, "longer steps do not help"
 assert reach[0.5, False] < 20 and reach[0.5, True] == 30, "a small slope: longer steps help"
 
 # %% tags=["folded"]
 figure = new_figure(7.0, 2.8)
 for axes, same in zip(figure.subplots(1, 2, sharey=True), (False, True)):
-    lines = {f"k = {k:g}": found.tolist() for (k, other), found in ends.items() if other == same}
+    lines = {f"s = {s:g}": found.tolist() for (s, other), found in ends.items() if other == same}
     plot_lines(axes, distances, lines, xlabel="distance of the light", ylabel="" if same else "share covered")
     axes.set_title("steps of one pixel" if same else "steps as long as the slope")
 describe(
     figure,
-    "two panels: the share of the light that the box covers in the end, against the distance of the light, a line for each k; all fall from 1 to 0 at once. Steps as long as the slope: k = 10 falls after 6 pixels, k = 2 after 8, k = 0.5 and 0.2 after 16. Steps of one pixel: k = 10 still after 6, k = 2 after 14, the two others never.",
+    "two panels: the share of the light that the box covers in the end, against the distance of the light, a line for each s; all fall from 1 to 0 at once. Steps as long as the slope: s = 10 falls after 6 pixels, s = 2 after 8, s = 0.5 and 0.2 after 16. Steps of one pixel: s = 10 still after 6, s = 2 after 14, the two others never.",
 )
 
 # %% [markdown]
-# **Read it.** With k = 10 the box finds light that touches its edge (at 6), and none further away (at 8). The length of its steps is not the reason: with steps of one pixel it reaches no further, since its slope is *exactly* 0 there in 32 bits. With k = 0.5 the slope is small, but it points the right way: with steps of one pixel the box finds everything.
+# **Read it.** With s = 10 the box finds light that touches its edge (at 6) and none further away, with longer steps neither: in 32 bits its slope there is 0. With s = 0.5 the slope is small, and steps of one pixel find everything.
 #
-# **No slope** is beyond help; **a small slope** is helped by longer steps.
+# **No slope** is beyond help; **a small slope** is helped by longer steps. (Deeper: why it is missing.)
 #
 # ## On photographs
 #
-# The paper starts nearer: it first teaches the proposal to begin at the **strongest response**, the place where the features, summed over channels, are largest. Trunk features (block 10, after a ReLU). *Before looking: in how many of the six photographs will the square hold what you would look at?*
+# The paper first teaches the proposal to begin at the **strongest response**: where the features, summed over channels, are largest. Trunk features (block 10, after a ReLU); the square takes the photograph's proportions. *Before looking: in how many of the six will it hold what you would look at?*
 
 # %% tags=["folded"]
 trunk = load_trunk()
@@ -370,71 +417,50 @@ describe(
 )
 
 # %% [markdown]
-# **Read it.** An eye, a flower's heart, a rocket, a roof. But also an empty corner of the table beside the cup, and the astronaut's suit while her face (bright too) stays outside. And a control: *before running: the flower stands in the middle; does the strongest response beat a square in the middle?*
-
-# %%
-flower = photographs["flower"]
-orange = (flower[0] - flower[2] > 0.2).float()  # cut out by its colour
-
-
-def share_of_flower(region):
-    """How much of the flower lies in these squares: n 3 -> n."""
-    return (orange * box_mask(region, *orange.shape)[:, 0]).sum(dim=(1, 2)) / orange.sum()
-
-
-# %% tags=["answer"]
-somewhere = torch.rand(500, 2, generator=torch.Generator().manual_seed(0)) - 0.5
-anywhere = torch.cat([somewhere, torch.full((500, 1), 0.5)], dim=1)
-found = {"strongest": starts["flower"][None], "middle": torch.tensor([[0.0, 0.0, 0.5]]), "anywhere": anywhere}
-for name, region in found.items():
-    print(f"{name:10} share of the flower ≈ {share_of_flower(region).mean():.2f}")
-best, middle, luck = (share_of_flower(region).mean() for region in found.values())
-assert best > luck + 0.15 and abs(best - middle) < 0.05
-
-# %% [markdown]
-# Better than anywhere, and no better than the middle: photographers put things there.
+# **Read it.** An eye, a flower's heart, a rocket, a roof. But also an empty corner of the table, and the astronaut's suit without her face. (Deeper: a control.)
 #
-# **Steer the edges.** *Before moving: at which k do you still see that there is a square?*
+# **Steer the edges.** *Before moving: at which s do you still see that there is a box?*
 
 
 # %% tags=["folded"]
-def draw_box(figure, k=10):
-    """The cat under the soft box, and how much the box changes with a step to the right."""
-    left, right = figure.subplots(1, 2)
+def draw_box(figure, s=10):
+    """The cat under the soft box, what the zoom hands on, and how the box changes with a step to the right."""
+    axes = figure.subplots(1, 3)
     cat, region = photographs["cat"], starts["cat"][None]
-    show_image(left, cat * box_mask(region, *cat.shape[1:], sharpness=k)[0], title="under the box")
+    show_image(axes[0], cat * box_mask(region, *cat.shape[1:], sharpness=s)[0], title="under the box")
+    show_image(axes[1], zoom(cat[None], region, cat.shape[1:], sharpness=s)[0], title=f"s = {s}: enlarged")
     step = torch.tensor([[2 / cat.shape[2], 0, 0]])  # one pixel
-    before, after = (box_mask(one, *cat.shape[1:], sharpness=k)[0, 0] for one in (region, region + step))
+    before, after = (box_mask(one, *cat.shape[1:], sharpness=s)[0, 0] for one in (region, region + step))
     change, most = after - before, (after - before).abs().max()
-    right.imshow(change, cmap=SIGNED, vmin=-most, vmax=most, interpolation="nearest")
-    frameless(right, f"k = {k}: a step changes {most:.2f} at most")
+    axes[2].imshow(change, cmap=SIGNED, vmin=-most, vmax=most, interpolation="nearest")
+    frameless(axes[2], f"changes {most:.2f} at most")
 
 
 # %% tags=["widget"]
-steer(draw_box, height=2.5, k=slider("k", [10, 2, 0.5, 0.2, 0.1, 0.05], value=10))
+steer(draw_box, height=2.0, s=slider("s", [10, 2, 0.5, 0.2, 0.1, 0.05], value=10))
 
 # %% [markdown]
 # The same without a widget:
 
 # %% tags=["static", "folded"]
-figure = new_figure(7.0, 5.0)
-for panel, k in zip(figure.subfigures(2, 1), (10, 0.1)):
-    draw_box(panel, k)
+figure = new_figure(7.0, 3.9)
+for panel, s in zip(figure.subfigures(2, 1), (10, 0.1)):
+    draw_box(panel, s)
 describe(
     figure,
-    "two rows. k = 10: the cat's eye in a sharp rectangle on black; a step to the right changes one thin orange line at the left edge and one violet line at the right edge. k = 0.1: the same in a soft oval that fades to black; the change is a broad orange blot on the left and a broad violet one on the right.",
+    "two rows of three. s = 10: the cat's eye in a sharp rectangle on black; the same enlarged, evenly bright; a step to the right changes one thin orange line at the left edge and one violet line at the right edge. s = 0.1: the eye in a soft oval that fades to black; enlarged, it is dark towards the edges; the change is a broad orange blot on the left and a broad violet one on the right.",
 )
 
 # %% [markdown]
-# A step of one pixel to the right: violet is gained, orange is lost, inside nothing changes. A soft edge feels further, and each pixel less.
+# In the middle is what the next scale gets; on the right, what a step of one pixel to the right gains (violet) and loses (orange). A soft edge feels further, each pixel less, and darkens what it shows.
 #
 # ## Few examples: ask what else is in the picture
 #
-# A detector knows ten old classes and gets two new ones, with five examples each. Both look alike to it: **the same scores P**. What else is in the picture (the *context* C: 16 boxes with their scores) tells them apart: one box is of class 3 with the first, of class 7 with the second; 15 boxes are of other classes.
+# A detector knows ten classes and gets two new ones, with five examples each. Both look alike to it: **the same scores P**. What else is in the picture tells them apart (the *context* C: 16 boxes with scores): one box is of class 3 with the first, of class 7 with the second; 15 are of other classes.
 #
 # $$A = \mathrm{softmax}_q\bigl((\theta(P) + P)\,(\varphi(C) + C)^\top\bigr) \qquad \tilde P = P + A\,(g(C) + C) \odot w_z \qquad \text{answer} = 5 \cos(\tilde P, W)$$
 #
-# P (the *priors*) is b p k, the context C b q k (the paper's Q), A is b p q, for p boxes, q boxes of context and k classes. θ, φ, g are linear layers of scores to scores; $w_z$ is one number a class and **starts at 0**: a new block changes nothing. W is one direction for each new class, set to the mean of its examples.
+# P (the *priors*) is b p k, the context C (the paper's Q) b q k, A is b p q: p boxes, q boxes of context, k classes. θ, φ, g are linear layers of scores to scores; $w_z$ is one number a class and **starts at 0**: a new block changes nothing. W is one direction for each new class, set to the mean of its examples.
 
 # %% tags=["folded"]
 diagram(ContextTransformer)
@@ -471,6 +497,16 @@ class Reader(ContextTransformer):
         return priors + self.attention(priors, context) @ (self.g(context) + context) * self.gain
 
 
+# %%
+class GentleStart(Reader):
+    """Scores times 0.1 in the first step, times 1 from the hundredth on."""
+
+    def forward(self, priors, context):
+        if torch.is_grad_enabled():  # in training
+            self.scale = min(1.0, self.scale + 0.009)
+        return super().forward(priors, context)
+
+
 # %% tags=["folded"]
 class FewExamples(nn.Module):
     """Read the context, or not; then compare directions."""
@@ -501,7 +537,7 @@ def learn(make, seed):
 
 
 # %% [markdown]
-# Five readers, six seeds: nobody (*alone*); the *mean* of all 16 boxes; *attention* as in the paper; *attention, $w_z$ = 1 at the start* and *attention, gentle*, whose scores are multiplied by 0.1. The last two are controls: when a run fails, is it the closed gate, or the sharp softmax? **We predicted**: the gate. *Before running: your guess?*
+# Five readers, six seeds: nobody (*alone*); the *mean* of all 16 boxes; *attention* as in the paper; *attention, $w_z$ = 1* at the start; and *attention, gentle start*, whose scores are multiplied by a number that grows from 0.1 (the third that we tried) to 1. When a run fails, is it the closed gate, or too sharp a start? **We predicted**: the gate. *Before running: your guess?*
 
 # %%
 READERS = {
@@ -509,13 +545,13 @@ READERS = {
     "mean": lambda: Reader(0.0, 0.0),
     "attention": lambda: Reader(1.0, 0.0),
     "attention, w_z = 1": lambda: Reader(1.0, 1.0),
-    "attention, gentle": lambda: Reader(0.1, 0.0),
+    "attention, gentle start": lambda: GentleStart(0.1, 0.0),
 }
 few = {name: torch.tensor([learn(make, seed) for seed in range(6)]).T for name, make in READERS.items()}
 
 # %% tags=["answer"]
 for name, (shares, starts_at) in few.items():
-    print(f"{name:18}  right ≈ {' '.join(f'{one:.2f}' for one in shares)}", end="   ")
+    print(f"{name:23}  right ≈ {' '.join(f'{one:.2f}' for one in shares)}", end="   ")
     print(f"weight at the start ≈ {' '.join(f'{one:.2f}' for one in starts_at)}" if "attention" in name else "")
 
 # %%
@@ -523,7 +559,7 @@ right_at = {name: shares for name, (shares, _) in few.items()}
 lost = few["attention"][1] < 0.02  # no weight on the telling box at the start
 assert right_at["attention"][lost].max() < 0.6 and right_at["attention, w_z = 1"][lost].max() < 0.7
 assert right_at["attention, w_z = 1"][~lost].min() > 0.9 > 0.6 > right_at["attention"][~lost].min(), "the gate"
-assert right_at["attention, gentle"].min() > 0.6 and right_at["attention, gentle"].median() > 0.95
+assert (right_at["attention, gentle start"] > 0.9).sum() >= 5 > 3 >= (right_at["attention"] > 0.9).sum()
 assert right_at["mean"].min() > 0.58 > right_at["alone"].max()
 
 # %% tags=["folded"]
@@ -531,32 +567,30 @@ figure = new_figure(7.0, 2.8)
 plot_runs(figure.subplots(), {name: shares for name, (shares, _) in few.items()}, guess=0.5)
 describe(
     figure,
-    "the share of right answers, six dots a row and a line at a guess, 0.5. Alone at the guess; mean between 0.6 and 0.8; attention four near the guess and two at 1; attention with w_z = 1 three near the guess and three at 1; attention, gentle one at 0.7 and five above 0.9.",
+    "the share of right answers, six dots a row and a line at a guess, 0.5. Alone at the guess; mean between 0.6 and 0.8; attention four near the guess and two at 1; attention with w_z = 1 three near the guess and three at 1; attention, gentle start one near the guess and five at 1.",
 )
 
 # %% [markdown]
-# **Read it.** The *mean* always gains a little. *Attention* answers everything, or nothing. Our prediction holds for one of the four bad seeds, seed 0: with an open gate it answers everything.
+# **Read it.** The *mean* always gains a little. *Attention* answers everything, or nothing. Our prediction holds for one of the four bad seeds, seed 0: with an open gate it answers everything. In the three others little weight lies on the telling box at the start, and an open gate changes little. A gentle start mends two of them, and only the *start* differs: from the hundredth step on the softmax is as sharp as the paper's.
 #
-# In the three others an open gate changes little. They put no weight on the telling box at the start: what is read says nothing about the class. With a gentle softmax two of them answer everything, the third as much as a mean. (Gentle is gentle also *after* the start; we did not separate the two.)
+# Eighteen seeds (set `range(18)`): above 0.9 are 8 with attention, 8 with $w_z$ = 1, 14 with the gentle start. Little weight at the start dooms no run: some answered everything from less than 0.03.
 #
-# **Do not report the best seed**, nor the mean of such seeds alone: show all.
+# **Do not report the best seed**, nor a mean alone: show all.
 #
 # ## The bridge
 #
 # | lesson | query | key | value | weights | normaliser | cost |
 # |---|---|---|---|---|---|---|
 # | 09 non-local block | θ(x) | φ(x) | g(x), all of one input | n n | softmax over the keys | n² · c + projections |
-# | 18 BAN | δ(W_q q) | δ(W_v v) ⊙ h | V v ⊙ Q q, a pair | v q | softmax over all pairs | v · q · K + projections |
+# | 18 BAN | δ(W_q q) | δ(W_v v) ⊙ h | δ(R_v v) ⊙ δ(R_q q), a pair | v q | softmax over all pairs | v · q · r + projections |
 # | 18 RA-CNN | none: predicted from the features | none | the image again | one square | none | one more network a scale |
 # | 18 Context-Transformer | θ(P) + P | φ(C) + C | g(C) + C | p q | softmax over the context | p · q · k + projections |
 #
-# In lesson 00's words: Attention = f(g(a, b), b): *g* may look at one input and *f* at another.
-#
 # ## Three things to keep
 #
-# 1. **Two inputs can be compared pair by pair.** Comparing did the work: a map that compares and then forgets its pairs did as well.
-# 2. **A zoom finds what its edges feel.** A small k reaches further; a good start matters more.
-# 3. **A failed seed may be a bad start.** Look at the map before training.
+# 1. **Two inputs can be compared pair by pair.** Comparing did the work, in the map or in the reading; on our task a map that forgets its pairs did as well.
+# 2. **A zoom finds what its edges feel.** A small s reaches further; or start near.
+# 3. **A failed seed may be a bad start.** Change the start alone, over many seeds.
 #
 # **Now the [exercise](../exercises/18_zoom_and_pairs.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 19, which one would you use?
 
@@ -571,6 +605,74 @@ for name in ("pairs", "marginals", "uniform"):
 
 # %% [markdown]
 # With one match nothing can be mixed up: the marginals of a map with one large number are that number's row and column. So a better score of BAN over *separate* attention does not show that pairs are needed; the control is a map that compares and then forgets.
+
+# %% [markdown]
+# ## Deeper · The zoom: a mirror, the middle, a teacher (6 minutes)
+#
+# **Where the slope went.** The same in a mirror: the light lies to the *left*. *Before running: how far now, if s = 10?*
+
+# %% tags=["answer"]
+for same in (False, True):
+    print(
+        f"{'steps of one pixel' if same else 'steps as the slope':18}  {furthest(follow(images.flip(3), 10.0, same, 35))}"
+    )
+z = torch.tensor(20.0)
+print("right of the box:", (z.sigmoid() - (z + 100).sigmoid()).item(), " left:", (-z).sigmoid().item())
+
+# %%
+assert furthest(follow(images.flip(3), 10.0, False, 35)) == 6 < 10 <= furthest(follow(images.flip(3), 10.0, True, 35))
+
+# %% [markdown]
+# By the formula the mask is never 0. Right of the box it is 1 − 1, and numbers near 1 are *rounded*; left of it it is one tiny number, and longer steps can follow it. So the sharp box's blind side comes from rounding. The plain slope is too small on both sides: a small s helps both.
+#
+# **The middle.** *Before running: the flower stands in the middle; does the strongest response beat a square in the middle?*
+
+# %%
+flower = photographs["flower"]
+orange = (flower[0] - flower[2] > 0.2).float()  # cut out by its colour
+
+
+def share_of_flower(region):
+    """How much of the flower lies in these squares: n 3 -> n."""
+    return (orange * box_mask(region, *orange.shape)[:, 0]).sum(dim=(1, 2)) / orange.sum()
+
+
+# %% tags=["answer"]
+somewhere = torch.rand(500, 2, generator=torch.Generator().manual_seed(0)) - 0.5
+anywhere = torch.cat([somewhere, torch.full((500, 1), 0.5)], dim=1)
+found = {"strongest": starts["flower"][None], "middle": torch.tensor([[0.0, 0.0, 0.5]]), "anywhere": anywhere}
+for name, region in found.items():
+    print(f"{name:10} share of the flower ≈ {share_of_flower(region).mean():.2f}")
+best, middle, luck = (share_of_flower(region).mean() for region in found.values())
+assert best > luck + 0.15 and abs(best - middle) < 0.05
+
+# %% [markdown]
+# Better than anywhere, and no better than the middle, on this one photograph.
+#
+# **Teach the proposal to begin there.** Two layers, 40 steps on the six photographs. *Before running: what does it propose before it has learned?*
+
+# %% tags=["answer"]
+torch.manual_seed(0)
+proposal = AttentionProposal(112, size=48, pool=7, hidden=32)
+features, targets = [0.02 * one for one in responses.values()], torch.stack(list(starts.values()))
+optimizer = torch.optim.Adam(proposal.parameters(), lr=0.0001)
+for step in range(41):
+    regions = torch.cat([proposal.attention(one) for one in features])  # 6 3
+    loss = (regions - targets).square().mean()
+    if step in (0, 40):
+        print(
+            f"step {step:2}: from the middle ≈ {regions[:, :2].abs().mean():.2f}, from the target ≈ {loss.sqrt():.2f}"
+        )
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+# %%
+small = proposal(features[0], photographs["astronaut"][None])  # features, images -> the square, enlarged
+assert small.shape == (1, 3, 48, 48) and loss.sqrt() < 0.05
+
+# %% [markdown]
+# At first the middle, whatever it sees; then all six targets. Whether it would find one on a seventh photograph, six cannot show.
 
 # %% [markdown]
 # ## Deeper · Where does each level of labels look? (8 minutes)

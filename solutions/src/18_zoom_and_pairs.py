@@ -131,7 +131,7 @@ with exercise.check(1):
 # Derive, for given p:
 #
 # - the weight that now lies on **foreign** pairs (thing i with claim j, i ≠ j);
-# - what the new map **says** if thing i has the colour $c_i$ and claim j says $d_j$ (each +1 or −1): $\sum_{ij} A_{ij}\, c_i\, d_j$. Derive it so that no m × m map is needed;
+# - what the new map **says** if thing i has the colour $c_i$ and claim j says $d_j$ (each +1 or −1): $\sum_{ij} A_{ij}\, c_i\, d_j$. Derive it without an m × m map (m may be a million);
 # - the **most** weight that can lie on foreign pairs, over all p, for this m.
 #
 # Shapes: `p`, `colours`, `claimed` m -> three numbers.
@@ -187,7 +187,7 @@ with exercise.check(2):
 # ## task_18_3 · Repair a soft box
 # difficulty 3/5 · importance 5/5 · 12 minutes
 #
-# Somebody wrote RA-CNN's mask for boxes of any width and height, in pixels: middle x and y, *half* width and *half* height; pixel i lies at i. It runs, its shape is right, and for a square in the middle of a square image it looks right. It is wrong in two ways.
+# Somebody wrote RA-CNN's mask for boxes of any width and height, in pixels: middle x and y, *half* width and *half* height; pixel i lies at i. It runs, and its shape is right. It is wrong in two ways; one of them cannot be seen for a square in the middle of a square image.
 #
 # ```python
 # def soft_box(region, height, width, sharpness):
@@ -235,12 +235,14 @@ def soft_box(region, height, width, sharpness):
 
 # %% tags=["folded"]
 def check_place():
-    """A sharp box: columns 5 to 7 and rows 1 to 2 of a 4 × 9 image."""
+    """A sharp square in the middle of a square image; then columns 5 to 7 and rows 1 to 2 of a 4 × 9 image."""
+    middle = soft_box(torch.tensor([[2.0, 2.0, 1.5, 1.5]]), 5, 5, 50.0)
+    assert middle.shape == (1, 5, 5), f"height 5, width 5: (1, 5, 5), not {tuple(middle.shape)}"
+    assert middle[0, 2, 2] > 0.99, (
+        f"a square in the middle of 5 × 5 pixels: its middle must be near 1, not {middle[0, 2, 2]:.3f}: what is 1 only between the edges?"
+    )
     mask = soft_box(torch.tensor([[6.0, 1.5, 1.5, 1.0]]), 4, 9, 50.0)
     assert mask.shape == (1, 4, 9), f"height 4, width 9: (1, 4, 9), not {tuple(mask.shape)}"
-    assert mask[0, 1, 6] > 0.99, (
-        f"the middle of the box must be near 1, not {mask[0, 1, 6]:.3f}: is it where x and y say, and what is 1 only between the edges?"
-    )
     due = torch.zeros(4, 9)
     due[1:3, 5:8] = 1
     assert same(mask[0], due), (
@@ -254,11 +256,11 @@ with exercise.check(3):
     mask = soft_box(torch.tensor([[3.0, 2.0, 1.0, 1.0], [3.0, 2.0, 2.0, 1.0]]), 5, 7, 2.0)
     due = 1 / (1 + math.exp(-2.0)) - 1 / (1 + math.exp(2.0))  # one pixel from either edge
     assert abs(mask[0, 2, 3].item() - due**2) < 1e-4, (
-        f"k = 2, both edges one pixel away on both axes: (0.881 − 0.119)² = 0.580, not {mask[0, 2, 3]:.3f}"
+        f"sharpness 2, both edges one pixel away on both axes: (0.881 − 0.119)² = 0.580, not {mask[0, 2, 3]:.3f}"
     )
     edge = 0.5 - 1 / (1 + math.exp(4.0))
     assert abs(mask[0, 2, 4].item() - edge * due) < 1e-4, (
-        f"k = 2, on the right edge: the mask is about half as large, {edge * due:.3f}, not {mask[0, 2, 4]:.3f}"
+        f"sharpness 2, on the right edge: the mask is about half as large, {edge * due:.3f}, not {mask[0, 2, 4]:.3f}"
     )
     assert mask[1, 2, 5] > 2 * mask[0, 2, 5], "the second box is wider: it must reach column 5, and the first not"
     region = torch.tensor([[3.0, 2.0, 1.0, 1.0]], requires_grad=True)

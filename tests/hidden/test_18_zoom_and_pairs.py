@@ -139,6 +139,16 @@ def test_what_is_forgotten(student, draw):
             assert abs(number(one) - number(due)) < 1e-5
 
 
+@task("task_18_2", hint="A million matches: an m × m map does not fit in memory, two sums do.")
+def test_a_million_matches(student, draw):
+    m = 1_000_000
+    p = torch.full((m,), 0.25 / (m - 1))
+    p[0] = 0.75
+    colours = torch.cat([torch.ones(1), -torch.ones(m - 1)])  # the things say ¾ − ¼
+    for one, due in zip(student.forgotten(p, colours, torch.ones(m)), (7 / 16, 0.5, 1.0), strict=True):
+        assert abs(number(one) - due) < 1e-3
+
+
 def _forgotten(p, colours, claimed, *, foreign=None, said=None, most=None):
     """The right answer with the parts that a wrong answer exchanges."""
     return (
