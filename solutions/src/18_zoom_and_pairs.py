@@ -235,19 +235,20 @@ def soft_box(region, height, width, sharpness):
 
 # %% tags=["folded"]
 def check_place():
-    """A sharp square in the middle of a square image; then columns 5 to 7 and rows 1 to 2 of a 4 × 9 image."""
+    """A sharp square in the middle of a square image; then columns 5 to 7 and rows 1 to 2 of 8 × 9 pixels."""
     middle = soft_box(torch.tensor([[2.0, 2.0, 1.5, 1.5]]), 5, 5, 50.0)
     assert middle.shape == (1, 5, 5), f"height 5, width 5: (1, 5, 5), not {tuple(middle.shape)}"
     assert middle[0, 2, 2] > 0.99, (
         f"a square in the middle of 5 × 5 pixels: its middle must be near 1, not {middle[0, 2, 2]:.3f}: what is 1 only between the edges?"
     )
-    mask = soft_box(torch.tensor([[6.0, 1.5, 1.5, 1.0]]), 4, 9, 50.0)
-    assert mask.shape == (1, 4, 9), f"height 4, width 9: (1, 4, 9), not {tuple(mask.shape)}"
-    due = torch.zeros(4, 9)
+    mask = soft_box(torch.tensor([[6.0, 1.5, 1.5, 1.0]]), 8, 9, 50.0)
+    assert mask.shape == (1, 8, 9), f"height 8, width 9: (1, 8, 9), not {tuple(mask.shape)}"
+    due = torch.zeros(8, 9)
     due[1:3, 5:8] = 1
-    assert same(mask[0], due), (
+    assert same((mask[0] > 0.5).float(), due), (
         f"x = 6, y = 1.5, half width 1.5, half height 1: columns 5–7, rows 1–2; near 1 are (row, column) {(mask[0] > 0.5).nonzero().tolist()}"
     )
+    assert same(mask[0], due), f"sharpness 50, half a pixel inside the edge: near 1, not {mask[0, 1, 5]:.3f}"
 
 
 # %% tags=["check_18_3"]
