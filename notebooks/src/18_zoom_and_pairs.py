@@ -571,9 +571,9 @@ describe(
 )
 
 # %% [markdown]
-# **Read it.** The *mean* always gains a little. *Attention* answers everything, or nothing. Our prediction holds for one of the four bad seeds, seed 0: with an open gate it answers everything. In the three others little weight lies on the telling box at the start, and an open gate changes little. A gentle start mends two of them, and only the *start* differs: from the hundredth step on the softmax is as sharp as the paper's.
+# **Read it.** The *mean* always gains a little. *Attention* answers all or nothing. Our prediction holds for one of the four bad seeds, seed 0: with an open gate it answers everything. In the three others little weight lies on the telling box at the start, and an open gate changes little. A gentle start mends two of them, and only the *start* differs: from the hundredth step on the softmax is as sharp as the paper's.
 #
-# Eighteen seeds (set `range(18)`): above 0.8 are 8 with attention, 8 with $w_z$ = 1, 14 with the gentle start. Little weight at the start dooms no run: some answered everything from less than 0.03.
+# Eighteen seeds (set `range(18)`): above 0.8 are 8 with attention, 8 with $w_z$ = 1, 14 with the gentle start. Little weight at the start does not decide: some runs answered everything from less than 0.03.
 #
 # **Do not report the best seed**, nor a mean alone: show all.
 #
@@ -592,7 +592,7 @@ describe(
 # 2. **A zoom finds what its edges feel.** A small s reaches further; or start near.
 # 3. **A failed seed may be a bad start.** Change the start alone, over many seeds.
 #
-# **Now the [exercise](../exercises/18_zoom_and_pairs.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 19, which one would you use?
+# **Now the [exercise](../exercises/18_zoom_and_pairs.ipynb).** Each deeper section can be read alone. Next lesson: 19, which one would you use?
 
 # %% [markdown]
 # ## Deeper · One match: what the pairs are for (3 minutes)
