@@ -617,7 +617,9 @@ for same in (False, True):
         f"{'steps of one pixel' if same else 'steps as the slope':18}  {furthest(follow(images.flip(3), 10.0, same, 35))}"
     )
 z = torch.tensor(20.0)
-print("right of the box:", (z.sigmoid() - (z + 100).sigmoid()).item(), " left:", (-z).sigmoid().item())
+print(
+    f"right of the box: {z.sigmoid() - (z + 100).sigmoid():.1f}, left of it ≈ {(-z).sigmoid() - (-z - 100).sigmoid():.0e}"
+)
 
 # %%
 assert furthest(follow(images.flip(3), 10.0, False, 35)) == 6 < 10 <= furthest(follow(images.flip(3), 10.0, True, 35))
