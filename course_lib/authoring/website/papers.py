@@ -36,7 +36,9 @@ def papers(cards: list[Card], lessons: list[Lesson]) -> list[Paper]:
         for short in card.row.paper.split("; "):
             found.setdefault(key(short), Paper(of_file(card.row.module, key(short)))).cards.append(card)
     for number, paper in found.items():
-        paper.lessons = [lesson for lesson in lessons if lesson in paper.lessons or number in lesson.text]
+        title = re.split(r"\. | \(", paper.citation)[0]
+        mark = number if ARXIV.search(f"arXiv {number}") else title  # what a lesson that names the paper holds
+        paper.lessons = [lesson for lesson in lessons if lesson in paper.lessons or mark in lesson.text]
     return sorted(
         sorted(found.values(), key=lambda paper: paper.citation), key=lambda paper: paper.year, reverse=True
     )
