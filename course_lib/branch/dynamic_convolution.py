@@ -25,8 +25,8 @@ class DynamicConv2d(nn.Module):
     Mixing kernels equals mixing the outputs of K convolutions and costs one. ``weight`` and ``bias`` hold the K
     experts, ``route`` is what stands inside softmax or σ, and τ is the buffer ``temperature``, saved with the
     weights. Dynamic convolution lowers it during training: ``layer.temperature.fill_(tau)``, from 30 to 1 in the
-    first epochs; a low τ from the start gives gradient to one expert only. BatchNorm and activation come after the
-    layer.
+    first epochs, since at a low τ one expert gets most of the gradient at first. BatchNorm and activation come after
+    the layer.
 
     Args:
         in_channels, out_channels, kernel_size: as in ``nn.Conv2d``; kernel_size odd, the size of the map is kept.

@@ -279,7 +279,9 @@ with exercise.check(3):
     batch = dynamic_convolution(x, logits, kernels, biases, 0.5)
     assert batch.shape == (3, 7, 4, 5), f"three images, seven outputs: (3, 7, 4, 5), not {tuple(batch.shape)}"
     alone = torch.cat([dynamic_convolution(*one, kernels, biases, 0.5) for one in zip(x[:, None], logits[:, None])])
-    assert same(batch, alone), "in a batch, an image does not get what it gets alone: whose kernels does it meet?"
+    assert same(batch, alone), (
+        "in a batch, an image does not get what it gets alone: whose kernel and bias does it meet?"
+    )
     only = dynamic_convolution(x, 100 * F.one_hot(torch.tensor([4, 0, 2]), 6).float(), kernels, biases, 0.5)
     due = torch.stack([F.conv2d(one, kernels[k], biases[k], padding=1) for one, k in zip(x, (4, 0, 2))])
     assert same(only, due), (
