@@ -224,8 +224,8 @@ for name, shares in right.items():
     print(f"{name:14} right ≈ {' '.join(f'{one:.2f}' for one in shares)}")
 
 # %%
-assert min(right["pairs"].min(), right["marginals"].min()) > 0.9
-assert max(right[name].max() for name in ("separate", "uniform", "uniform, wide")) < 0.75
+assert right["pairs"].min() > 0.9 and right["marginals"].min() > 0.77
+assert max(right[name].max() for name in ("separate", "uniform", "uniform, wide")) < 0.72
 assert right["uniform, wide"].min() > right["separate"].max()
 
 
@@ -240,7 +240,7 @@ def on_matches(model, seed=11):
 
 
 # %% [markdown]
-# **Half of our prediction was wrong**: *marginals* answers (nearly) everything too. So *comparing* does the work: without it (*separate*) half is right; reading more widely, without a map, gets further.
+# **Half of our prediction was wrong**: *marginals* answers nearly everything too (of five more seeds one stopped at 0.84; *pairs* never). So *comparing* does the work: without it (*separate*) half is right; reading more widely, without a map, gets further.
 #
 # But why did the pairs not matter? Our example by hand had even weights, and read colours alone. A learned map may be *uneven*; and what is read holds the shape too, so that f can compare once more. **Three controls**: marginals that are *even* (given, not learned); that *read colours* alone; both. *Before running: which of the three fail?*
 
@@ -311,7 +311,7 @@ for name, claimed in {"both true": (1, -1), "both wrong": (-1, 1), "one true": (
 #
 # ## Fine detail: the zoom finds what it can reach
 #
-# RA-CNN (recurrent attention CNN) looks at the whole image, proposes one square $t = (t_x, t_y, t_l)$ (middle and *half* side), and looks again at this square, enlarged. So that it can learn, its edges are soft:
+# RA-CNN (recurrent attention CNN) looks at the whole image, proposes one square $t = (t_x, t_y, t_l)$ (middle and *half* side), and looks again at this square, enlarged. Soft edges let it learn:
 #
 # $$M(x, y) = [\sigma(s(x - t_x + t_l)) - \sigma(s(x - t_x - t_l))] \cdot [\text{the same in } y]$$
 #
@@ -588,11 +588,11 @@ describe(
 #
 # ## Three things to keep
 #
-# 1. **Two inputs can be compared pair by pair.** Comparing did the work, in the map or in the reading; on our task a map that forgets its pairs did as well.
+# 1. **Two inputs can be compared pair by pair.** Comparing did the work, in the map or in the reading; on our task a map that forgets its pairs did nearly as well.
 # 2. **A zoom finds what its edges feel.** A small s reaches further; or start near.
 # 3. **A failed seed may be a bad start.** Change the start alone, over many seeds.
 #
-# **Now the [exercise](../exercises/18_zoom_and_pairs.ipynb).** Each deeper section can be read alone. Next lesson: 19, which one would you use?
+# **Now the [exercise](../exercises/18_zoom_and_pairs.ipynb).** Next lesson: 19, which one would you use?
 
 # %% [markdown]
 # ## Deeper · One match: what the pairs are for (3 minutes)
