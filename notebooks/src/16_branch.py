@@ -347,7 +347,7 @@ def held(model, x, labels):
 
 
 # %% [markdown]
-# A larger digit also has more ink. Two controls: digits of 8 pixels made **dimmer**; and digits of all sides dimmed (or brightened) to **the same ink**, that of 8 (or 16) pixels: does the weight follow ink alone? **We predicted** that it rises with the side, in all three seeds, stays when only dimmed, and that SK gets more right. *Before running: do you agree?*
+# A larger digit also has more *ink* (the sum of its pixels). Two controls: digits of 8 pixels made **dimmer**; and digits of all sides dimmed (or brightened) to **the same ink**, that of 8 (or 16) pixels: does the weight follow ink alone? **We predicted** that it rises with the side, in all three seeds, stays when only dimmed, and that SK gets more right. *Before running: do you agree?*
 
 # %% tags=["answer"]
 kinds = {"SK": SelectiveKernel, "fixed": Fixed}
@@ -392,7 +392,7 @@ describe(
 # **Read it.** *Most of our prediction failed.*
 #
 # - *Size*: from 8 to 16 pixels, the weight first falls; in one seed it ends where it began. With the ink of 8 pixels, it rises in all three; with that of 16, it falls in two.
-# - *Brightness*: only dimmed, it rises too. So a rising line alone does not show that a block sees *size*. (No dimmed or brightened digits were in the training.)
+# - *Brightness*: only dimmed, it rises too. So a rising line alone does not show that a block sees *size*. (No such digits were in the training.)
 # - *Worth*: trained with ½, the network answers as well. SK *relies* on its choice (held at its mean, it loses), but gained nothing by it here.
 #
 # We did not choose this design blind: it is one of seven. In most, the direction with size changed from seed to seed; trained with random brightness, the weight rose in all three. So take the controls from it, not a verdict: the paper measured deep networks on ImageNet.
@@ -477,7 +477,7 @@ assert gates.tolist() == [0, 0, 1, 1] and slope[0] == slope[3] == 0
 # 2. **Mixing kernels is mixing answers** if nothing nonlinear comes before the sum. From n > 100 p places on, it adds less than 1 % of the multiply–adds.
 # 3. **What a weight follows must be tested**: on our digits, SK's weights moved with brightness as with size, and a network trained with weights fixed at ½ answered as well.
 #
-# **Now the [exercise](../exercises/16_branch.ipynb).** What follows goes deeper. Next lesson: 17, when?
+# **Now the [exercise](../exercises/16_branch.ipynb).** Next lesson: 17, when?
 
 # %% [markdown]
 # ## Deeper · A kernel with a ReLU of its own (4 minutes)
@@ -695,7 +695,7 @@ for side in (7, 14, 28):
     )
 
 # %% [markdown]
-# No. On 7 × 7 places, where 8 % more were counted, own kernels took about twice as long on our processor; on 28 × 28 about a tenth longer. "From which size on it is free" has two answers: counted, from 100 p places on; on the clock, measure where it shall run.
+# No. On 7 × 7 places, where 8 % more were counted, own kernels took about twice as long on our processor; on 28 × 28 a tenth longer at most. "From which size on it is free" has two answers: counted, from 100 p places on; on the clock, measure where it shall run.
 #
 # ## Deeper · What to believe (1 minute)
 #
