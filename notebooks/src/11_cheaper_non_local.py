@@ -262,7 +262,7 @@ assert rank == 3
 # ## The experiment: recall, through the narrow place
 #
 # The task of lesson 09, on 8 × 8 pixels: four sources hold a colour and a number; eight queries hold a colour and must say the number of *their* source. Only the block connects
-# pixels. Data, learning rate and 120 steps are the same for all. (γ starts at 1: with 0, criss-cross needs many more steps.)
+# pixels. Data, learning rate and 100 steps are the same for all. (γ starts at 1: with 0, criss-cross needs many more steps.)
 #
 # *Before running: what will each get?* **We predicted**:
 #
@@ -295,7 +295,7 @@ blocks = {
 
 
 # %%
-def train_with(make, seed, steps=120, rate=3e-3):
+def train_with(make, seed, steps=100, rate=4e-3):
     """The network with this block, trained; and the share of right answers."""
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Conv2d(10, 32, 1), make(), nn.Conv2d(32, 4, 1))
@@ -323,7 +323,7 @@ assert max(right["A², 8 slots"]) > 0.85 and max(right["external, 16 slots"] + r
 # ## Controls
 #
 # - **Pyramid**: in a cell of 2 × 2 with one source, the average is this source, only smaller. If it loses what *shares a cell*, cells of 4 × 4 must lose much more.
-# - **External attention**: only its first softmax sees more than one pixel. With a softmax over the slots alone it should guess. *And we train it twice as long, in larger steps.*
+# - **External attention**: only its first softmax sees more than one pixel. With a softmax over the slots alone it can only guess. *And we train it twice as long, in larger steps*: one success refutes "cannot".
 # - **CGNL**: pixels meet in the number s, and in the norm behind it. We replace s by 1.
 # - **A²**: four slots could do. We give it 16.
 #
@@ -338,17 +338,17 @@ class Constant(CompactNonLocal):
         return torch.ones_like(super().attention(x))
 
 
-controls = {
-    "pyramid, 5 cells": (lambda: AsymmetricPyramid(32, sizes=(1, 2), dropout=0.0), {}),
-    "external, slots alone": (lambda: ExternalAttention(32, slots=16, normalise="slots"), {}),
-    "external, longer": (blocks["external, 16 slots"], {"steps": 240, "rate": 1e-2}),
-    "CGNL, s = 1": (lambda: Constant(32), {}),
-    "A², 16 slots": (lambda: DoubleAttention(32, gather=16, slots=16), {}),
+controls = {  # and the seeds: one where a single run settles it
+    "pyramid, 5 cells": (lambda: AsymmetricPyramid(32, sizes=(1, 2), dropout=0.0), (0, 1, 2), {}),
+    "external, slots alone": (lambda: ExternalAttention(32, slots=16, normalise="slots"), (0,), {}),
+    "external, longer": (blocks["external, 16 slots"], (0,), {"steps": 200, "rate": 1e-2}),
+    "CGNL, s = 1": (lambda: Constant(32), (0, 1, 2), {}),
+    "A², 16 slots": (lambda: DoubleAttention(32, gather=16, slots=16), (0, 1, 2), {}),
 }
 
 # %% tags=["answer"]
-for name, (make, more) in controls.items():
-    trained[name] = [train_with(make, seed, **more) for seed in (0, 1, 2)]
+for name, (make, seeds, more) in controls.items():
+    trained[name] = [train_with(make, seed, **more) for seed in seeds]
     right[name] = [share for _, share in trained[name]]
     print(f"{name:21}  right ≈ {' '.join(f'{one:.2f}' for one in right[name])}")
 
@@ -363,7 +363,7 @@ figure = new_figure(7.0, 3.4)
 plot_runs(figure.subplots(), right, guess=0.25)
 describe(
     figure,
-    "shares of right answers, three dots a block. Non-local 1; criss-cross R = 1 at 0.4, R = 2 and R = 3 near 0.94; pyramid of 21 cells 0.95; A² from 0.67 to 1; external and CGNL around a half; "
+    "shares of right answers, three dots a block, one for two controls. Non-local 1; criss-cross R = 1 at 0.4, R = 2 and R = 3 near 0.94; pyramid of 21 cells 0.95; A² from 0.67 to 1; external and CGNL around a half; "
     "controls: pyramid of 5 cells 0.7, external with slots alone at the dotted line of a guess, external trained longer near 1, CGNL with s = 1 still near a half, A² of 16 slots near 1.",
 )
 
@@ -372,7 +372,7 @@ describe(
 # memory is the same for all images, but each slot is divided by a sum over *this* image. We called impossible what was slow. CGNL **hardly** falls: without s, pixels meet
 # only in the norm (deeper: later it falls more). With 16 slots all seeds of A² succeed.
 #
-# So 120 steps show what learns *early*; only R = 1 and the slots alone do not see the source.
+# So 100 steps show what learns *early*; only R = 1 and the slots alone do not see the source.
 #
 # R = 3, with more paths (the exercise counts them) but no new pixel, ends close to R = 2.
 #
@@ -664,15 +664,13 @@ def slots_in_use(model):
 
 # %% tags=["answer"]
 runs = {"double": trained["external, 16 slots"], "slots": trained["external, slots alone"]}
-runs["positions"] = [
-    train_with(lambda: ExternalAttention(32, slots=16, normalise="positions"), seed) for seed in (0, 1, 2)
-]
-for name, three in runs.items():
-    shares, used = zip(*((share, slots_in_use(model)) for model, share in three))
+runs["positions"] = [train_with(lambda: ExternalAttention(32, slots=16, normalise="positions"), seed=0)]
+for name, some in runs.items():
+    shares, used = zip(*((share, slots_in_use(model)) for model, share in some))
     print(f"{name:10} right ≈ {' '.join(f'{v:.2f}' for v in shares)}   in use ≈ {' '.join(f'{v:.1f}' for v in used)}")
 
 # %%
-usage = [slots_in_use(model) for three in runs.values() for model, _ in three]
+usage = [slots_in_use(model) for some in runs.values() for model, _ in some]
 assert max(share for _, share in runs["slots"]) < 0.3 < min(share for _, share in runs["double"] + runs["positions"])
 assert min(usage) > 14, "and no slot wins everywhere"
 
@@ -756,7 +754,7 @@ print("map:", list(fusion.attention(deep, fine).shape), " result:", list(fusion(
 # *Accuracy.* The authors of CCNet report on Cityscapes (validation, ResNet-101) 75.1 without, 78.0 with R = 1, 79.8 with R = 2 and 80.2 with R = 3, and in their repository three runs of R = 2: 79.74, 79.22, 78.40. The spread of runs is larger than the
 # step from 2 to 3.
 #
-# *Our own numbers.* Outside this notebook: on 12 × 12 pixels with γ = 0 at the start, R = 2 got 0.44, 0.26, 0.47 after 120 steps, with γ = 1 0.93, 0.97, 0.95. After 90 steps on 8 × 8, R = 2 had 0.67, 0.69, 0.76 and R = 3 0.85, 0.89, 0.91: the third loop
+# *Our own numbers.* Outside this notebook, at rate 0.003, and 120 steps where none are named: on 12 × 12 pixels with γ = 0 at the start, R = 2 got 0.44, 0.26, 0.47 after 120 steps, with γ = 1 0.93, 0.97, 0.95. After 90 steps on 8 × 8, R = 2 had 0.67, 0.69, 0.76 and R = 3 0.85, 0.89, 0.91: the third loop
 # learns earlier. A² with 2 slots got 0.71, 0.51, 0.67, with 4 slots 0.87, 0.61, 1.00; with 8 slots and a width of 24, so that it has as many numbers as with 16, 0.69, 0.81, 0.81: more numbers do not help. With 16 slots and a width of 8, as many numbers as in the walk, 1.00, 0.87, 0.80; with the walk's 8 slots and 240 steps 1.00 three times: here spare slots only saved steps. After 480 steps (one seed) R = 2 still has 0.77 where both relays are crowded, R = 3 0.90, the pyramid 0.85 in shared cells: that is not a lack of steps alone. On digits (8 × 8, 60 steps, five seeds) the three norms of external attention lie within the spread of the seeds: double 0.59 0.72 0.69 0.65 0.63, slots 0.58 0.70 0.65 0.70 0.67, pixels 0.57 0.64 0.66 0.65 0.66.
 #
 # *References.* Huang, Wang, Huang, Huang, Wei, Liu, CCNet: Criss-Cross Attention for Semantic Segmentation, ICCV 2019, arXiv 1811.11721.
