@@ -594,7 +594,7 @@ describe(
 # ## Three things to keep
 #
 # 1. Five blocks, one trick: **through something narrow**. Few lines, twice: n √n; m places in between: n · m.
-# 2. **To reach is not to ask.** A relay chooses before it is asked; where both relays were crowded, three answers in ten were wrong.
+# 2. **To reach is not to ask.** A relay chooses before it is asked; where both relays were crowded, a quarter of the answers was wrong.
 # 3. **n · m is cheap only while m stays small**: a handful for a soft map, two thirds of n for a sharp one. What a map seems to do may be the work of a *norm*: take the map away, and see. And train longer before you say *cannot*.
 #
 # **Now the [exercise](../exercises/11_cheaper_non_local.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 12, reasoning over regions.
