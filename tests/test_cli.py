@@ -406,7 +406,11 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(places, "ROOT", tmp_path / "site-packages")
     for name in [one for one in sys.modules if one.startswith(("course_lib.authoring.", "course_lib.grading."))]:
-        if name not in ("course_lib.authoring.places", "course_lib.grading.commands"):
+        if name not in (
+            "course_lib.authoring.places",
+            "course_lib.grading.commands",
+            "course_lib.grading.commands.disk",
+        ):
             monkeypatch.delitem(sys.modules, name)
     for package in ("nbformat", "jupytext", "nbclient", "safetensors", "filelock", "jinja2"):
         monkeypatch.setitem(sys.modules, package, None)

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 import course_lib
 from course_lib.cli import VERBS
-from course_lib.grading.commands import ELSEWHERE
+from course_lib.grading.commands.grade import ELSEWHERE
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

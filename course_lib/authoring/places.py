@@ -91,3 +91,9 @@ def parts(slug: str, root: Path = ROOT) -> dict[str, Path]:
         "exercise": root / f"exercises/{slug}.ipynb",
         "hidden tests": root / f"tests/hidden/test_{slug}.py",
     }
+
+
+def refuse_without_exercise(slug: str, root: Path) -> None:
+    if not gradable(slug, root):
+        there_are = ", ".join(one[:2] for one in known_lessons(root) if gradable(one, root)) or "none"
+        raise UsageError(f"lesson {slug} has no exercise to grade; those that have one: {there_are}")

@@ -754,7 +754,7 @@ def test_every_verb_ends_quietly_at_ctrl_c(evening, capsys, monkeypatch):
     def stopped(_: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("course_lib.grading.commands.read_marks", stopped)
+    monkeypatch.setattr("course_lib.grading.commands.reports.read_marks", stopped)
     assert main(["report", str(folder)]) == 130 and "stopped" in capsys.readouterr().err
 
 
