@@ -48,7 +48,7 @@ def test_searches_are_heard(event):
         "/content/drive/MyDrive/solutions/mine.py",
         "latest/hidden_layer.txt",
         "/usr/lib/python3/test/test_os.py",
-        f"/proc/{os.getpid()}/status",
+        "/proc/{me}/status",
         "/proc/self/maps",
         "/sys/fs",
         3,
@@ -56,6 +56,9 @@ def test_searches_are_heard(event):
     ],
 )
 def test_what_everybody_may_ask_for_is_not(path):
+    path = (
+        path.format(me=os.getpid()) if isinstance(path, str) else path
+    )  # workers of one run agree on the names of tests
     assert heard(("open", path, "r", READ), ("os.listdir", path)) == []
 
 
