@@ -10,9 +10,11 @@ from contextlib import suppress
 
 MOST, LONGEST = 5, 200
 NOT_ITS_OWN = re.compile(
-    r"(?:^|/)(?:tests?/hidden|test_\d\d_\w+\.py|test_\*|solutions(?:/src)?/\d\d_|marks\.json|autograder/source)"
-    r"|^/proc/\d+/"
+    r"(?:^|/)(?:tests?/hidden(?:[/*]|$)|test_\d\d_\w+\.py$|test_(?:\d\d_)?\*\.py$|marks\.json$|autograder/source"
+    r"|solutions/(?:src/)?\d\d_\w+\.(?:py|ipynb)$)"
+    r"|^/proc/\d+/(?:mem|maps|environ|cmdline|fd|cwd|root)\b"
 )
+DRIVE = "/content/drive/"  # what lies on the student's own drive in Colab
 PATHS = ("open", "glob.glob", "os.scandir", "os.listdir")
 
 
@@ -22,6 +24,7 @@ class Nosy:
     def __init__(self) -> None:
         self.listening = False
         self.found: list[str] = []
+        self.written: set[str] = set()  # also where nothing could be written
 
     def __enter__(self) -> None:
         self.listening = True
@@ -35,13 +38,16 @@ class Nosy:
             return
         with suppress(Exception):
             if event in PATHS:
-                self.note(str(os.fsdecode(arguments[0])), writing(event, arguments))
-            elif event == "import" and re.match(r"tests(\.|$)", arguments[0]) and not os.path.exists("tests"):
+                self.note(os.fsdecode(arguments[0]), event, arguments)
+            elif event == "import" and re.match(r"tests\.hidden(\.|$)", arguments[0]) and not os.path.exists("tests"):
                 self.add(f"import {arguments[0]}")
 
-    def note(self, path: str, writes: bool) -> None:
-        asks = path == "/" or NOT_ITS_OWN.search(path)
-        if asks and not writes and not is_own(path) and f"/proc/{os.getpid()}/" not in path:
+    def note(self, path: str, event: str, arguments: tuple) -> None:
+        if not (walks_everything(path, event) or NOT_ITS_OWN.search(path)):
+            return
+        if makes_a_file(event, arguments):
+            self.written.add(path)
+        elif path not in self.written and not is_own(path):
             self.add(path)
 
     def add(self, what: str) -> None:
@@ -49,12 +55,25 @@ class Nosy:
             self.found.append(what[:LONGEST])
 
 
-def writing(event: str, arguments: tuple) -> bool:
-    """Whether a file is opened to be written; a new one is nobody else's."""
-    return event == "open" and bool((arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+def walks_everything(path: str, event: str) -> bool:
+    """Whether a search begins at the root: ``os.walk`` and ``glob`` scan folders.
+
+    Python's own imports list the root, where the worker started; under Landlock a submission stands there.
+    """
+    return path == "/" and event == "os.scandir" and os.getcwd() != "/"
+
+
+def makes_a_file(event: str, arguments: tuple) -> bool:
+    """Whether a file is opened to be made; a new one is nobody else's."""
+    return event == "open" and bool((arguments[2] or 0) & os.O_CREAT)
 
 
 def is_own(path: str) -> bool:
-    """Whether a file lies in the submission's own folder; under Landlock it has none, and stands at the root."""
+    """Whether a file is the submission's: on its drive, of its own process, or in its own folder.
+
+    Under Landlock it has no folder, and stands at the root.
+    """
+    if path.startswith((DRIVE, f"/proc/{os.getpid()}/")):
+        return True
     here = os.getcwd()
     return here != "/" and os.path.exists(path) and os.path.realpath(path).startswith(f"{here}/")

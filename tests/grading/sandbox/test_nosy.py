@@ -27,8 +27,8 @@ def heard(*events: tuple) -> list[str]:
         "../solutions/src/07_small.py",
         "/autograder/source/run_autograder",
         "../results/marks.json",
-        f"/proc/{os.getppid()}/mem",
-        "/",
+        "/proc/1/mem",
+        "/proc/1/environ",
     ],
 )
 def test_what_is_not_its_own_is_heard(path):
@@ -38,7 +38,15 @@ def test_what_is_not_its_own_is_heard(path):
 @pytest.mark.parametrize("event", ["glob.glob", "os.scandir", "os.listdir"])
 def test_searches_are_heard(event):
     assert heard((event, "/home/*/tests/hidden")) == ["/home/*/tests/hidden"]
+    assert heard((event, "/course/**/test_*.py")) == ["/course/**/test_*.py"]
     assert heard(("import", "tests.hidden.test_07_small", None)) == []  # here, beside them, they are one's own
+
+
+def test_a_walk_through_everything_is_heard_and_a_look_at_it_is_not(monkeypatch):
+    assert heard(("os.scandir", "/")) == ["/"]
+    assert heard(("os.listdir", "/")) == []  # ``import`` does that, too
+    monkeypatch.chdir("/")  # as under Landlock, where the root is where a submission stands
+    assert heard(("os.scandir", "/"), ("os.scandir", os.getcwd())) == []
 
 
 @pytest.mark.parametrize(
@@ -46,7 +54,15 @@ def test_searches_are_heard(event):
     [
         "cat.png",
         "/content/drive/MyDrive/solutions/mine.py",
+        "/content/drive/MyDrive/solutions/01_small.ipynb",
         "latest/hidden_layer.txt",
+        "test/hidden_states.npy",
+        "tests/test_mine.py",
+        "images/test_*.png",
+        "runs/test_*",
+        "landmarks.json",
+        "solutions/01_answers.npz",
+        "/proc/1/stat",
         "/usr/lib/python3/test/test_os.py",
         "/proc/{me}/status",
         "/proc/self/maps",
@@ -73,7 +89,19 @@ def test_a_file_that_it_wrote_itself_is_its_own(tmp_path, monkeypatch):
 
 def test_where_nothing_can_be_written_nothing_is_its_own(monkeypatch):
     monkeypatch.chdir("/")  # as under Landlock
-    assert heard(("os.scandir", "/"), ("open", "/proc/1/environ", "r", READ)) == ["/", "/proc/1/environ"]
+    assert heard(("open", "/proc/1/environ", "r", READ)) == ["/proc/1/environ"]
+
+
+def test_what_it_tried_to_write_is_its_own_where_nothing_can_be_written(monkeypatch):
+    monkeypatch.chdir("/")
+    name = "test_07_mine.py"
+    assert heard(("open", name, "w", os.O_WRONLY | os.O_CREAT), ("open", name, "r", READ)) == []
+    assert heard(("open", name, "r+", os.O_RDWR)) == [name]
+
+
+def test_tests_of_its_own_may_be_imported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert heard(("import", "tests", None), ("import", "tests.shapes", None), ("import", "test", None)) == []
 
 
 def test_no_more_is_kept_than_a_page_can_show():
