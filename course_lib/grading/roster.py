@@ -51,7 +51,8 @@ class Unclear(LookupError):
 
     def __init__(self, what: str, people: "list[Person]", number: str = ""):
         who = " and ".join(sorted(one.words for one in people))
-        cure = f"write {number} into one's line, as id or participant" if number else "correct the roster or the name"
+        by_key = "call the file by what stands in brackets, or correct the roster"
+        cure = f"write {number} into one's line, as id or participant" if number else by_key
         super().__init__(f"{what} on the roster: {who}; {cure}, and grade again")
         self.people = people
 

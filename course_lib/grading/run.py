@@ -31,7 +31,7 @@ from course_lib.grading.reports import write_results
 from course_lib.grading.reports.tables import table_row
 from course_lib.grading.roster import Person, Roster, Unclear
 from course_lib.grading.similarity import Prints, alike, fingerprints
-from course_lib.grading.sources import NOT_LISTED, as_before, is_there, one_source, without_roster
+from course_lib.grading.sources import NOT_LISTED, as_before, is_left_over, is_there, one_source, without_roster
 from course_lib.grading.store import Store, key
 from course_lib.grading.submissions import Submission, find_submissions
 
@@ -203,7 +203,7 @@ def handed_in(record: Record, submission: Submission, lesson: str, evening: Even
 
 def completed(marks: Marks, store: Store, evening: Evening) -> Marks:
     """Marks with the roster's names, with whoever handed in nothing, and with the marks given by hand."""
-    records = [record for record in marks.records if not record.missing]
+    records = [record for record in marks.records if not (record.missing or is_left_over(record))]
     if evening.roster:
         records = on_the_roster(records, evening.roster, marks.slug)
     else:

@@ -5,7 +5,7 @@ Two that could be graded are an error that lists both: nobody guesses. The instr
 as long as it stays where it is.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,6 +86,11 @@ def is_there(record: Record) -> bool:
     return bool(record.by_itself) and Path(record.by_itself).exists()
 
 
+def is_left_over(record: Record) -> bool:
+    """Whether a row holds no mark, and is of a file that was given by itself and is not there any more."""
+    return bool(record.by_itself and record.problem) and record.override is None and not is_there(record)
+
+
 def in_place_of(others: list[Record], one: Record) -> Record:
     """The record that counts, with a note of each that does not; by itself, it is called as they are."""
     notes = tuple(f"{NOT_COUNTED}{other.file} ({why_not(other, one)})" for other in others if other.file)
@@ -126,23 +131,30 @@ def without_roster(records: list[Record], slug: str) -> list[Record]:
     return left
 
 
-def new_rows(lessons: tuple[Marks, ...], earlier: Collection[tuple[str, str]]) -> list[str]:
-    """Which files that were given by themselves stand in nobody's place, and what to do where they should."""
+def new_rows(lessons: tuple[Marks, ...], earlier: Mapping[tuple[str, str], Record]) -> list[str]:
+    """Which files that were given by themselves stand in nobody's place, and what to do where they should.
+
+    Whoever is on the roster stands in her own, also if she handed in nothing before.
+    """
     known = {slug for slug, _ in earlier}
+    told = [(marks, one) for marks in lessons if marks.slug in known for one in marks.graded if one.by_itself]
     return [
         f"{marks.slug}: {record.file} is a new row, {record.student}, since no row has that name; should it stand in "
         f"somebody's place ({listed(nearest((marks,), record.student, but=record))}?), give the file that name and "
         f"grade it again{'' if record.section == NOT_LISTED else ', into a new --out'}"
-        for marks in lessons
-        for record in marks.graded
-        if record.by_itself and not record.also and marks.slug in known and (marks.slug, record.who) not in earlier
+        for marks, record in told
+        if not record.person and not record.also and (marks.slug, record.who) not in earlier
     ]
 
 
-def rows_gone(lessons: tuple[Marks, ...], earlier: Collection[tuple[str, str]]) -> list[str]:
-    """Whose rows are not in the tables any more, because what they were of is not there."""
+def rows_gone(lessons: tuple[Marks, ...], earlier: Mapping[tuple[str, str], Record]) -> list[str]:
+    """Whose rows are not in the tables any more, because what they were of is not there.
+
+    Who handed in nothing and has no row now was taken from the roster: that needs no words.
+    """
     here = {(marks.slug, one) for marks in lessons for record in marks.records for one in record.known_as}
     gone: dict[str, list[str]] = {}
-    for slug, who in sorted(set(earlier) - here):
-        gone.setdefault(slug, []).append(who)
+    for (slug, who), record in sorted(earlier.items(), key=lambda one: one[0]):
+        if (slug, who) not in here and not record.missing:
+            gone.setdefault(slug, []).append(f"{record.student} ({record.id})" if record.id else record.student)
     return [f"{slug}: taken out, since the files are not there any more: {listed(who)}" for slug, who in gone.items()]

@@ -1,5 +1,6 @@
 """Several things of one student: one given by itself counts, and a mark by hand is never lost on the way."""
 
+import csv
 import re
 import zipfile
 
@@ -88,6 +89,14 @@ def test_a_file_by_itself_that_names_nobody_takes_no_place(downloaded, capsys):
     assert "put the student's name into the file" in capsys.readouterr().err
 
 
+def test_no_file_name_reaches_the_terminal_as_more_than_text(evening, capsys):
+    folder, grade = evening
+    hand_in(folder / "in/class", "Ada \x1b[8m Lovelace.ipynb", "Ben.ipynb", "Cy.ipynb")
+    assert grade() == 0
+    said = capsys.readouterr().err
+    assert "\x1b" not in said and "taken for the folder of a class: Ada �[8m Lovelace" in said
+
+
 def test_a_file_by_itself_with_another_name_is_a_new_row_and_the_cure_is_told(downloaded, capsys):
     folder, grade = downloaded
     hand_in(folder / "mail", "A. Lovelace.ipynb")
@@ -100,7 +109,50 @@ def test_a_file_by_itself_with_another_name_is_a_new_row_and_the_cure_is_told(do
     grade(place="mail/Ada Lovelace.ipynb")
     listed = (folder / "roster.csv").exists()  # else nothing says that the row of the old name is nobody's
     assert len(rows(folder)) == (2 if listed else 3) and file_of(folder) == "Ada Lovelace.ipynb"
-    assert listed == ("taken out, since the files are not there any more: a. lovelace" in capsys.readouterr().err)
+    assert listed == ("taken out, since the files are not there any more: A. Lovelace" in capsys.readouterr().err)
+
+
+def test_a_file_by_itself_of_who_handed_in_nothing_is_no_new_row(evening, capsys):
+    folder, grade = evening
+    (folder / "roster.csv").write_text(ROSTER)
+    hand_in(folder / "in", CLASS[1])
+    grade("--roster", str(folder / "roster.csv"))
+    hand_in(folder / "mail", "Ada Lovelace.ipynb")
+    capsys.readouterr()
+    assert grade(place="mail/Ada Lovelace.ipynb") == 0
+    assert len(rows(folder)) == 2 and file_of(folder) == "Ada Lovelace.ipynb"
+    assert capsys.readouterr().err.count("course:") == 0
+
+
+def test_a_file_by_itself_that_may_be_one_of_two_peoples_leaves_no_row_once_it_has_a_better_name(evening, capsys):
+    folder, grade = evening
+    (folder / "roster.csv").write_text("name,id\nWei Lee,2001\nWei Lee,2002\n")
+    a_download(folder, "leewei_2001_99_a.ipynb", "leewei_2002_98_a.ipynb")
+    grade("--roster", str(folder / "roster.csv"), place="submissions.zip")
+    hand_in(folder / "mail", "Wei Lee.ipynb")
+    assert grade(place="mail/Wei Lee.ipynb") == 1
+    assert "Wei Lee (2001) and Wei Lee (2002); call the file by what stands in brackets" in capsys.readouterr().err
+    (folder / "mail/Wei Lee.ipynb").rename(folder / "mail/2002.ipynb")
+    assert grade(place="mail/2002.ipynb") == 0
+    assert "any more: Wei Lee\n" in capsys.readouterr().err
+    with (folder / "out/marks.csv").open(encoding="utf-8-sig") as file:
+        files = {row["id"]: row["file"] for row in csv.DictReader(file)}
+    assert files == {"2001": "leewei_2001_99_a.ipynb", "2002": "2002.ipynb"}
+
+
+def test_who_withdrew_is_told_by_name(evening, capsys):
+    folder, grade = evening
+    (folder / "roster.csv").write_text(ROSTER + "Emmy Noether,1882\n")
+    for name in CLASS:
+        hand_in(folder / "in", name)
+    grade("--roster", str(folder / "roster.csv"))
+    (folder / "roster.csv").write_text(ROSTER.replace("Ada Lovelace,1815\n", ""))
+    (folder / "in" / CLASS[0]).unlink()
+    capsys.readouterr()
+    assert grade() == 0
+    assert capsys.readouterr().err.endswith(
+        "taken out, since the files are not there any more: Ada Lovelace (1815)\n"
+    )
 
 
 def test_a_folder_of_a_class_with_one_student_so_far_is_not_given_by_itself(downloaded):

@@ -3,7 +3,6 @@
 import argparse
 import os
 import secrets
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from course_lib.authoring.places import find_slug, refuse_without_exercise
 from course_lib.exercises import UsageError
 from course_lib.grading.batch import Settings
-from course_lib.grading.commands.said import say
+from course_lib.grading.commands.said import say, warn
 from course_lib.grading.lateness import read_deadlines, read_rule
 from course_lib.grading.marks import Record, listed
 from course_lib.grading.overrides import without_row
@@ -27,26 +26,26 @@ def run_grade(arguments: argparse.Namespace, store: Store, root: Path) -> int:
     evening = read_evening(known, root)
     here, place = arguments.submissions.resolve(), first_place(arguments.submissions, known["places"])
     download, own = to_grade(here, place, known, store, root)
-    for note in download.notes:
-        print(f"course: {note}", file=sys.stderr)
-    mode = "unsafe" if arguments.unsafe_no_sandbox else None
-    shared = Settings("", str(known["seed"]), float(known["seconds"]), float(known["memory"]), mode)
+    warn(download.notes)
     store.remember(known)
-    from_here = set(map(tuple, known["places"].get(str(place), []))) if place == here else set()
+    earlier = {(marks.slug, record.who): record for marks in store.lessons() for record in marks.records}
+    old, whole = set(map(tuple, known["places"].get(str(place), []))), place == here
 
     def keep(lesson: str, record: Record) -> bool:
-        return (lesson, record.who) not in from_here
+        return not (whole and (lesson, record.who) in old)
 
     how = How(arguments.jobs or processors(), arguments.dask, root)
-    earlier = {(marks.slug, record.who) for marks in store.lessons() for record in marks.records}
-    lessons = grade_lessons(download.lessons, store, shared, how, evening, keep)
-    now = rows_of(download)
-    before = set(map(tuple, known["places"].get(str(place), []))) - from_here
-    known["places"][str(place)] = sorted([list(one) for one in own | before])
+    mode = "unsafe" if arguments.unsafe_no_sandbox else None
+    lessons = grade_lessons(download.lessons, store, of_all(known, mode), how, evening, keep)
+    known["places"][str(place)] = sorted(map(list, own if whole else own | old))
     store.remember(known)
-    for words in [*rows_gone(lessons, earlier), *without_row(lessons, store), *new_rows(lessons, earlier)]:
-        print(f"course: {words}", file=sys.stderr)
-    return say(lessons, now, arguments.out)
+    warn([*rows_gone(lessons, earlier), *without_row(lessons, store), *new_rows(lessons, earlier)])
+    return say(lessons, rows_of(download), arguments.out)
+
+
+def of_all(known: dict, mode: str | None) -> Settings:
+    """What the jobs of all lessons share."""
+    return Settings("", str(known["seed"]), float(known["seconds"]), float(known["memory"]), mode)
 
 
 def to_grade(here: Path, place: Path, known: dict, store: Store, root: Path) -> tuple[Download, set[tuple[str, str]]]:
