@@ -28,7 +28,7 @@ from course_lib.grading.marks import (
 from course_lib.grading.reports import FORMATS, write_report
 from course_lib.grading.reports.gradescope import results
 from course_lib.grading.reports.pages import described, mistakes, overview_page, page_name
-from course_lib.grading.reports.tables import overview, safe
+from course_lib.grading.reports.tables import comment, overview, safe
 
 TASKS = (TaskInfo("task_07_1", "Softmax", 2), TaskInfo("task_07_2", "The mean", 1))
 SAID, EVIL = "the mean of 1, 2 and 6 is 3", "<script>alert(1)</script>"
@@ -310,6 +310,15 @@ def test_what_cut_a_cell_short_leads_its_task_without_hints_that_follow():
     (page,) = (text for name, text in FORMATS["html"](marks).items() if "ada" in name)
     assert cause in page and "Divide." not in page
     assert f"task_07_2: {cause}" in FORMATS["moodle"](marks)["moodle.csv"]
+
+
+@pytest.mark.parametrize("reason", ["a slip of the pen", "a slip of the pen."])
+def test_a_comment_for_moodle_ends_each_sentence_before_the_next(reason):
+    missed = (replace(WRONG, task="task_07_1"), replace(WRONG, check="say why"))
+    record = replace(MARKS.records[1], tasks=missed, override=Override(2, reason))
+    said = comment(record, after_late=False)
+    assert said == f"Mark given by hand: a slip of the pen. task_07_1: {SAID}; task_07_2: say why"
+    assert comment(MARKS.records[0], after_late=False) == ""
 
 
 def test_feedback_is_named_as_canvas_and_moodle_find_its_student():

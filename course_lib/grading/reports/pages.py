@@ -25,7 +25,8 @@ MAX_NOTES = 20
 MAX_NAMES = 12  # of those who made a mistake
 SYNTAX = re.compile(r"is not Python|SyntaxError|IndentationError|TabError")
 STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b;
+  overflow-wrap: break-word }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1.5rem } .wide { overflow-x: auto }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #ccc; vertical-align: top }
 td.any { overflow-wrap: anywhere; min-width: 10rem } td.number, th.number { text-align: right; white-space: nowrap }

@@ -178,13 +178,13 @@ def counts(record: Record, after_late: bool) -> float | None:
 
 
 def comment(record: Record, after_late: bool) -> str:
-    given = [f"Mark given by hand: {reason}" for reason in record.reasons]
+    given = [f"Mark given by hand: {reason.rstrip('.')}." for reason in record.reasons]
     taken = (
         f": {record.penalty:g} points {'are' if after_late else 'are not yet'} taken off" if record.penalty else ""
     )
     late = [f"{record.late.words}{taken}."] if record.late else []
     missed = [f"{task.task}: {sentence(task)}" for task in record.tasks if task.mark < task.points]
-    return " ".join([*given, *late, *missed])
+    return " ".join([*given, *late, "; ".join(missed)]).strip()
 
 
 def sentence(task: TaskMark) -> str:
