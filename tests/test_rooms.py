@@ -88,3 +88,10 @@ def test_one_idea_has_one_name(thing):
         names -= {"mask"}  # torchvision's word for the factor of each tap, which is another idea
     assert {name: OLD_WORDS[name] for name in names & OLD_WORDS.keys()} == {}
     assert "hidden_dim" not in names or thing.__name__ in CARRY_A_STATE, "the width of a hidden layer is hidden"
+
+
+@pytest.mark.parametrize("row", CATALOG, ids=lambda row: row.name)
+def test_a_mechanism_is_used_in_its_lesson(row):
+    (source,) = LIBRARY.parent.glob(f"notebooks/src/{row.lesson:02d}_*.py")
+    lines = [line for line in source.read_text(encoding="utf-8").splitlines() if not line.startswith(("from ", "#"))]
+    assert re.search(rf"\b{row.name}\b", "\n".join(lines))

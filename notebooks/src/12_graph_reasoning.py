@@ -28,7 +28,7 @@ from course_lib.spatial.deformable import DeformableConv2d
 from course_lib.spatial.dynamic_graph import DynamicGraph
 from course_lib.spatial.global_reasoning import GlobalReasoning
 from course_lib.spatial.non_local import NonLocal
-from course_lib.spatial.pyramid_graph import GraphReasoning
+from course_lib.spatial.pyramid_graph import GraphReasoning, PyramidGraph
 from course_lib.training import accuracy, fit
 from course_lib.trunk import load_trunk
 
@@ -747,6 +747,20 @@ assert all(b < 0.01 for b, _ in foreign), "a filter by likeness, not by any sixt
 # $I - \tilde L$ is a *low-pass*: it holds almost nothing of the differences within, more of that between. $\tilde L$ is a *high-pass*: it lets the differences within pass, and weakens what tells the groups apart. "Low" is meant in likeness, not in place: with its places shuffled, the same operator holds nothing.
 # And Θ decides the sign: a network that adds $X$ to $\tilde L X \Theta$ with $\Theta = -I$ has $X - \tilde L X$, the low-pass (but for the ReLU).
 #
+# **SpyGR does so at three sizes**: the map, and its averages over 2 × 2 and again 2 × 2 places. Each size has its own φ, Λ and Θ; their answers are enlarged and added.
+
+# %% tags=["folded"]
+diagram(PyramidGraph)
+
+# %%
+torch.manual_seed(0)
+block, sizes = PyramidGraph(80, features=16), [features]
+for _ in range(2):
+    sizes.append(F.avg_pool2d(sizes[-1], 2, ceil_mode=True))
+said = [F.interpolate(level(one), (13, 19), mode="bilinear") for level, one in zip(block.levels, sizes)]
+torch.testing.assert_close(sum(said), block(features))
+
+# %% [markdown]
 # ## Deeper · The released code, and the sign (2 minutes)
 #
 # The paper writes $I - A_g$, the code adds; since $A_g$ is learned, either can learn what the other does. The released code also has a ReLU between talk and $W_g$. *Before running: does this ReLU let the nodes be turned?*

@@ -9,7 +9,7 @@
 # - split a score into its four factors, and say which of them a convolution has;
 # - say which factor a task needs, where a convolution is as good, and where it is better.
 #
-# *Minutes:* 38, deeper 25 · *Needs:* 09 · *Paper:* Ramachandran et al., Stand-Alone Self-Attention in Vision Models, 2019, arXiv 1906.05909 · *Exercise:* [13 local attention](../exercises/13_local_attention.ipynb) · *Module:* [stand_alone.py](../course_lib/spatial/stand_alone.py)
+# *Minutes:* 38, deeper 27 · *Needs:* 09 · *Paper:* Ramachandran et al., Stand-Alone Self-Attention in Vision Models, 2019, arXiv 1906.05909 · *Exercise:* [13 local attention](../exercises/13_local_attention.ipynb) · *Module:* [stand_alone.py](../course_lib/spatial/stand_alone.py)
 #
 # Out of scope: cheaper maps of the whole image (11), networks of attention only (14).
 
@@ -30,6 +30,7 @@ from course_lib.data.recall import IGNORE, in_image_recall
 from course_lib.diagrams import diagram
 from course_lib.interactive import slider, steer
 from course_lib.plotting import COLOURS, describe, new_figure, plot_runs, ring, show_asked, show_weights
+from course_lib.spatial.attention_factors import FactorisedAttention
 from course_lib.spatial.augmented_convolution import AugmentedConv2d
 from course_lib.spatial.local_relation import LocalRelation
 from course_lib.spatial.non_local import NonLocal
@@ -616,6 +617,31 @@ assert mean["E1"] < 0.45 < 0.8 < min(on["convolution"]) and mean["SASA, E1 + E2"
 # - *More kernels help*: 16 are better than 4, and a kernel for each pair of channels is best. The learned numbers grow, too, but they are not the whole cause: SASA has twice as many as the depthwise layer and gets less. For the last step, from 400 to 2320 numbers, we have no such control.
 #
 # All this after 100 steps. Longer training or a larger window may give another order.
+#
+# ## Deeper · The module of the four factors (2 minutes)
+#
+# `FactorisedAttention` is the paper's block: s heads, sines that code the step in rows and columns, the answer added with a γ that starts at zero. **What does each factor not see?** We change the image, or shuffle its pixels (the map is shuffled with them), or ask from another pixel, and print how far the map moves at most. *Before running: where will zeros stand?*
+
+# %% tags=["folded"]
+diagram(FactorisedAttention)
+
+# %% tags=["answer"]
+torch.manual_seed(0)
+x, other, order, moves = torch.randn(1, 8, 4, 5), torch.randn(1, 8, 4, 5), torch.randperm(20), {}
+for name in ("1000", "0100", "0010", "0001"):
+    block = FactorisedAttention(8, num_heads=1, factors=name)
+    a, b, c = (block.attention(one)[0, 0].detach() for one in (x, other, x.flatten(2)[..., order].view_as(x)))
+    moves[name] = torch.stack([(b - a).abs().max(), (c - a[order][:, order]).abs().max(), (a - a[:1]).abs().max()])
+    print(
+        "E" + str(name.index("1") + 1), " image ≈ {:.2f}   shuffled ≈ {:.2f}   who asks ≈ {:.2f}".format(*moves[name])
+    )
+
+# %%
+seen = {name: (change > 1e-5).tolist() for name, change in moves.items()}
+assert seen == {"1000": [1, 0, 1], "0100": [1, 1, 1], "0010": [1, 0, 0], "0001": [0, 1, 1]}
+
+# %% [markdown]
+# E1 and E3 do not see *where* a pixel is; E3 does not see *who asks*; E4 does not see the *image*.
 #
 # ## Deeper · Does LR-Net use a global map? (4 minutes)
 #
