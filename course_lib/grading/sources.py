@@ -147,6 +147,17 @@ def new_rows(lessons: tuple[Marks, ...], earlier: Mapping[tuple[str, str], Recor
     ]
 
 
+def moved_away(lessons: tuple[Marks, ...], earlier: Mapping[tuple[str, str], Record]) -> list[str]:
+    """Which files that were given by themselves count no more, because they are not there, and what counts now."""
+    now = {(marks.slug, one): record for marks in lessons for record in marks.records for one in record.known_as}
+    left = [(slug, old, now.get((slug, who))) for (slug, who), old in earlier.items() if old.by_itself]
+    return [
+        f"{slug}: {new.student}: {old.file} is not where it was graded, so {new.file} counts; put it back to count it"
+        for slug, old, new in left
+        if new and new.file and not new.by_itself
+    ]
+
+
 def rows_gone(lessons: tuple[Marks, ...], earlier: Mapping[tuple[str, str], Record]) -> list[str]:
     """Whose rows are not in the tables any more, because what they were of is not there.
 

@@ -52,7 +52,11 @@ def test_a_mailed_file_takes_the_place_of_the_one_in_the_zip_until_it_is_moved_a
         if place == "submissions.zip" or name.startswith("lovelaceada_") is False:
             assert f"not counted: {CLASS[0]} ({name} was graded by itself); move that file away" in said
     (folder / "mail" / name).unlink()
-    assert grade(place="submissions.zip") == 0 and len(rows(folder)) == 2 and file_of(folder) == CLASS[0]
+    for told in (1, 0):
+        capsys.readouterr()
+        assert grade(place="submissions.zip") == 0 and len(rows(folder)) == 2 and file_of(folder) == CLASS[0]
+        said = capsys.readouterr().err
+        assert said.count(f"{name} is not where it was graded, so {CLASS[0]} counts; put it back") == told
 
 
 def test_of_two_sources_in_one_folder_the_one_given_by_itself_counts(evening, capsys):

@@ -16,7 +16,7 @@ from course_lib.grading.marks import Record, listed
 from course_lib.grading.overrides import without_row
 from course_lib.grading.roster import Roster, read_roster
 from course_lib.grading.run import Evening, How, grade_lessons
-from course_lib.grading.sources import by_itself, in_their_place, new_rows, rows_gone
+from course_lib.grading.sources import by_itself, in_their_place, moved_away, new_rows, rows_gone
 from course_lib.grading.store import Store
 from course_lib.grading.submissions import Download, read_download
 
@@ -39,7 +39,8 @@ def run_grade(arguments: argparse.Namespace, store: Store, root: Path) -> int:
     lessons = grade_lessons(download.lessons, store, of_all(known, mode), how, evening, keep)
     known["places"][str(place)] = sorted(map(list, own if whole else own | old))
     store.remember(known)
-    warn([*rows_gone(lessons, earlier), *without_row(lessons, store), *new_rows(lessons, earlier)])
+    warn([*rows_gone(lessons, earlier), *moved_away(lessons, earlier)])
+    warn([*without_row(lessons, store), *new_rows(lessons, earlier)])
     return say(lessons, rows_of(download), arguments.out)
 
 
