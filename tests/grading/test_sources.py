@@ -159,6 +159,17 @@ def test_who_withdrew_is_told_by_name(evening, capsys):
     )
 
 
+def test_a_lesson_graded_alone_hides_no_other_from_the_next_run(evening):
+    folder, grade = evening
+    hand_in(folder / "in", "ana.ipynb", "ben.ipynb", data=answered())
+    hand_in(folder / "in", "cy.ipynb", data=of_other(answered()))
+    assert grade() == 0 and grade("--lesson", "08") == 0
+    (folder / "in/ben.ipynb").unlink()
+    hand_in(folder / "in", "dan.ipynb")
+    assert grade() == 0
+    assert rows(folder).keys() == {"ana", "cy", "dan"}
+
+
 def test_a_folder_of_a_class_with_one_student_so_far_is_not_given_by_itself(downloaded):
     folder, grade = downloaded
     hand_in(folder / "week 1", CLASS[0])

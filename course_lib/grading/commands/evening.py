@@ -37,7 +37,8 @@ def run_grade(arguments: argparse.Namespace, store: Store, root: Path) -> int:
     how = How(arguments.jobs or processors(), arguments.dask, root)
     mode = "unsafe" if arguments.unsafe_no_sandbox else None
     lessons = grade_lessons(download.lessons, store, of_all(known, mode), how, evening, keep)
-    known["places"][str(place)] = sorted(map(list, own if whole else own | old))
+    left = {(slug, who) for slug, who in old if not whole or slug not in download.lessons}
+    known["places"][str(place)] = sorted(map(list, own | left))
     store.remember(known)
     warn([*rows_gone(lessons, earlier), *moved_away(lessons, earlier)])
     warn([*without_row(lessons, store), *new_rows(lessons, earlier)])
@@ -92,15 +93,18 @@ def leave_graded(download: Download, store: Store, own: list[list[str]]) -> Down
 
 
 def settings(arguments: argparse.Namespace, store: Store, root: Path) -> dict:
-    """The settings of this run; what the command line leaves open is as in the last run to the same folder."""
+    """The settings of this run; what the command line leaves open is as in the last run to the same folder.
+
+    But for the lesson: without ``--lesson``, all that are found are graded.
+    """
     lesson = find_slug(arguments.lesson, root) if arguments.lesson else None
     if lesson:
         refuse_without_exercise(lesson, root)
-    wanted = {"lesson": lesson, "seed": arguments.seed, "seconds": arguments.timeout, "memory": arguments.memory}
+    wanted = {"seed": arguments.seed, "seconds": arguments.timeout, "memory": arguments.memory}
     wanted |= {"roster": arguments.roster and str(arguments.roster.resolve()), "late": arguments.late}
     wanted |= {"deadline": arguments.deadline, "places": None}
     known = {name: value for name, value in store.settings(wanted).items() if value}
-    return {"seconds": 10.0, "memory": 2.0, "seed": secrets.token_hex(16), "places": {}} | known
+    return {"seconds": 10.0, "memory": 2.0, "seed": secrets.token_hex(16), "places": {}} | known | {"lesson": lesson}
 
 
 def read_evening(known: dict, root: Path) -> Evening:
