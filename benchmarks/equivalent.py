@@ -16,6 +16,8 @@ ZERO = "it differs at exactly 0 only, where a ReLU has no slope"
 EDGE = "it differs at one value only: a wave of frequency h is zero at all positions, and no map lies exactly at 1e-6"
 BOTH = "N and M enter both formulas in the same way"
 DIVISOR = "no number divides a smaller one, and N over its divisor is whole"
+SQUARE = "the kernel is square, as the task promises"
+TURNED = "both lines of a pair are turned, or a sum or a comparison takes them in either order: the same comes out"
 HIDDEN = "what stands there is multiplied by zero, or replaced by the next line"
 
 COUNTS = "return (4 * n * c * d + 2 * n * n * d, pooling + n * c * c, pooling + c * c, pooling + 2 * c * (c"
@@ -24,8 +26,42 @@ SPLIT = "rows, columns, factors = (predicted[:, 0:18:2], predicted[:, 1:18:2], 2
 
 OUTSIDE = "outside = windows(torch.ones_like(key[:1, :1]))"
 UNLIKE = "scores = -(query.flatten(2)[:, :, None] - windows(key)[:, :, 0]) ** 2 + prior.flatten(1)[..., None]"
+PADDED = "kernel = kernel + F.pad(scale[:, None, None, None] * weight, [(size - weight.shape"
+MELTED = "return (best, 1 - (each - best).square().sum().item() / power if power > 0 else 1.0)"
+LACKS = "return (gates, not bool((lacks & lacks.mT).any()), bool(product))"
 EXPLAINED: dict[str, dict[str, list[str]]] = {
+    SQUARE: {
+        "task_16_1: extent = dilation * (second.shape[-1] - 1) + 1": [
+            "extent = dilation * (second.shape[-2] - 1) + 1"
+        ],
+        "task_16_1: size, kernel, bias = (max(first.shape[-1], extent), 0, 0)": [
+            "size, kernel, bias = (max(first.shape[-2], extent), 0, 0)"
+        ],
+        f"task_16_1: {PADDED}[-1]) // 2] * 4)": [f"{PADDED}[-2]) // 2] * 4)"],
+        "task_16_3: y = F.conv2d(x.reshape(1, b * c, h, w), mixed, padding=kernels.shape[-1] // 2, groups=b)": [
+            "y = F.conv2d(x.reshape(1, b * c, h, w), mixed, padding=kernels.shape[-2] // 2, groups=b)"
+        ],
+    },
+    TURNED: {
+        "task_15_1: return sum(((z @ w0.mT).relu() @ w1.mT for z in (mean, peak))).sigmoid()": [
+            "return sum(((z @ w0.mT).relu() @ w1.mT for z in (peak, mean))).sigmoid()"
+        ],
+        "task_15_1: peak = torch.where(mask.any(dim=3).any(dim=2), peak, 0.0)": [
+            "peak = torch.where(mask.any(dim=2).any(dim=2), peak, 0.0)"
+        ],
+        "task_15_2: same_or_opposite = pattern == pattern[:1]": ["same_or_opposite = pattern != pattern[:1]"],
+        "task_16_1: size, kernel, bias = (max(first.shape[-1], extent), 0, 0)": [
+            "size, bias, kernel = (max(first.shape[-1], extent), 0, 0)",
+            "size, kernel, bias = (max(extent, first.shape[-1]), 0, 0)",
+        ],
+        "task_18_2: said = (p * colours).sum() * (p * claimed).sum()": [
+            "said = (p / colours).sum() * (p * claimed).sum()",  # a colour is 1 or -1
+            "said = (p * colours).sum() * (p / claimed).sum()",
+        ],
+        "task_18_3: return rises - falls": ["return falls - rises"],  # of rows and of columns: their product stays
+    },
     SIGN: {
+        f"task_16_2: {MELTED}": [MELTED.replace("each - best", "best - each")],
         f"task_13_3: {UNLIKE}": [
             "scores = -(windows(key)[:, :, 0] - query.flatten(2)[:, :, None]) ** 2 + prior.flatten(1)[..., None]"
         ],
@@ -109,6 +145,9 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     ONE: {
+        "task_18_4: p = logits.softmax(dim=2).gather(2, picked)[..., 0]": [
+            "p = logits.softmax(dim=2).gather(2, picked)[..., -1]"
+        ],
         f"task_13_2: {OUTSIDE}[:, 0] == 0": [
             f"{OUTSIDE}[0, :] == 0",
             f"{OUTSIDE}[:, -1] == 0",
@@ -138,6 +177,7 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     SAID: {
+        "task_16_4: best = logits.topk(k, dim=1).indices": ["best = logits.topk(k).indices"],
         "task_17_1: weights = scores[:, None].expand(may.shape).masked_fill(~may, float('-inf')).softmax(dim=2)": [
             "weights = scores[:, None].masked_fill(~may, float('-inf')).softmax(dim=2)"
         ],
@@ -218,6 +258,15 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     KIND: {
+        "task_15_2: gates = bool((pattern == pattern.any(dim=1)[:, None] & pattern.any(dim=0)).all())": [
+            "gates = (pattern == pattern.any(dim=1)[:, None] & pattern.any(dim=0)).all()"
+        ],
+        f"task_15_2: {LACKS}": [
+            "return (gates, not bool((lacks & lacks.mT).any()), product)",
+            "return (gates, not (lacks & lacks.mT).any(), bool(product))",
+        ],
+        "task_16_2: power = each.square().sum().item()": ["power = each.square().sum()"],
+        f"task_16_2: {MELTED}": [MELTED.replace("sum().item()", "sum()")],
         "task_14_5: d, n = (embed_dim, height // patch_size * (width // patch_size))": [
             "d, n = (embed_dim, height / patch_size * (width // patch_size))",
             "d, n = (embed_dim, height // patch_size * (width / patch_size))",

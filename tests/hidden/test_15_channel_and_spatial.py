@@ -44,6 +44,14 @@ def test_rubbish_in_the_padding_does_nothing(student, draw):
     assert_same(student.channel_gate(rubbish, real, w0, w1), channel_gate_by_loops(x, real, w0, w1))
 
 
+@task("task_15_1", hint="One real pixel is its own mean and maximum.")
+def test_a_single_real_pixel_is_mean_and_maximum(student, draw):
+    x, real, w0, w1 = drawn_images(draw)
+    real = torch.zeros_like(real)
+    real[:, 1, 0] = True
+    assert_same(student.channel_gate(x, real, w0, w1), channel_gate_by_loops(x, real, w0, w1))
+
+
 def _gate(x, real, w0, w1, *, count=None, filling=-math.inf, empty=0.0, join=None):
     """The right answer with the parts that a wrong answer exchanges."""
     mask = real[:, None]

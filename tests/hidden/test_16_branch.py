@@ -42,12 +42,12 @@ def test_one_convolution_does_what_two_branches_do(student, draw):
 
 @task("task_16_1", without=("course_lib",), hint="The first branch may be the larger one.")
 def test_the_first_branch_may_be_the_larger(student, draw):
-    first, second, norms = drawn_branches(draw, 7, 3)
+    first, second, norms = drawn_branches(draw, 9, 3)  # no prime: never as many as channels
     kernel, bias = student.melt(first, second, norms, 2, 0.1)
     assert kernel.shape == first.shape
     x = draw.normal(2, first.shape[1], 11, 13)
     expected = one_branch(x, first, norms[0], 1, 0.1) + one_branch(x, second, norms[1], 2, 0.1)
-    assert_same(F.conv2d(x, kernel, bias, padding=3), expected)
+    assert_same(F.conv2d(x, kernel, bias, padding=4), expected)
 
 
 def _spread(weight, dilation):
@@ -169,6 +169,7 @@ def test_the_best_kernel_and_what_it_explains(student, draw):
         (draw.normal(p, o, c, 3, 3), draw.normal(n, p)),
         (draw.normal(p, o, c, 5, 5), draw.normal(n, p).softmax(dim=1)),
         (draw.normal(1, o, c, 3, 3), draw.normal(n, 1)),
+        (draw.normal(p, o, c, 3, 3) / 1000, draw.normal(n, p)),
     ):
         best, explained = student.best_single(kernels, weights)
         expected, share = best_by_loops(kernels, weights)
