@@ -4,7 +4,6 @@ AXES = "the shapes that the task promises have no other axes: it is the same one
 SIGN = "what is squared, or taken as a distance, has no sign"
 ONE = "what has length 1, or the same in every place, may be read at any of them"
 SAID = "it says the same in other words: torch's own default, the dtype of a tensor, lengths that are equal"
-MORE = "more zeros around the image than needed, for any number of scales that a retina has"
 BACK = "the axis that is left out comes back when the two are subtracted"
 KIND = "the numbers are the same, only of another kind, which is not asked for"
 
@@ -132,12 +131,6 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
             "n, m, d = (height // subsample * (width // subsample), height * width, channels // 2)",
         ],
     },
-    MORE: {
-        "task_06_1: edge, patches = (size * 2 ** scales, [])": [
-            "edge, patches = (size * scales ** 2, [])",
-            "edge, patches = (size * 3 ** scales, [])",
-        ],
-    },
     BACK: {
         "task_11_5: scores = scores - scores.logsumexp(dim=0, keepdim=True)": [
             "scores = scores - scores.logsumexp(dim=0)",
@@ -177,6 +170,10 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     SAID: {
+        "task_04_4: mine = F.one_hot(nearest, len(codewords)).to(x.dtype)": [
+            "mine = F.one_hot(nearest, len(codewords))",
+            "mine = F.one_hot(nearest, len(codewords)).to(x)",
+        ],
         "task_16_4: best = logits.topk(k, dim=1).indices": ["best = logits.topk(k).indices"],
         "task_17_1: weights = scores[:, None].expand(may.shape).masked_fill(~may, float('-inf')).softmax(dim=2)": [
             "weights = scores[:, None].masked_fill(~may, float('-inf')).softmax(dim=2)"
@@ -199,10 +196,6 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         "task_04_3: u, v = (u * max(h // 7, 1), v * max(w // 7, 1))": [
             "u, v = (u * max(1, h // 7), v * max(w // 7, 1))",
             "u, v = (u * max(h // 7, 1), v * max(1, w // 7))",
-        ],
-        "task_04_4: mine = torch.nn.functional.one_hot(nearest, len(codewords)).to(x.dtype)": [
-            "mine = torch.nn.functional.one_hot(nearest, len(codewords))",
-            "mine = torch.nn.functional.one_hot(nearest, len(codewords)).to(x)",
         ],
         "task_07_1: down, across = torch.meshgrid(y, x, indexing='ij')": ["down, across = torch.meshgrid(y, x)"],
         f"task_07_5: {GRID}": [GRID.replace(", align_corners=False", "")],
