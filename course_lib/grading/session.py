@@ -15,6 +15,7 @@ from course_lib.grading.precision import Judged, Trial, judged
 from course_lib.grading.proxy import Student, StudentError
 from course_lib.grading.sandbox.frames import BadFrame
 from course_lib.grading.sandbox.host import UNASKED, Gone, Sandbox, Worker
+from course_lib.grading.sandbox.nosy import LONGEST, MOST
 
 REASONS = {
     "timeout": "it did not finish in the time allowed",
@@ -23,7 +24,6 @@ REASONS = {
 }
 MAX_WORKERS = 60
 MAX_NOTES, MAX_WORDS = 20, 1000
-MAX_ASKED, MAX_NAME = 5, 200
 MISSING_NAME = re.compile(r"NameError: name '(\w+)' is not defined")
 PROGRESS = "\n  so far "  # what a visible check adds to its sentence
 
@@ -63,7 +63,7 @@ class Session:
         try:
             words = {task.name: self.cause(self.visible_check(task), task) for task in self.assignment.tasks}
             # now: nothing that happens once a hidden input was sent may be told
-            self.notes, self.asked = self.tell(), tuple(self.heard)[:MAX_ASKED]
+            self.notes, self.asked = self.tell(), tuple(self.heard)[:MOST]
             return [self.grade_task(task, words[task.name], diagnosis) for task in self.assignment.tasks]
         finally:
             self.finish()
@@ -124,8 +124,8 @@ class Session:
     def hear(self, reply: dict) -> None:
         """Note what a cell or a check asked for that is not its own."""
         asked = reply.get("asked")
-        said = asked[:MAX_ASKED] if isinstance(asked, list) else []
-        self.heard |= dict.fromkeys(shown(one)[:MAX_NAME] for one in said)
+        said = asked[:MOST] if isinstance(asked, list) else []
+        self.heard |= dict.fromkeys(shown(one)[:LONGEST] for one in said)
 
     def ask(self, request: dict) -> dict:
         worker = self.worker or self.ready()

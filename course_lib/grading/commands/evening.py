@@ -24,12 +24,14 @@ from course_lib.grading.submissions import Download, read_download
 def run_grade(arguments: argparse.Namespace, store: Store, root: Path) -> int:
     known = settings(arguments, store, root)
     evening = read_evening(known, root)
-    here, place = arguments.submissions.resolve(), first_place(arguments.submissions, known["places"])
-    download, own = to_grade(here, place, known, store, root)
+    here = arguments.submissions.resolve()
+    place, found = found_at(here, known, root)
+    old, whole = set(map(tuple, known["places"].get(str(place), []))), place == here
+    found = leave_graded(found, store, old)
+    own, download = rows_of(found), to_grade(by_itself(found, here, place), known, store, root)
     warn(download.notes)
     store.remember(known)
     earlier = {(marks.slug, record.who): record for marks in store.lessons() for record in marks.records}
-    old, whole = set(map(tuple, known["places"].get(str(place), []))), place == here
 
     def keep(lesson: str, record: Record) -> bool:
         return not (whole and (lesson, record.who) in old)
@@ -50,14 +52,17 @@ def of_all(known: dict, mode: str | None) -> Settings:
     return Settings("", str(known["seed"]), float(known["seconds"]), float(known["memory"]), mode)
 
 
-def to_grade(here: Path, place: Path, known: dict, store: Store, root: Path) -> tuple[Download, set[tuple[str, str]]]:
-    """What is to be graded, and which rows come from ``place``; what was given by itself before goes first."""
-    download = read_download(place, known.get("lesson"), root, only=None if place == here else here)
-    download = leave_graded(download, store, known["places"].get(str(place), []))
-    own, download = rows_of(download), by_itself(download, here, place)
-    if not any(one.by_itself for found in download.lessons.values() for one in found):
-        download = in_their_place(download, given_before(store, known, root))
-    return download, own
+def found_at(here: Path, known: dict, root: Path) -> tuple[Path, Download]:
+    """The folder from which names are read (``first_place``), and what lies at ``here``."""
+    place = first_place(here, known["places"])
+    return place, read_download(place, known.get("lesson"), root, only=None if place == here else here)
+
+
+def to_grade(download: Download, known: dict, store: Store, root: Path) -> Download:
+    """A download in which what was given by itself before goes first, unless it was given by itself now."""
+    if any(one.by_itself for found in download.lessons.values() for one in found):
+        return download
+    return in_their_place(download, given_before(store, known, root))
 
 
 def rows_of(download: Download) -> set[tuple[str, str]]:
@@ -69,18 +74,17 @@ def given_before(store: Store, known: dict, root: Path) -> Iterator[Download]:
     """What was given by itself in earlier runs, counts, and is still where it was."""
     paths = {Path(record.by_itself) for marks in store.lessons() for record in marks.records if record.by_itself}
     for here in sorted(path for path in paths if path.exists()):
-        place = first_place(here, known["places"])
         with suppress(UsageError):  # it changed, and holds nothing any more
-            download = read_download(place, known.get("lesson"), root, only=None if place == here else here)
+            place, download = found_at(here, known, root)
             yield by_itself(download, here, place)
 
 
-def leave_graded(download: Download, store: Store, own: list[list[str]]) -> Download:
+def leave_graded(download: Download, store: Store, own: set[tuple[str, str]]) -> Download:
     """A download without the copies of other lessons' work, where another download's own is graded already.
 
-    ``own`` are the rows, as [lesson, who], that came from this download before.
+    ``own`` are the rows, as (lesson, who), that came from this download before.
     """
-    graded = {(marks.slug, one.who) for marks in store.lessons() for one in marks.graded} - set(map(tuple, own))
+    graded = {(marks.slug, one.who) for marks in store.lessons() for one in marks.graded} - own
     lessons = {
         slug: [one for one in found if not (one.aside and (slug, one.who) in graded)]
         for slug, found in download.lessons.items()
