@@ -12,6 +12,7 @@
 # %%
 import torch
 
+from course_lib.answers import drawn, rounded, same
 from course_lib.exercises import Exercise
 
 exercise = Exercise("12_graph_reasoning", points=[3, 3, 3, 3, 2])
@@ -57,16 +58,6 @@ def there_and_back(x, assignment, talk, real):
 
 
 # %% tags=["folded"]
-def rounded(tensor):
-    """The numbers of a tensor, for the sentences below."""
-    return [round(value, 3) for value in tensor.flatten().tolist()]
-
-
-def same(found, due):
-    """Equal but for rounding, in whatever precision; no number is missing."""
-    return found.shape == due.shape and torch.allclose(found.double(), due.double(), atol=1e-4)
-
-
 two_nodes = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])  # the left pair, the right pair
 four = torch.tensor([[8.0, 4.0, 2.0, 6.0]])
 silent = torch.zeros(2, 2)
@@ -218,12 +209,6 @@ def global_reasoning(x, theta, phi, talk, extend):
 
 
 # %% tags=["folded"]
-def drawn(*shapes):
-    """Random tensors, always the same."""
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(*shape, generator=generator) for shape in shapes]
-
-
 def check_places():
     """Two pixels in a row, two channels, one node: everything in the head."""
     x = torch.tensor([[[[1.0, 2.0]], [[0.0, 4.0]]]])  # 1 2 1 2

@@ -12,6 +12,7 @@
 # %%
 import torch
 
+from course_lib.answers import drawn, rounded, same
 from course_lib.exercises import Exercise
 
 exercise = Exercise("15_channel_and_spatial", points=[3, 3, 2, 3, 3])
@@ -57,16 +58,6 @@ def channel_gate(x, real, w0, w1):
 
 
 # %% tags=["folded"]
-def rounded(tensor):
-    """The numbers of a tensor, for the sentences below."""
-    return [round(value, 3) for value in tensor.flatten().tolist()]
-
-
-def same(found, due):
-    """Equal but for rounding, in whatever precision; no number is missing."""
-    return found.shape == due.shape and torch.allclose(found.double(), due.double(), atol=1e-4)
-
-
 def logit(gate):
     """What the sigmoid was given."""
     return gate.double().logit()
@@ -245,12 +236,6 @@ def position_attention(x, w_q, w_k, w_v, gamma):
 
 
 # %% tags=["folded"]
-def drawn(*shapes):
-    """Random tensors, always the same."""
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(*shape, generator=generator) for shape in shapes]
-
-
 def check_by_hand():
     """Two pixels, three channels: everything in the head."""
     log2 = torch.tensor(2.0).log().item()

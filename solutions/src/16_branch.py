@@ -13,6 +13,7 @@
 import torch
 from torch.nn import functional as F
 
+from course_lib.answers import drawn, rounded, same
 from course_lib.exercises import Exercise
 
 exercise = Exercise("16_branch", points=[3, 3, 3, 3])
@@ -63,22 +64,6 @@ def melt(first, second, norms, dilation, eps):
 
 
 # %% tags=["folded"]
-def rounded(tensor):
-    """The numbers of a tensor, for the sentences below."""
-    return [round(value, 3) for value in tensor.flatten().tolist()]
-
-
-def same(found, due):
-    """Equal but for rounding, in whatever precision; no number is missing."""
-    return found.shape == due.shape and torch.allclose(found.double(), due.double(), atol=1e-4)
-
-
-def drawn(*shapes):
-    """Random tensors, always the same."""
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(*shape, generator=generator) for shape in shapes]
-
-
 def norm_of(gamma, beta, mean, variance):
     """The four numbers of a norm with one channel: 4 1."""
     return torch.tensor([[gamma], [beta], [mean], [variance]], dtype=torch.float32)

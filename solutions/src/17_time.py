@@ -12,6 +12,7 @@
 # %%
 import torch
 
+from course_lib.answers import drawn, rounded, same
 from course_lib.exercises import Exercise
 
 exercise = Exercise("17_time", points=[3, 2, 3, 3, 3])
@@ -53,23 +54,6 @@ def so_far(x, scores, real):
     x = torch.where(real[:, None], x, 0.0)  # a lost frame may be infinite
     return x @ weights.mT  # b c j, b j k -> b c k
     ### END SOLUTION
-
-
-# %% tags=["folded"]
-def rounded(tensor):
-    """The numbers of a tensor, for the sentences below."""
-    return [round(value, 3) for value in tensor.flatten().tolist()]
-
-
-def same(found, due):
-    """Equal but for rounding, in whatever precision; no number is missing."""
-    return found.shape == due.shape and torch.allclose(found.double(), due.double(), atol=1e-4)
-
-
-def drawn(*shapes):
-    """Random tensors, always the same."""
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(*shape, generator=generator) for shape in shapes]
 
 
 # %% tags=["folded"]

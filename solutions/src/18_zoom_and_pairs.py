@@ -13,6 +13,7 @@ import math
 
 import torch
 
+from course_lib.answers import drawn, rounded, same
 from course_lib.exercises import Exercise
 
 exercise = Exercise("18_zoom_and_pairs", points=[3, 3, 3, 3])
@@ -54,23 +55,6 @@ def read_pairs(left, right, h, read_v, read_q, real):
     pairs = torch.where(real[:, None, None], pairs, 0.0)  # NaN where no word is real
     return torch.einsum("bgvq,bvd,bqd->bgd", pairs, read_v, read_q)
     ### END SOLUTION
-
-
-# %% tags=["folded"]
-def rounded(tensor):
-    """The numbers of a tensor, for the sentences below."""
-    return [round(value, 3) for value in torch.as_tensor(tensor).flatten().tolist()]
-
-
-def same(found, due):
-    """Equal but for rounding, in whatever precision; no number is missing."""
-    return found.shape == due.shape and torch.allclose(found.double(), due.double(), atol=1e-4)
-
-
-def drawn(*shapes):
-    """Random tensors, always the same."""
-    generator = torch.Generator().manual_seed(0)
-    return [torch.randn(*shape, generator=generator) for shape in shapes]
 
 
 # %% tags=["folded"]
