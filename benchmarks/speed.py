@@ -22,7 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from course_lib.catalog import CATALOG
+from course_lib.catalog import CATALOG, mechanism
 from course_lib.costs import kept_for_backward, multiply_adds, required
 from course_lib.plotting import COLOURS, new_figure, png
 
@@ -120,9 +120,8 @@ def measure(module: nn.Module, inputs: tuple[Tensor, ...], size: str, *, seconds
 
 def subjects() -> list[tuple[str, object, dict]]:
     """Every row of the catalogue, with the arguments of its bar, and the two further pairings of NonLocal."""
-    rows = {row.name: row for row in CATALOG}
-    extra = [(name, rows[name.split()[0]], BARS[name][0]) for name in BARS if " " in name]
-    return [(name, row, BARS.get(name, (SMALLER.get(name, {}),))[0]) for name, row in rows.items()] + extra
+    extra = [(name, mechanism(name.split()[0]), BARS[name][0]) for name in BARS if " " in name]
+    return [(row.name, row, BARS.get(row.name, (SMALLER.get(row.name, {}),))[0]) for row in CATALOG] + extra
 
 
 def build(row, arguments: dict, size: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> tuple:

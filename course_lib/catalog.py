@@ -924,3 +924,15 @@ CATALOG = (
         cannot={"twice": FUSED},
     ),
 )
+
+
+def mechanism(name: str) -> Mechanism:
+    """The row of that name.
+
+    Raises:
+        ValueError: if the catalogue has none.
+    """
+    for row in CATALOG:
+        if row.name == name:
+            return row
+    raise ValueError(f"the catalogue has no row {name!r}; `course list` shows all")

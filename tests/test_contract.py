@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from course_lib.catalog import CATALOG, Distribution, Free, Gate, Mechanism
+from course_lib.catalog import CATALOG, Distribution, Free, Gate, Mechanism, mechanism
 from tests.properties import assert_same, features, randomise
 
 BATCH = 3
@@ -179,3 +179,9 @@ def test_nan_stays_visible(row):
 def test_paper_and_lesson_are_named(row):
     assert "arXiv" in row.paper or "no arXiv" in row.paper
     assert row.module.__doc__ and "Shape:" in row.module.__doc__
+
+
+def test_a_row_is_found_by_its_name():
+    assert all(mechanism(row.name) is row for row in CATALOG)
+    with pytest.raises(ValueError, match="'Squeeze'"):
+        mechanism("Squeeze")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from course_lib.catalog import CATALOG, Mechanism
+from course_lib.catalog import CATALOG, Mechanism, mechanism
 from course_lib.diagrams.language import Diagram, Step, parse, read, texts
 from tests.properties import features, randomise
 
@@ -231,7 +231,7 @@ def test_a_diagram_says_what_the_module_does(row):
     ],
 )
 def test_a_lie_is_found(true, lie, told):
-    row = next(row for row in CATALOG if row.name == "SqueezeExcitation")
+    row = mechanism("SqueezeExcitation")
     text = texts()[row.name]
     assert text.count(true) == 1
     lies = Witness(parse(text.replace(true, lie)), Run(row)).lies

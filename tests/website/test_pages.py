@@ -22,7 +22,7 @@ from course_lib.authoring.website.glossary import glossary
 from course_lib.authoring.website.notebooks import still
 from course_lib.authoring.website.open_questions import open_questions
 from course_lib.authoring.website.papers import bibtex, papers
-from course_lib.catalog import CATALOG
+from course_lib.catalog import CATALOG, mechanism
 from tests.website.conftest import ROOT
 
 MIB = 2**20
@@ -246,10 +246,6 @@ def test_every_page_says_what_it_is_about(site):
         assert '<meta name="description"' in page.read_text(encoding="utf-8"), page
 
 
-def row(name: str):
-    return next(row for row in CATALOG if row.name == name)
-
-
 @pytest.mark.parametrize(
     "name, places, channels",
     [
@@ -260,7 +256,7 @@ def row(name: str):
     ],
 )
 def test_reach_is_what_the_formula_says(name, places, channels):
-    found = reach.reach(row(name))
+    found = reach.reach(mechanism(name))
     assert [int((part > reach.NOTHING).sum()) for part in found[:2]] == [places, channels]
 
 
@@ -268,7 +264,7 @@ def test_reach_is_what_the_formula_says(name, places, channels):
     "name, hard", [("Gater", True), ("RecurrentAttention", False), ("NonLocal", False), ("SqueezeExcitation", False)]
 )
 def test_a_map_that_is_chosen_hard_is_said_to_be(name, hard):
-    assert reach.chosen_hard(row(name)) is hard
+    assert reach.chosen_hard(mechanism(name)) is hard
 
 
 def test_nothing_heard_is_transparent():

@@ -17,7 +17,7 @@ from course_lib.authoring.sliders import place
 from course_lib.authoring.tables import with_links
 from course_lib.authoring.website.course import lessons
 from course_lib.authoring.website.reference import diagram
-from course_lib.catalog import CATALOG
+from course_lib.catalog import mechanism
 from course_lib.exercises import ROOT
 
 MODULE = re.compile(r"\[([^\]]+)\]\(\.\./(course_lib/[\w/]+)\.py\)")
@@ -41,7 +41,7 @@ def read(app: Sphinx, docname: str, source: list[str]) -> None:
         cell["outputs"] = [as_html(slider(slug, number, Path(app.outdir)))]
     for cell in cells:
         if shown := DIAGRAM.search("".join(cell["source"])):  # as the page is, light or dark; a stored one is light
-            cell["outputs"] = [as_html(diagram(by_name(shown[1])))]
+            cell["outputs"] = [as_html(diagram(mechanism(shown[1]).module))]
         cell["source"] = page_text("".join(cell["source"])) if cell["cell_type"] == "markdown" else cell["source"]
         fold(cell)
         for output in cell.get("outputs", []):
@@ -51,10 +51,6 @@ def read(app: Sphinx, docname: str, source: list[str]) -> None:
     else:
         cells.insert(1, markdown("where", WHERE.format(docname)))
     source[0] = json.dumps(notebook)
-
-
-def by_name(mechanism: str) -> type:
-    return next(row.module for row in CATALOG if row.name == mechanism)
 
 
 def markdown(name: str, text: str) -> dict:
