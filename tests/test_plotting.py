@@ -38,6 +38,13 @@ def test_an_image_is_shown_upright_with_its_own_colours():
     assert red[0] < blue[0] and red[1] < blue[1]
 
 
+def test_no_title_is_cut_off():
+    figure = new_figure(7.0, 2.5)  # hardly high enough: at the first layout the maps are too tall
+    for axes in figure.subplots(1, 3):
+        show_weights(axes, torch.ones(40, 40), title="the map of a layer")
+    assert (pixels(figure)[0] == 1).all()
+
+
 def test_a_row_keeps_its_images_apart_and_puts_each_title_over_its_image():
     figure = new_figure()
     show_row(figure.subplots(), [torch.zeros(4, 3), torch.full((4, 3), 0.5)], ["first", "second"])
