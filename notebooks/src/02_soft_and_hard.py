@@ -899,7 +899,8 @@ from course_lib.plotting import show_weights
 diagram(ShowAttendTellCell)
 
 # %% [markdown]
-# $$e_{ti} = u^\top \tanh(W_c a_i + W_d h_{t-1}) \qquad \alpha_t = \mathrm{softmax}(e_t) \qquad z_t = \beta_t \sum_i \alpha_{ti} a_i \;\text{ or }\; \beta_t\, a_i,\; i \sim \alpha_t$$
+# $$e_{ti} = u^\top \tanh(W_c a_i + W_d h_{t-1}) \qquad \alpha_t = \mathrm{softmax}(e_t)$$
+# $$z_t = \beta_t \sum_i \alpha_{ti} a_i \;\text{ or }\; \beta_t\, a_i,\; i \sim \alpha_t$$
 #
 # | symbol | name | shape | in words |
 # |---|---|---|---|

@@ -80,7 +80,8 @@ diagram(GatedChannelTransform)
 #
 # For channel i of c:
 #
-# $$s_i = \alpha_i \Bigl(\sum_{h,w} x_{ihw}^2 + \epsilon\Bigr)^{1/2} \qquad \hat s_i = \frac{s_i}{\bigl(\frac1c \sum_j s_j^2 + \epsilon\bigr)^{1/2}} \qquad y_i = x_i \bigl(1 + \tanh(\gamma_i \hat s_i + \beta_i)\bigr)$$
+# $$s_i = \alpha_i \Bigl(\sum_{h,w} x_{ihw}^2 + \epsilon\Bigr)^{1/2} \qquad \hat s_i = \frac{s_i}{\bigl(\frac1c \sum_j s_j^2 + \epsilon\bigr)^{1/2}}$$
+# $$y_i = x_i \bigl(1 + \tanh(\gamma_i \hat s_i + \beta_i)\bigr)$$
 #
 # | symbol | name | shape | in words |
 # |---|---|---|---|

@@ -246,7 +246,8 @@ diagram(RecurrentAttention)
 # %% [markdown]
 # RAM (recurrent attention model, 2014) looks T times. Each $W$ below is a matrix of its own, and has a bias,
 #
-# $$g_t = \mathrm{ReLU}\bigl(W\,\mathrm{ReLU}(W \rho(x, l_t)) + W\,\mathrm{ReLU}(W l_t)\bigr) \qquad m_t = \mathrm{ReLU}(W m_{t-1} + W g_t)$$
+# $$g_t = \mathrm{ReLU}\bigl(W\,\mathrm{ReLU}(W \rho(x, l_t)) + W\,\mathrm{ReLU}(W l_t)\bigr)$$
+# $$m_t = \mathrm{ReLU}(W m_{t-1} + W g_t)$$
 #
 # $$\mu_{t+1} = W m_t \qquad l_{t+1} \sim \mathcal N(\mu_{t+1}, \sigma^2 I) \qquad y = \mathrm{softmax}(W m_T)$$
 #

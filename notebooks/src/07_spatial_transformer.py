@@ -291,7 +291,8 @@ describe(
 #
 # Between two pixels, $V$ is a straight line in $x$: its slope is *right neighbours minus left neighbours*. From the formula,
 #
-# $$\frac{\partial V_i}{\partial x_i} = \sum_{r,k} U_{rk} \max(0, 1 - |y_i - r|) \cdot \begin{cases} 0 & |k - x_i| \ge 1 \\ +1 & k > x_i \\ -1 & k < x_i \end{cases} \qquad \frac{\partial x_i}{\partial \theta_{1\cdot}} = \frac{w}{2}\,(x^{out}_i,\; y^{out}_i,\; 1)$$
+# $$\frac{\partial V_i}{\partial x_i} = \sum_{r,k} U_{rk} \max(0, 1 - |y_i - r|) \cdot \begin{cases} 0 & |k - x_i| \ge 1 \\ +1 & k > x_i \\ -1 & k < x_i \end{cases}$$
+# $$\frac{\partial x_i}{\partial \theta_{1\cdot}} = \frac{w}{2}\,(x^{out}_i,\; y^{out}_i,\; 1)$$
 #
 # ($\theta_{1\cdot}$ is the first row of θ), and likewise for $y$.
 #
@@ -557,7 +558,9 @@ describe(
 # %% [markdown]
 # It *does* turn. The canvas was made by turning the digit by $\alpha$ (anticlockwise), scaling it by $a$ and moving it to $(u, v)$. A window that undoes all that has
 #
-# $$\theta = \begin{pmatrix} a\cos\alpha & a\sin\alpha & u \\ -a\sin\alpha & a\cos\alpha & v \end{pmatrix} \text{, up to one fixed turn and zoom for all digits.}$$
+# $$\theta = \begin{pmatrix} a\cos\alpha & a\sin\alpha & u \\ -a\sin\alpha & a\cos\alpha & v \end{pmatrix}$$
+#
+# up to one fixed turn and zoom for all digits.
 #
 # So we read off θ: the **angle** from $(\theta_{11} + \theta_{22},\; \theta_{12} - \theta_{21})$, the **scale** from the root of the determinant, the **centre** from the last column.
 
