@@ -37,12 +37,12 @@ from course_lib.trunk import load_trunk
 # %% [markdown]
 # ## Three pixels, two maps
 #
-# In a non-local block (lesson 09) every pixel i has a map of its own: the weights $w_{ij}$ with which it reads the pixels j. The authors of GCNet
+# In a non-local block (lesson 09) every pixel i has a map of its own: the weights $\alpha_{ij}$ with which it reads the pixels j. The authors of GCNet
 # drew such maps from trained networks, and saw nearly the same map for every i. *If all ask the same, why answer n times?*
 #
 # First we need a number. The **distance** of two maps is the share of the weight that must be moved to turn one into the other:
 #
-# $$D(w_i, w_{i'}) = \tfrac{1}{2} \sum_j \lvert w_{ij} - w_{i'j} \rvert$$
+# $$D(\alpha_i, \alpha_{i'}) = \tfrac{1}{2} \sum_j \lvert \alpha_{ij} - \alpha_{i'j} \rvert$$
 #
 # It is 0 for equal maps, and 1 for maps that share no place. **An image of three pixels. The map of pixel 0 is even; that of pixel 1 puts two thirds on the middle
 # one.** *Before running: how much weight must move?*

@@ -147,7 +147,7 @@ with exercise.check(1):
 # difficulty 3/5 · importance 4/5 · 10 minutes
 #
 # The average distance of the maps of *different* asking pixels: in the lesson a pixel was also compared with itself, which makes all numbers too small. Here only pairs i ≠ i′ count.
-# The distance is the lesson's, $\tfrac12 \sum_j |w_{ij} - w_{i'j}|$. First average over the pairs of an image, then over images. An image in which fewer than two pixels ask
+# The distance is the lesson's, $\tfrac12 \sum_j |\alpha_{ij} - \alpha_{i'j}|$. First average over the pairs of an image, then over images. An image in which fewer than two pixels ask
 # does not count. If none counts, return 0.
 #
 # Shapes: `maps` b n m (n pixels, m keys), `asks` b n, True for those who ask -> a number (a tensor without axes, or a float).
