@@ -27,7 +27,7 @@ from course_lib.data.photographs import load_photograph
 from course_lib.data.recall import in_image_recall
 from course_lib.diagrams import diagram
 from course_lib.interactive import slider, steer
-from course_lib.plotting import describe, new_figure, plot_runs, ring, show_asked, show_image, show_weights
+from course_lib.plotting import COLOURS, describe, new_figure, plot_runs, ring, show_asked, show_image, show_weights
 from course_lib.spatial.non_local import NonLocal, non_local_means
 from course_lib.training import accuracy, fit
 from course_lib.trunk import ask, load_trunk
@@ -73,15 +73,16 @@ print(f"image {list(clean.shape)}, noisy: {psnr(noisy, clean):.0f} dB")
 # One noisy pixel says little about what it shows. So we compare *patches*: the small square of pixels around each pixel.
 # **For every pixel and every pixel, compare patches; then share out; then mix.**
 #
-# $$v_i = \sum_j w_{ij}\, u_j \qquad w_{ij} = \frac{1}{Z_i} \exp\Bigl(-\frac{\lVert u(N_i) - u(N_j) \rVert^2}{\text{bandwidth}^2}\Bigr)$$
+# $$\hat u_i = \sum_j \alpha_{ij}\, u_j \qquad \alpha_{ij} = \frac{1}{Z_i} \exp\Bigl(-\frac{\lVert u(P_i) - u(P_j) \rVert^2}{\text{bandwidth}^2}\Bigr)$$
 #
 # | symbol | name in lesson 01 | shape |
 # |---|---|---|
-# | $u(N_i)$ and $u(N_j)$: patches | query and key | n d, d numbers in a patch |
+# | $u(P_i)$ and $u(P_j)$: patches | query and key | n d, d numbers in a patch |
 # | $u_j$: the pixel | value | n c |
-# | $w$; $Z_i$ makes each row sum to 1 | weights | n n |
+# | $\alpha$; $Z_i$ makes each row sum to 1 | weights | n n |
+# | $\hat u_i$: the repaired pixel | what is read | n c |
 #
-# (The paper calls the bandwidth h. In this course h is the height.) $\lVert\cdot\rVert^2$ is here the *mean* of the squared differences.
+# ($P_i$ is the square of pixels around pixel i. The paper calls the bandwidth h. In this course h is the height.) $\lVert\cdot\rVert^2$ is here the *mean* of the squared differences.
 
 
 # %%
@@ -143,7 +144,8 @@ def best_of(name, windows, size=3, seed=0):
     by_window = []
     for window in windows:
         tried = [
-            non_local_means(image, patch_size=size, window_size=window, bandwidth=h) for h in (0.09, 0.1, 0.13, 0.16)
+            non_local_means(image, patch_size=size, window_size=window, bandwidth=h)
+            for h in (0.08, 0.09, 0.1, 0.13, 0.16)
         ]
         by_window.append(max(psnr(result, truth) for result in tried))
     return [blurred, *by_window]
@@ -190,14 +192,16 @@ diagram(NonLocal)
 # %% [markdown]
 # A non-local block is the same look-up on *features*, with learned projections, and its result is added to the input:
 #
-# $$y_i = \sum_j w_{ij}\, g(x_j) \qquad w_{ij} = \frac{\exp(\theta(x_i)^\top \phi(x_j))}{\sum_k \exp(\theta(x_i)^\top \phi(x_k))} \qquad z_i = W_z\, y_i + x_i$$
+# $$y_i = \sum_j \alpha_{ij}\, g(x_j) \qquad \alpha_{ij} = \frac{\exp(\theta(x_i)^\top \phi(x_j))}{\sum_k \exp(\theta(x_i)^\top \phi(x_k))} \qquad z_i = W_z\, y_i + x_i$$
 #
 # | symbol | meaning | shape |
 # |---|---|---|
 # | $x$, $z$ | input and output | b c h w, with n = h · w positions |
 # | $\theta$, $\phi$, $g$ | 1 × 1 convolutions that make queries, keys, values | c to d = c/2 channels |
-# | $w$ | the map, `attention(x)` | b n n |
+# | $\alpha$ | the map, `attention(x)` | b n n |
 # | $W_z$ | a 1 × 1 convolution and a batch norm | d to c channels |
+#
+# Two letters of the paper differ from the diagram's: its g makes the *values*, while the blue g is the map, as in all lessons; and its output is z, while every diagram ends in y.
 #
 # **Project; compare all with all; softmax over the keys; mix; project back; add.** *Before running: x is 2 × 8 × 5 × 3; which shape has the map?*
 
@@ -269,13 +273,13 @@ print(f"largest difference ≈ {(block(shuffle(x)) - shuffle(block(x))).abs().ma
 # %% tags=["folded"]
 def draw_recall(axes, recall, which):
     """Sources as squares with their value, queries as rings, coloured by key."""
-    image, colours = recall.images[which], ("#E69F00", "#56B4E9", "#009E73", "#CC79A7")
+    image = recall.images[which]
     for y, x in (recall.sources[which] | recall.queries[which]).nonzero().tolist():
-        colour, is_source = colours[image[:4, y, x].argmax()], recall.sources[which, y, x]
+        colour, is_source = COLOURS[image[:4, y, x].argmax()], recall.sources[which, y, x]
         face = colour if is_source else "none"
         axes.plot(x, y, "s" if is_source else "o", ms=11, mec=colour, mew=2, mfc=face, clip_on=False)
         if is_source:
-            axes.text(x, y, image[4:8, y, x].argmax().item(), ha="center", va="center")
+            axes.text(x, y, image[4:8, y, x].argmax().item(), ha="center", va="center", color="white", weight="bold")
     axes.set(xlim=(-0.6, 11.6), ylim=(11.6, -0.6), xticks=[], yticks=[], aspect="equal")
 
 
@@ -428,7 +432,7 @@ describe(
 # %% [markdown]
 # One eye asks the other, across the whole face. At block 2 the map looks different. *Is that the depth, or only the size of the cells?* A cell of block 2
 # is a sixteenth as large. **Three controls, all with the 13 × 19 cells of block 7:** block 2, averaged; plain colours, averaged; and block 7 of the same network with
-# random weights. *Before running: which of the three finds the other eye?*
+# random weights, three times. *Before running: in which of the three is no other place more alike than the other eye?*
 
 
 # %%
@@ -437,25 +441,43 @@ def to_cells(features):
     return F.adaptive_avg_pool2d(features, (13, 19))
 
 
-# %% tags=["answer"]
-torch.manual_seed(0)
-untrained = load_trunk()
-for p in untrained.parameters():
-    nn.init.kaiming_normal_(p) if p.dim() > 1 else nn.init.zeros_(p)
-looks = {"block 7": trunk(cat[None], block=7)[0], "block 2, averaged": to_cells(trunk(cat[None], block=2)[0])}
-looks |= {"colours, averaged": to_cells(cat), "block 7, random": untrained(cat[None], block=7)[0]}
-other_eye = {name: ask(features, 5, 7)[6, 13].item() for name, features in looks.items()}
-for name, share in other_eye.items():
-    print(f"{name:18} weight on the other eye ≈ {share:.3f}")
+def random_trunk(seed):
+    """The same network with random weights."""
+    torch.manual_seed(seed)
+    trunk = load_trunk()
+    for p in trunk.parameters():
+        nn.init.kaiming_normal_(p) if p.dim() > 1 else nn.init.zeros_(p)
+    return trunk
+
 
 # %%
-deep, shallow, *others = other_eye.values()
-assert min(deep, shallow) > 0.15 and max(others) < 0.05
+def other_eye(features, sharpness=8):
+    """The weight on the other eye, and how many of the 246 other places get more."""
+    weights = ask(features, 5, 7, sharpness=sharpness)
+    weights[5, 7] = 0  # the asking place
+    return weights[6, 13].item(), (weights > weights[6, 13]).sum().item()
+
+
+# %% tags=["answer"]
+found = {
+    "block 7": other_eye(trunk(cat[None], block=7)[0]),
+    "block 2, averaged": other_eye(to_cells(trunk(cat[None], block=2)[0])),
+    "colours, averaged": other_eye(to_cells(cat)),
+    "colours, 300 times the cosine": other_eye(to_cells(cat), sharpness=300),
+} | {f"block 7, random weights {seed}": other_eye(random_trunk(seed)(cat[None], block=7)[0]) for seed in (0, 1, 2)}
+for name, (weight, ahead) in found.items():
+    print(f"{name:29} weight on the other eye ≈ {weight:.3f}, more on ≈ {ahead} of 246 other places")
+
+# %%
+(deep, _), (shallow, _), (colours, _), (sharp, _), *_ = found.values()
+assert min(deep, shallow, sharp) > 0.15 > 0.05 > colours
+assert [ahead == 0 for _, ahead in found.values()] == 4 * [True] + 3 * [False]
 
 # %% [markdown]
-# **Read it.** We expected that only the middle of the network knows an eye, and that early blocks compare mere texture. That was *wrong*: block 2, averaged to cells
-# of the same size, finds the other eye as well. Features count (colours and random weights do not find it); their depth hardly does, for this question. What the
-# picture does *not* show: that a network would *use* this. These weights were made by us from likeness, and most of the weight stays on the asking place itself
+# **Read it.** We expected that only the middle of the network knows an eye, and that early blocks compare mere texture. That was *wrong*, twice. Block 2, averaged to
+# cells of the same size, finds the other eye as well; and so do plain colours: no other place is more alike. Their weight is small because 8 was chosen for features; times 300, it is
+# as large as that of block 7. So this question does not need a trained network (only random weights fail). And a weight can be compared between two maps only if both are equally sharp.
+# What the picture does *not* show: that a network would *use* this. These weights were made by us from likeness, and most of the weight stays on the asking place itself
 # (its share stands above the picture that you steer).
 #
 # ## The bridge
@@ -535,7 +557,7 @@ def by_clean_likeness(name, windows, bandwidths=(0.05, 0.07)):
     steps, best = torch.cdist(places, places, p=math.inf), []  # n n
     for window in windows:
         inside = distances.masked_fill(steps > window // 2, math.inf)
-        mixed = [(-inside / h**2).softmax(dim=-1) @ image.flatten(1).mT for h in bandwidths]  # n c
+        mixed = [(-inside / one**2).softmax(dim=-1) @ image.flatten(1).mT for one in bandwidths]  # n c
         best.append(max(psnr(one.mT.view_as(image), truth) for one in mixed))
     return best
 

@@ -26,7 +26,7 @@ exercise = Exercise("09_non_local", points=[3, 4, 3, 3, 2])
 # In the lesson a picture looks things up in itself. Here it looks them up in *another* picture, which may have another size: colour a grey
 # picture after a coloured example. Each pixel i of the grey picture becomes an average of the **colours of all pixels j of the example**:
 #
-# $$v_i = \sum_j w_{ij} u_j \qquad w_{ij} = \frac{\exp(-d_{ij} / \text{bandwidth}^2)}{\sum_l \exp(-d_{il} / \text{bandwidth}^2)}$$
+# $$\hat u_i = \sum_j \alpha_{ij} u_j \qquad \alpha_{ij} = \frac{\exp(-d_{ij} / \text{bandwidth}^2)}{\sum_l \exp(-d_{il} / \text{bandwidth}^2)}$$
 #
 # $d_{ij}$ compares brightness: it is the **mean** squared difference of the `patch_size` × `patch_size` patch around pixel i of the grey picture and the
 # one around pixel j of the example, whose brightness is the mean of its channels. Beyond a border, the edge pixel is repeated. `patch_size` is odd.
@@ -327,17 +327,17 @@ with exercise.check(3):
     assert result.shape == (2, 5, 4, 6), (
         f"all 4 × 6 positions ask, and each gets 5 channels: the result is (2, 5, 4, 6), not {tuple(result.shape)}"
     )
-    one_key = read_fewer_keys(x[:, :, :3, :3], w_query, w_key, w_value, 3)
-    largest = w_value @ x[:, :, :3, :3].amax(dim=(2, 3))[:, :, None]
-    assert torch.allclose(one_key, largest[..., None].expand_as(one_key), atol=1e-4), (
-        "with a single window there is one key, so all read g of the maximum of x: pool x (its maximum), then project"
-    )
     all_keys = read_fewer_keys(x, w_query, w_key, w_value, 1)
     q, k, v = (w @ x.flatten(2) for w in (w_query, w_key, w_value))
     textbook = (v @ (q.mT @ k).softmax(dim=-1).mT).view(2, 5, 4, 6)
     assert torch.allclose(all_keys, textbook, atol=1e-4), (
         "with windows of 1 × 1 the result must equal the textbook: softmax over the keys of θᵀφ, without √d, "
         "then transposed before it becomes an image"
+    )
+    one_key = read_fewer_keys(x[:, :, :3, :3], w_query, w_key, w_value, 3)
+    largest = w_value @ x[:, :, :3, :3].amax(dim=(2, 3))[:, :, None]
+    assert torch.allclose(one_key, largest[..., None].expand_as(one_key), atol=1e-4), (
+        "with a single window there is one key, so all read g of the maximum of x: pool x (its maximum), then project"
     )
 
 # %% [markdown]
