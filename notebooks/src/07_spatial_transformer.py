@@ -614,7 +614,7 @@ describe(
 # |---|---|---|---|---|---|---|
 # | 01 soft look-up | given | memory keys | memory values | n m | softmax over the keys | n · m · (d + v) |
 # | 06 glimpses | state of the memory | none: it points, it does not compare | one crop | 0 or 1, a place drawn | none: a Gaussian over places | free of h · w |
-# | 07 spatial transformer | a place, $A_\theta (x^{out}, y^{out}, 1)$ | places of the pixels | pixels | p·q h·w, four a row | none: they sum to 1 inside, fall to 0 outside | p · q · c + localisation |
+# | 07 spatial transformer | a place, by $A_\theta$ | places of the pixels | pixels | p·q h·w, four a row | none: they sum to 1 inside, fall to 0 outside | p · q · c + localisation |
 #
 # ## Three things to keep
 #

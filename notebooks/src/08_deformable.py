@@ -510,7 +510,7 @@ assert there["version 1"].min() > 2 * there["3 × 3, dilation 4"].max()
 #
 # | lesson | query | key | value | weights | normaliser | cost |
 # |---|---|---|---|---|---|---|
-# | 07 spatial transformer | a place, $A_\theta (x^{out}, y^{out}, 1)$ | places of the pixels | pixels | p·q h·w, four a row | none: they sum to 1 inside, fall to 0 outside | p · q · c + localisation |
+# | 07 spatial transformer | a place, by $A_\theta$ | places of the pixels | pixels | p·q h·w, four a row | none: they sum to 1 inside, fall to 0 outside | p · q · c + localisation |
 # | 08 deformable | k² places, from the pixels around $p_0$ | places of the pixels | pixels | k² for each position, four pixels each; then the taps' weights, the same everywhere | none; weights may be negative | h · w · k² · (o · c + 4 c) + offsets |
 #
 # ## Three things to keep

@@ -604,7 +604,7 @@ assert seen["chosen, compared"].min() > 0.6 and seen["two away, compared"][1].mi
 # |---|---|---|---|---|---|---|
 # | 12 GloRe | $b_i$, a pixel's assignments | $(I + A_g)\, b_j$ | φ(x), then $W_g$, $W_o$ | n n of rank m, never built | 1/n | n · m · (c + d) + m² · d + projections |
 # | 12 DGMN | none: predicted | none | k samples | k for each pixel | softmax over the samples | n · k² · c · (g + 1) + offsets |
-# | 12 DGMN2's comparison | $Q x_i$ | $K \tilde x_{ik}$ | k samples | k for each pixel | the same | the same + n · k · c² |
+# | 12 DGMN2 | $Q x_i$ | $K \tilde x_{ik}$ | k samples | k for each pixel | the same | the same + n · k · c² |
 #
 # ## Three things to keep
 #
@@ -686,7 +686,8 @@ assert without[0].min() > 0.95 and without[1].max() < 0.6, "the map decides"
 #
 # SpyGR (spatial pyramid graph reasoning) has no nodes. Each pixel gets M features, none negative: here *they* are called φ (n × M). Pixels are alike if their φ are: $\hat A = \varphi \Lambda \varphi^\top$ (n × n), where the diagonal Λ weighs the features for each image. With the row sums of $\hat A$ on the diagonal of D, and Θ a learned layer:
 #
-# $$\tilde L = I - D^{-1/2} \hat A\, D^{-1/2} = I - P \Lambda P^\top \qquad P = D^{-1/2} \varphi \qquad Y = \mathrm{ReLU}(\tilde L X \Theta)$$
+# $$\tilde L = I - D^{-1/2} \hat A\, D^{-1/2} = I - P \Lambda P^\top$$
+# $$P = D^{-1/2} \varphi \qquad Y = \mathrm{ReLU}(\tilde L X \Theta)$$
 #
 # **With all n × n numbers, and as the library computes it.** A *pattern* is an eigenvector of $\tilde L$, its eigenvalue says how much of it is left. *Before running: M = 16 features, 247 places; how many patterns can* $\tilde L$ *weaken at most?*
 
