@@ -87,7 +87,8 @@ torch.testing.assert_close(F.conv2d(x, merge_kernels(w3, w5, apart, dilations=[1
 #
 # ## Selective kernels
 #
-# $$U_p = F_p(x) \qquad s = \tfrac1{hw} \textstyle\sum_{hw} \sum_p U_p \qquad z = \delta(\mathrm{BN}(W s)) \qquad a = \mathrm{softmax}_p(A_p\, z) \qquad V = \sum_p a_p \cdot U_p$$
+# $$U_p = F_p(x) \qquad s = \tfrac1{hw} \textstyle\sum_{hw} \sum_p U_p \qquad z = \delta(\mathrm{BN}(W s))$$
+# $$a = \mathrm{softmax}_p(A_p\, z) \qquad V = \sum_p a_p \cdot U_p$$
 #
 # | symbol | meaning | shape |
 # |---|---|---|
@@ -401,7 +402,8 @@ describe(
 #
 # Where branches are linear, the kernels can be mixed *before* one convolution. This is **dynamic convolution**, and CondConv before it: p kernels of one size, the **experts**, and for each image its own mixture:
 #
-# $$y = K(x) * x \qquad K(x) = \sum_p \pi_p(x)\, K_p \qquad \pi = \mathrm{softmax}(\ell / \tau) \;\text{ or, in CondConv, }\; \pi = \sigma(\ell)$$
+# $$y = K(x) * x \qquad K(x) = \sum_p \pi_p(x)\, K_p$$
+# $$\pi = \mathrm{softmax}(\ell / \tau) \;\text{ or, in CondConv, }\; \pi = \sigma(\ell)$$
 #
 # with logits ℓ from the squeeze (b c → b p). Biases are mixed alike. A high *temperature* τ makes the weights more alike.
 

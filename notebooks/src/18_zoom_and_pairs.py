@@ -65,7 +65,8 @@ assert round(12 * said.item()) == 8
 #
 # BAN (bilinear attention network) learns what to compare, and what to read:
 #
-# $$A_{ij} = \mathrm{softmax}_{ij}\bigl(h^\top[\delta(W_v v_i) \odot \delta(W_q q_j)] + b\bigr) \qquad f = \sum_{ij} A_{ij}\; \delta(R_v v_i) \odot \delta(R_q q_j) \qquad q'_j = q_j + W_p f$$
+# $$A_{ij} = \mathrm{softmax}_{ij}\bigl(h^\top[\delta(W_v v_i) \odot \delta(W_q q_j)] + b\bigr)$$
+# $$f = \sum_{ij} A_{ij}\; \delta(R_v v_i) \odot \delta(R_q q_j) \qquad q'_j = q_j + W_p f$$
 #
 # | symbol | meaning | shape |
 # |---|---|---|
@@ -458,7 +459,8 @@ describe(
 #
 # A detector knows ten classes and gets two new ones, with five examples each. Both look alike to it: **the same scores P**. What else is in the picture tells them apart (the *context* C: 16 boxes with scores): one box is of class 3 with the first, of class 7 with the second; 15 are of other classes.
 #
-# $$A = \mathrm{softmax}_q\bigl((\theta(P) + P)\,(\varphi(C) + C)^\top\bigr) \qquad \tilde P = P + A\,(g(C) + C) \odot w_z \qquad \text{answer} = 5 \cos(\tilde P, W)$$
+# $$A = \mathrm{softmax}_q\bigl((\theta(P) + P)\,(\varphi(C) + C)^\top\bigr)$$
+# $$\tilde P = P + A\,(g(C) + C) \odot w_z \qquad \text{answer} = 5 \cos(\tilde P, W)$$
 #
 # P (the *priors*) is b p k, the context C (the paper's Q) b q k, A is b p q: p boxes, q boxes of context, k classes. θ, φ, g are linear layers of scores to scores; $w_z$ is one number a class and **starts at 0**: a new block changes nothing. W is one direction for each new class, set to the mean of its examples.
 
