@@ -9,7 +9,7 @@
 # - read the one formula that all lessons share, and the letters for the axes;
 # - work on an exercise and see your points.
 #
-# *Minutes:* 15 · *Needs:* nothing · *Paper:* Guo et al., Attention Mechanisms in Computer Vision: A Survey, 2022, arXiv 2111.07624 · *Exercise:* the first one belongs to lesson 01
+# *Minutes:* 17 · *Needs:* nothing · *Paper:* Guo et al., Attention Mechanisms in Computer Vision: A Survey, 2022, arXiv 2111.07624 · *Exercise:* the first one belongs to lesson 01
 #
 # You need to know how to train a small PyTorch network. You need no graphics card, and once this page is open, no network.
 
@@ -86,12 +86,12 @@ figure = new_figure(5, 3.4)
 draw_question(figure)
 describe(
     figure,
-    "the photograph is dark except for the outer petals of the large dahlia and for the second one below "
-    "it. A white frame marks the asking square.",
+    "the photograph is dark except for outer petals of the large dahlia, most of them at its top, and for the second one "
+    "below it. A white frame marks the asking square.",
 )
 
 # %% [markdown]
-# The petal finds the rim of its own flower, and the second flower far away at the lower edge: distance does not matter, only likeness. The claim
+# The petal finds the rim of its own flower, most of all at the top, and the second flower far away at the lower edge: distance does not matter, only likeness. The claim
 # as a check: the ten squares of the second flower get several times their fair share.
 
 # %%
@@ -146,8 +146,8 @@ describe(
 #
 # $$\mathrm{Attention}(x) = f\bigl(g(x),\, x\bigr)$$
 #
-# $g$ makes a map, and $f$ applies the map to the input. In our library every mechanism has exactly these two methods: `attention(x)` is $g$, and
-# `forward(x)` is $f$. Here are both in the oldest mechanism of the course, which weighs *channels*:
+# $g$ makes a map, and $f$ applies the map to the input. In our library every mechanism has these two methods: `attention(x)` is $g$, and
+# `forward(x)` is $f$. Here are both in one that weighs *channels* (lesson 03):
 
 # %%
 from course_lib.channel.squeeze_excitation import SqueezeExcitation
@@ -247,7 +247,7 @@ except NotYet as answer:
 
 # %% [markdown]
 # Your teacher grades with *hidden* tests: the same questions with other sizes and values. `.venv/bin/course check 01` in a terminal (in the folder of the
-# course) shows your points without opening the notebook. Save a copy before you update the course; nothing of yours is ever overwritten.
+# course) shows your points without opening the notebook. git does not write over a file that you have changed: before you update the course, put a copy of your exercise elsewhere.
 #
 # ## Three things to keep
 #
