@@ -26,7 +26,7 @@ exercise = Exercise("01_addressing", points=[3, 3, 3, 3, 2])
 #
 # Write two functions.
 #
-# `attention_weights` compares every query with every key, $s_{ij} = q_i \cdot k_j / \sqrt d$, and turns each query's scores
+# `attention_weights` compares every query with every key, $e_{ij} = q_i \cdot k_j / \sqrt d$, and turns each query's scores
 # into weights that sum to 1 over the keys. `mask` is boolean, `True` = may attend; each query may attend to at least one key.
 #
 # `attend` mixes the values with those weights, $o_i = \sum_j \alpha_{ij} v_j$.
@@ -100,9 +100,9 @@ with exercise.check(1):
 # ## task_01_2 · Three other ways to compare
 # difficulty 2/5 · importance 3/5 · 10 minutes
 #
-# - `gaussian_score`: $s_{ij} = -\lVert q_i - k_j \rVert^2 / 2$
-# - `bilinear_score`: $s_{ij} = q_i^\top W k_j$
-# - `additive_score`: $s_{ij} = w^\top \tanh(W_q q_i + W_k k_j)$
+# - `gaussian_score`: $e_{ij} = -\lVert q_i - k_j \rVert^2 / 2$
+# - `bilinear_score`: $e_{ij} = q_i^\top W k_j$
+# - `additive_score`: $e_{ij} = w^\top \tanh(W_q q_i + W_k k_j)$
 #
 # Shapes: `query` n a, `key` m b, `w` of the bilinear score a b; `w_query` h a, `w_key` h b, `w` of the additive score h;
 # every result n m. For the Gaussian score a = b.
@@ -216,6 +216,13 @@ class MultiHead(nn.Module):
 
 
 # %% tags=["folded"]
+def check_alone(block, x):
+    """No image of a batch changes another."""
+    assert torch.allclose(block(x[1:]), block(x)[1:], atol=1e-4), (
+        "the second image alone gives another result than in the batch: the images mix"
+    )
+
+
 def check_equal_values(block, x):
     """Where all values are 1, so is what every token reads, whatever the weights are, if they sum to 1."""
     c = x.shape[2]
@@ -243,14 +250,14 @@ with exercise.check(3):
     assert torch.allclose(one_token, value @ yours.out_weight.mT + yours.out_bias, atol=1e-4), (
         "a single token can only read its own value (the last third of in_weight), then goes through out_weight and out_bias"
     )
+    check_alone(yours, x)
     order = [3, 1, 4, 0, 2]
     assert torch.allclose(yours(x[:, order]), result[:, order], atol=1e-4), (
         "permuting the tokens must permute the result: tokens and heads are mixed up; swap axes instead of reshaping"
     )
-    expected = torchs(x, x, x, need_weights=False)[0]
     check_equal_values(copy.deepcopy(yours), x)
-    assert torch.allclose(result, expected, atol=1e-4), (
-        "the weights sum to 1, but the numbers differ from nn.MultiheadAttention: look at √d (d per head), and at who asks whom"
+    assert torch.allclose(result, torchs(x, x, x, need_weights=False)[0], atol=1e-4), (
+        "the weights sum to 1, but the numbers differ from nn.MultiheadAttention: look at √d (d per head), at which channels belong to a head, and at who asks whom"
     )
 
 # %% [markdown]
@@ -267,6 +274,7 @@ with exercise.check(3):
 #
 # A query that may attend to no key at all gets *uniform* weights, as if it might see everything; and the caller's `scores`
 # are overwritten. Repair both: such a row gets weights of zero, in the gradient too (no NaN), and the input stays as it was.
+# What it does right must stay right: a score may be 1000.
 #
 # Shapes: `scores` … m, `mask` … m, True = may attend; result … m, where … stands for any axes, or none.
 #
@@ -292,6 +300,27 @@ def masked_softmax(scores, mask):
     ### END SOLUTION
 
 
+# %% tags=["folded"]
+def check_other_shapes():
+    """A batch of tables, and one row alone."""
+    tables = masked_softmax(torch.zeros(2, 3, 4), torch.ones(2, 3, 4, dtype=torch.bool))
+    assert torch.allclose(tables.sum(-1), torch.ones(2, 3)), (
+        "in a batch of 2 tables of 3 queries and 4 keys the weights of a query no longer sum to 1: over which axis do they?"
+    )
+    alone = masked_softmax(torch.tensor([1.0, 1.0, 5.0, 1.0]), torch.tensor([True, True, False, False]))
+    assert alone.tolist() == [0.5, 0.5, 0.0, 0.0], (
+        f"one row alone, of shape (4,), must give 0.5, 0.5, 0, 0, not {alone.numpy().round(2)}: the keys are the last axis"
+    )
+
+
+def check_large():
+    """Scores whose exponential is too large for a float."""
+    large = masked_softmax(torch.tensor([[1000.0, 1000.0, 0.0]]), torch.tensor([[True, True, False]]))
+    assert large.tolist() == [[0.5, 0.5, 0.0]], (
+        f"scores 1000, 1000 and a hidden one must give 0.5, 0.5, 0, not {large.numpy().round(2)}: e¹⁰⁰⁰ is too large for a float"
+    )
+
+
 # %% tags=["check_01_4"]
 with exercise.check(4):
     scores = torch.tensor([[1.0, 1.0, 5.0], [2.0, 3.0, 4.0]], requires_grad=True)
@@ -308,14 +337,8 @@ with exercise.check(4):
     assert torch.equal(weights[0], torch.tensor([0.5, 0.5, 0.0])), (
         f"two equal keys and a hidden one have weights 0.5, 0.5, 0, not {weights[0].numpy().round(4)}"
     )
-    tables = masked_softmax(torch.zeros(2, 3, 4), torch.ones(2, 3, 4, dtype=torch.bool))
-    assert torch.allclose(tables.sum(-1), torch.ones(2, 3)), (
-        "in a batch of 2 tables of 3 queries and 4 keys the weights of a query no longer sum to 1: over which axis do they?"
-    )
-    alone = masked_softmax(torch.tensor([1.0, 1.0, 5.0, 1.0]), torch.tensor([True, True, False, False]))
-    assert alone.tolist() == [0.5, 0.5, 0.0, 0.0], (
-        f"one row alone, of shape (4,), must give 0.5, 0.5, 0, 0, not {alone.numpy().round(2)}: the keys are the last axis"
-    )
+    check_other_shapes()
+    check_large()
     masked_softmax(scores, mask).square().sum().backward()
     assert scores.grad.isfinite().all(), "the weights are right, but their gradient is NaN: hide the keys without −∞"
 

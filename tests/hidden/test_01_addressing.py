@@ -330,6 +330,13 @@ def test_a_huge_hidden_score_stays_hidden(student, draw):
     assert_same(expected.sum(-1), torch.ones(n, dtype=torch.float64))
 
 
+@task("task_01_4", hint="The same number added to all scores changes nothing, even if it is a large one.")
+def test_large_scores_are_no_trouble(student, draw):
+    n, m = draw.primes(2)
+    scores, mask = (64 * draw.normal(n, m)).round() / 64, draw.mask(n, m)  # so that the sum is exact in any dtype
+    assert_same(student.masked_softmax(scores + 1024, mask), shares_seen(scores, mask))
+
+
 @task("task_01_4", hint="The gradient through a closed row is zero, and it is never NaN.")
 def test_the_gradient_is_finite(student, draw):
     n, m = draw.primes(2)
@@ -394,6 +401,13 @@ def masked_softmax__renormalised_with_an_epsilon(scores, mask):
     """A small number in the denominator keeps the weights from summing to 1, and hidden scores can overflow."""
     weights = scores.softmax(dim=-1) * mask
     return weights / (weights.sum(dim=-1, keepdim=True) + 1e-3)
+
+
+@wrong("task_01_4")
+def masked_softmax__overflows(scores, mask):
+    """The exponential of a score of 1000 is infinite; torch's softmax subtracts the largest score first."""
+    votes = scores.masked_fill(~mask, -math.inf).exp()
+    return votes / votes.sum(dim=-1, keepdim=True).clamp(min=1e-30)
 
 
 @wrong("task_01_4")
