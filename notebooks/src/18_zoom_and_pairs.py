@@ -584,7 +584,7 @@ describe(
 # | lesson | query | key | value | weights | normaliser | cost |
 # |---|---|---|---|---|---|---|
 # | 09 non-local block | θ(x) | φ(x) | g(x), all of one input | n n | softmax over the keys | n² · c + projections |
-# | 18 BAN | δ(W_q q) | δ(W_v v) ⊙ h | δ(R_v v) ⊙ δ(R_q q), a pair | v q | softmax over all pairs | v · q · r + projections |
+# | 18 BAN | $\delta(W_q q)$ | $\delta(W_v v)$ ⊙ h | $\delta(R_v v)$ ⊙ $\delta(R_q q)$, a pair | v q | softmax over all pairs | v · q · r + projections |
 # | 18 RA-CNN | none: predicted from the features | none | the image again | one square | none | one more network a scale |
 # | 18 Context-Transformer | θ(P) + P | φ(C) + C | g(C) + C | p q | softmax over the context | p · q · k + projections |
 #
