@@ -466,7 +466,7 @@ found = {
     "colours, 300 times the cosine": other_eye(to_cells(cat), sharpness=300),
 } | {f"block 7, random weights {seed}": other_eye(random_trunk(seed)(cat[None], block=7)[0]) for seed in (0, 1, 2)}
 for name, (weight, ahead) in found.items():
-    print(f"{name:29} weight on the other eye ≈ {weight:.3f}, more on ≈ {ahead} of 246 other places")
+    print(f"{name:29} weight ≈ {weight:.3f}, more on ≈ {ahead} places")
 
 # %%
 (deep, _), (shallow, _), (colours, _), (sharp, _), *_ = found.values()
