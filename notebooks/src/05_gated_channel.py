@@ -188,7 +188,11 @@ def compare(**ours):
 
 # %% [markdown]
 # **Step 1: the gate's argument $u = \gamma \hat s + \beta$.** A gate touches every pixel of its channel, so the pixels' gradients add
-# up: $\partial L / \partial u_i = (1 - T_i^2) \sum_{hw} G_{ihw} x_{ihw}$, because $\tanh' = 1 - \tanh^2$. From it the two easy ones follow:
+# up. With $\tanh' = 1 - \tanh^2$,
+#
+# $$\frac{\partial L}{\partial u_i} = (1 - T_i^2) \sum_{hw} G_{ihw} x_{ihw}$$
+#
+# From it the two easy ones follow:
 #
 # $$\frac{\partial L}{\partial \beta_i} = \sum_b \frac{\partial L}{\partial u_{bi}} \qquad \frac{\partial L}{\partial \gamma_i} = \sum_b \frac{\partial L}{\partial u_{bi}}\, \hat s_{bi}$$
 
