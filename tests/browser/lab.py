@@ -55,6 +55,9 @@ START_WATCH = """(cell, patience) => {
     });
 }"""
 
+TOO_WIDE = """() => [...document.querySelectorAll(".jp-Cell .jp-RenderedHTMLCommon")]
+    .filter(text => text.scrollWidth > text.clientWidth + 1).map(text => text.innerText.slice(0, 60))"""
+
 ANOTHER_PICTURE = """() => new Promise(done => {
     const pictures = () => [...document.querySelectorAll(".jp-Cell img")].map(image => image.src).join();
     const before = pictures();
@@ -189,6 +192,12 @@ class Notebook:
     def widgets(self) -> int:
         """How many cells hold at least one slider."""
         return self.page.locator(".jp-Cell:has([role=slider])").count()
+
+    def too_wide(self, width: int) -> list[str]:
+        """How the texts begin that need a scroll bar, for a formula or a table, in a window of ``width`` pixels."""
+        self.page.set_viewport_size({**self.page.viewport_size, "width": width})
+        self.page.wait_for_timeout(500)  # JupyterLab lays itself out some frames later
+        return self.page.evaluate(TOO_WIDE)
 
     def run_all(self) -> None:
         """Forget the stored outputs and run every cell, as a reader does from the menu."""

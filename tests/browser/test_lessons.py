@@ -23,6 +23,7 @@ def widget_cells(notebook: Path) -> int:
 
 # every lesson that there is, and how many of its cells hold a widget
 LESSONS = [(path.stem, widget_cells(path)) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+SMALL = 1024  # pixels: a small window, in which no formula or table needs a scroll bar
 LIMIT = 200  # milliseconds from a key to the new picture, on a core of one's own
 START = f"""import sys
 sys.path.append({str(ROOT / "tests/offline")!r})
@@ -41,6 +42,7 @@ def draw(height):
 
 moved, still = IntSlider(5, 0, 20), IntSlider(5, 0, 20)
 VBox([moved, interactive_output(draw, {"height": moved})])"""
+LONG = f"too long: $${' + '.join(30 * ['abc'])}$$"
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,7 @@ def address(tmp_path_factory, learned):
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
         shutil.copy(notebook, folder)
     cells = [v4.new_code_cell(source) for source in (TINY, "still", "1 / 0", "never")]
+    cells += [v4.new_markdown_cell(LONG), v4.new_markdown_cell("short: $a + b$")]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     write(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "tiny.ipynb")
     alike = {"COURSE_LEARNED": str(learned), "PYTHONHASHSEED": "0"}
@@ -71,7 +74,7 @@ def opened(browser, address):
 
 
 def test_the_instrument_sees_what_it_should(opened):
-    """A picture that follows, one that does not, a cell that fails and a request that would leave the machine."""
+    """A picture that follows, one that does not, a cell that fails, a long formula, a request for another machine."""
     notebook = opened("tiny")
     notebook.run_all()
     moved, still = notebook.sliders
@@ -82,6 +85,7 @@ def test_the_instrument_sees_what_it_should(opened):
     assert notebook.requests_elsewhere == []
     notebook.page.evaluate("fetch('https://example.org').catch(() => null)")
     assert notebook.requests_elsewhere == ["https://example.org/"]
+    assert [text[:8] for text in notebook.too_wide(SMALL)] == ["too long"]
 
 
 @pytest.mark.timeout(600)
@@ -97,6 +101,9 @@ def test_lesson_in_the_browser(opened, slug, widgets, tmp_path):
         assert notebook.drag(slider) is not None, f"{slug}: dragging the slider at {name} changes no picture"
     assert notebook.requests_elsewhere == []
     notebook.page.screenshot(path=tmp_path / f"{slug}.png")
+    assert notebook.too_wide(SMALL) == [], (
+        f"{slug}: formulas or tables are wider than a window of {SMALL} pixels; break them in two"
+    )
 
 
 def milliseconds(notebook, slider) -> float:
