@@ -179,6 +179,9 @@ def check_shift(by_shift):
     assert abs(by_shift - 0.5) > 1e-5, (
         "∂L/∂θ₁₃ is 0.5, a sixth of what is due, and there are six outputs: how do they come together?"
     )
+    assert abs(by_shift - 6) > 1e-5, (
+        "∂L/∂θ₁₃ is 6, twice what is due: how many units is the image wide, and how much does each of the two rows around the point count?"
+    )
     assert abs(by_shift) < 5, (
         f"∂L/∂θ₁₃ is {by_shift:.2f}, far above 3: how much does each of the two rows around the point count, and which outputs?"
     )
@@ -250,7 +253,10 @@ def new_column(column, width, out_width, scale, shift):
 
 # %% tags=["check_07_3"]
 with exercise.check(3):
-    assert abs(new_column(3, 8, 8, 1.0, 0.0) - 3) < 1e-9, "the identity leaves column 3 where it is"
+    stays = new_column(3, 8, 8, 1.0, 0.0)
+    assert abs(stays - 3) < 1e-9, (
+        f"the identity leaves column 3 where it is, not at {stays:.2f}: do the first and the last step count alike?"
+    )
     moved = new_column(3, 8, 8, 1.0, 0.5)
     assert abs(moved - 1) < 1e-9, (
         f"a shift of +0.5 moves the window right by 2 of 8 pixels, so the mark moves left, to column 1, not {moved:.2f} (edges at ±1)"

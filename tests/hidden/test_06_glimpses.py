@@ -49,6 +49,7 @@ def test_retina_at_the_corners(student, draw):
     h, w = draw.primes(2)
     corners = torch.tensor([[1, 1], [1, -1], [-1, 1], [-1, -1]], dtype=torch.float64)
     images = 1 + draw.uniform(4, 2, h, w)
+    images[..., ::3] = 0  # a dark pixel inside counts
     assert_same(student.retina(images, corners, 4, 3), seen_by_loop(images, corners, 4, 3))
 
 
@@ -100,6 +101,13 @@ def retina__nan_where_nothing_is(images, location, size, scales):
     """A block with no pixel inside the image is divided by zero; it must be zero."""
     seen = _retina(images, location, size, scales, exist=False)
     return seen / _retina(torch.ones_like(images), location, size, scales, exist=False)
+
+
+@wrong("task_06_1")
+def retina__dark_pixels_left_out(images, location, size, scales):
+    """Pixels that are 0 are left out as if they lay outside; a dark pixel inside the image counts."""
+    seen, bright = (_retina(t, location, size, scales, exist=False) for t in (images, (images != 0).to(images.dtype)))
+    return seen / bright.clamp(min=0.25**scales)
 
 
 @wrong("task_06_1")
