@@ -58,10 +58,10 @@ class CrissCross(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(1))
 
     def scores(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Q_u · K_i along u's column and along its row: b h w h, b h w w."""
-        query, key = self.query(x), self.key(x)
-        column = by_column(query).mT @ by_column(key)  # b w h i
-        return column.transpose(1, 2), by_row(query).mT @ by_row(key)
+        """What each position's column and row score, before the softmax: b h w i and b h w j."""
+        query, key = by_row(self.query(x)), by_row(self.key(x))  # b h w d
+        column = by_column(query) @ by_column(key).mT  # b w h d, b w d i -> b w h i
+        return column.transpose(1, 2), query @ key.mT  # b h w d, b h d j -> b h w j
 
     def attention(self, x: Tensor) -> Tensor:
         check_features(x, self.channels)
@@ -74,10 +74,10 @@ class CrissCross(nn.Module):
         column, row = self.scores(x)
         itself = torch.diag(column.new_full(x.shape[2:3], -math.inf))[:, None]  # y 1 i: −∞ where i is y, else 0
         column, row = torch.cat([column + itself, row], dim=3).softmax(dim=3).split(x.shape[2:], dim=3)
-        value = self.value(x)
-        down = by_column(value) @ column.transpose(1, 2).contiguous().mT  # b w c i, b w i h -> b w c h
-        across = by_row(value) @ row.contiguous().mT  # b h c i, b h i w -> b h c w
-        return x + self.gamma * (down.permute(0, 2, 3, 1) + across.transpose(1, 2))
+        value = by_row(self.value(x))  # b h w c
+        down = column.transpose(1, 2).contiguous() @ by_column(value)  # b w h i, b w i c -> b w h c
+        across = row.contiguous() @ value  # b h w j, b h j c -> b h w c
+        return x + self.gamma * (down.transpose(1, 2) + across).permute(0, 3, 1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         check_features(x, self.channels)
@@ -86,13 +86,13 @@ class CrissCross(nn.Module):
         return x
 
 
-def by_column(x: Tensor) -> Tensor:
-    """b c h w -> b w c h, side by side in memory: then one product serves all columns without a copy."""
-    return x.permute(0, 3, 1, 2).contiguous()
-
-
 def by_row(x: Tensor) -> Tensor:
-    """b c h w -> b h c w, side by side in memory."""
+    """Rows of positions, each with its channels side by side in memory: b c h w -> b h w c."""
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def by_column(x: Tensor) -> Tensor:
+    """The same, column by column: b h w c -> b w h c."""
     return x.transpose(1, 2).contiguous()
 
 
