@@ -55,11 +55,11 @@ def eight_frames(count, seed, test):
 
 
 def bright(count, seed, test=False, *, one=1.0, others=0.35):
-    """One bright digit among seven pale ones: films b c t with c = 64 pixels, and its label."""
+    """One bright digit among seven pale ones: films b t c with c = 64 pixels, and its label."""
     images, labels, generator = eight_frames(count, seed, test)
     which = torch.randint(8, (count, 1), generator=generator)
     light = torch.full((count, 8), others).scatter(1, which, one)
-    return (images * light[..., None, None]).flatten(2).mT, labels.gather(1, which)[:, 0]
+    return (images * light[..., None, None]).flatten(2), labels.gather(1, which)[:, 0]
 
 
 # %% tags=["folded"]
@@ -73,14 +73,14 @@ def first(count, seed, test=False):
     images, labels, generator = eight_frames(count, seed, test)
     two = torch.rand(count, 8, generator=generator).argsort(dim=1)[:, :2].sort(dim=1).values
     light = torch.zeros(count, 8).scatter(1, two, 1.0)
-    return (images * light[..., None, None]).flatten(2).mT, labels.gather(1, two)[:, 0]
+    return (images * light[..., None, None]).flatten(2), labels.gather(1, two)[:, 0]
 
 
 # %% tags=["folded"]
 figure = new_figure(7.0, 3.9)
 for axes, (task, seed) in zip(figure.subplots(3, 1), ((bright, 2), (pale, 5), (first, 6))):
     (film,), (label,) = task(1, seed, test=True)
-    show_row(axes, film.mT.unflatten(1, (8, 8)), [f"frame {k}" for k in range(8)])
+    show_row(axes, film.unflatten(1, (8, 8)), [f"frame {k}" for k in range(8)])
     axes.set_title(f"{task.__name__}: a {label}", pad=18)
 describe(
     figure,
@@ -162,20 +162,20 @@ torch.testing.assert_close(layer(x), y)
 
 # %%
 class FilmNet(nn.Module):
-    """See each frame, perhaps know when it is, pool over time, name a digit: b 64 t -> b 10."""
+    """See each frame, perhaps know when it is, pool over time, name a digit: b t 64 -> b 10."""
 
     def __init__(self, pool, *, layer=False, time=False, shuffled=False):
         super().__init__()
-        self.see = nn.Sequential(nn.Conv1d(64, 32, 1), nn.ReLU())
-        self.time = nn.Parameter(0.5 * torch.randn(32, 8)) if time else 0
-        self.layer = nn.Sequential(nn.Conv1d(32, 32, 1), nn.ReLU()) if layer else nn.Identity()
+        self.see = nn.Sequential(nn.Linear(64, 32), nn.ReLU())
+        self.time = nn.Parameter(0.5 * torch.randn(8, 32)) if time else 0
+        self.layer = nn.Sequential(nn.Linear(32, 32), nn.ReLU()) if layer else nn.Identity()
         self.pool, self.name, self.shuffled = pool, nn.Linear(32, 10), shuffled
 
     def forward(self, x):
         order = torch.rand(len(x), 8).argsort(dim=1)  # b t
-        time = self.time[:, order].movedim(1, 0) if self.shuffled else self.time
-        frames = self.layer(self.see(x) + time)  # b c t
-        return self.name(self.pool(frames[..., None, None]).flatten(1))  # pooled: b c 1 1
+        time = self.time[order] if self.shuffled else self.time  # b t c, or t c
+        frames = self.layer(self.see(x) + time)  # b t c
+        return self.name(self.pool(frames.mT[..., None, None]).flatten(1))  # pooled: b c 1 1
 
 
 # %%
@@ -240,8 +240,8 @@ torch.manual_seed(0)
 model = poolings["frame weights"]()
 fit(model, *pale(2000, 0), steps=100, learning_rate=0.02)
 films, _ = pale(1000, 99, test=True)
-weights = model.pool.attention(model.see(films)[..., None, None])  # b t
-which = films.amax(dim=1).argmin(dim=1)  # the frame with the least light
+weights = model.pool.attention(model.see(films).mT[..., None, None])  # b t
+which = films.amax(dim=2).argmin(dim=1)  # the frame with the least light
 mine, largest = weights.gather(1, which[:, None]).mean(), (weights.argmax(dim=1) == which).float().mean()
 print(f"its weight ≈ {mine:.2f}; it has the largest weight in ≈ {largest:.2f} of the films")
 
