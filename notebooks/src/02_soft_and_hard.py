@@ -392,7 +392,9 @@ def on_real(model):
 
 def search(way, seed, updates=200):
     """That share after every fifth update, and at the end the share of right names."""
-    curve = [on_real(model := trained) for trained in islice(learning(way, seed), updates // 5)]
+    curve = []
+    for model in islice(learning(way, seed), updates // 5):
+        curve.append(on_real(model))
     picked = hard_read(model.scores(test.cells), test.cells.flatten(2), sample=False).value
     return [*curve, (model.name(picked).argmax(1) == test.labels).float().mean().item()]
 
@@ -407,7 +409,7 @@ def updates_needed(curve):
 # *We predict* that all five find the digit: soft first, REINFORCE last. *Before running: will "all nine" be as fast as soft, or as slow as REINFORCE?*
 
 # %% tags=["answer"]
-results = {way: repeat(lambda seed, way=way: search(way, seed)) for way in WAYS}  # seeds 41
+results = {way: repeat(lambda seed, way=way: search(way, seed)) for way in WAYS}
 needed = {way: torch.tensor([updates_needed(run[:-1]) for run in runs]) for way, runs in results.items()}
 for way, runs in results.items():
     print(f"{way:20} updates ≈ {' '.join(f'{n:3}' for n in needed[way].tolist())}   right ≈ {runs[:, -1].mean():.2f}")
@@ -622,10 +624,8 @@ assert (bias[:, (2, 4)].median(0).values < 0.1).all()
 assert (variance[:, (2, 4)].median(0).values > 10 * variance[:, (1, 3)].median(0).values).all()
 
 # %% [markdown]
-# %% [markdown]
 # **Read it.** REINFORCE has no bias; soft, Gumbel at τ = 2 and straight-through at τ = 1 have. At τ = 0.1 what is left is about what 2000 draws move the mean by, and the variance is ten times as large or more.
 # *At τ = 1* straight-through is usually less noisy than REINFORCE with its baseline; at τ = 0.1 it is the noisiest of all. Example 0 says the opposite of the rule: one example would have misled us.
-#
 
 # %% [markdown]
 # ## Deeper · The best baseline (3 minutes)
@@ -834,7 +834,7 @@ count_updates("scores hear nine"), count_updates("scores hear one")
 assert needed["scores hear nine"].max() < 0.8 * needed["scores hear one"].min()
 
 # %% [markdown]
-# What counts is what the scores hear, not what the name hears.
+# What counts is mostly what the scores hear; what the name hears matters little.
 #
 # **More draws** take noise off as well: four places an update instead of one. And four draws offer a
 # baseline of their own that can be had: for each draw the mean reward of the *other three* of the same image. And an *entropy* term is often used: it rewards weights that stay
