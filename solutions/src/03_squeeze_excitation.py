@@ -297,7 +297,8 @@ with exercise.check(4):
     assert count == 2, (
         f"8 pixels at extent 4 are 2 cells: 2 different gates, each repeated; not {count} different ones"
     )
-    second = gate[7].logit().item()
+    second, of_sigmoids = gate[7].logit().item(), row[..., 1:].sigmoid().mean().logit().item()
+    assert abs(second - of_sigmoids) > 1e-2, "the sigmoid is taken of the average; here sigmoids were averaged"
     assert abs(second - 5) < 1e-2, (
         f"the second window is centred on pixel 4 and reaches 3 to each side: (2 + … + 8) / 7 is 5, not {second:.2f}"
     )

@@ -465,6 +465,12 @@ def gather_excite__averages_without_sigmoid(x, extent):
 
 
 @wrong("task_03_4")
+def gather_excite__sigmoids_averaged(x, extent):
+    """The sigmoids of the pixels are averaged; the gate is the sigmoid of the average."""
+    return x * _gather(x.sigmoid(), extent).logit()
+
+
+@wrong("task_03_4")
 def gather_excite__gates_instead_of_features(x, extent):
     """This returns the gates; the result is x times the gates."""
     return _gather(x, extent).expand_as(x)
