@@ -79,8 +79,8 @@ exists, and what uses it fails too.</p>
 {% if notes %}<h2>Notes</h2><ul>{% for note in notes[:most] %}<li>{{ note }}</li>{% endfor %}
 {% if notes | length > most %}<li>and {{ notes | length - most }} more</li>{% endif %}</ul>{% endif %}
 <h2>Run the checks yourself</h2>
-<p>In a terminal, in the folder of the course: <code>course check {{ number }}</code>. Or open the notebook and choose
-<em>Run all cells</em>: the cell under each task says in words what is missing.</p>
+<p>In a terminal, in the folder of the course: <code>.venv/bin/course check {{ number }}</code>.
+Or open the notebook and choose <em>Run all cells</em>: the cell under each task says in words what is missing.</p>
 </body></html>
 """
 )
