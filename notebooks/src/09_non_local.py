@@ -432,7 +432,7 @@ describe(
 # %% [markdown]
 # One eye asks the other, across the whole face. At block 2 the map looks different. *Is that the depth, or only the size of the cells?* A cell of block 2
 # is a sixteenth as large. **Three controls, all with the 13 × 19 cells of block 7:** block 2, averaged; plain colours, averaged; and block 7 of the same network with
-# random weights, three times. *Before running: in which of the three is no other place more alike than the other eye?*
+# random weights, three times. *Before running: in which of the three is the other eye the place most alike?*
 
 
 # %%
