@@ -29,7 +29,7 @@ from course_lib.data.photographs import PHOTOGRAPHS, load_photograph
 from course_lib.data.recall import IGNORE, in_image_recall
 from course_lib.diagrams import diagram
 from course_lib.interactive import slider, steer
-from course_lib.plotting import COLOURS, describe, new_figure, plot_runs, ring, show_asked, show_weights
+from course_lib.plotting import ASKING, COLOURS, describe, new_figure, plot_runs, ring, show_asked, show_weights
 from course_lib.spatial.attention_factors import FactorisedAttention
 from course_lib.spatial.augmented_convolution import AugmentedConv2d
 from course_lib.spatial.local_relation import LocalRelation
@@ -256,7 +256,7 @@ def draw_task(axes, task, asking, source):
     for row, column in product(range(5), range(6)):
         held = zip(words[task.__name__], image[:, row, column])
         axes.text(column, row, "".join(word for word, on in held if on), ha="center", va="center_baseline")
-    ring(axes, *asking)
+    axes.plot(*asking[::-1], "o", markersize=19, fillstyle="none", color=ASKING, markeredgewidth=2)
     axes.plot(*source[::-1], "s", markersize=17, fillstyle="none", color="black", markeredgewidth=2)
     axes.set(xticks=[], yticks=[], title=f"{task.__name__}: says {answers[asking]}")
 
