@@ -15,7 +15,7 @@ NOTICED = 1e-9  # in double precision; a change that is smaller is rounding
 
 
 def wide_awake(slot: nn.Module, seed: int = 0) -> nn.Module:
-    """The slot with every number random, in eval mode and double precision: a gate that starts at zero does something."""
+    """The slot with every number random, in eval mode and double precision; a gate that starts at zero acts."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for number in slot.parameters():
