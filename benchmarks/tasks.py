@@ -52,7 +52,7 @@ def measure(job: Job) -> dict:
 
 def run(jobs: list[Job], known: dict[str, dict]) -> None:
     """Measure what is not known, and write after each."""
-    with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with ProcessPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
         waiting = {pool.submit(measure, job): job for job in jobs}
         for done in tqdm(as_completed(waiting), total=len(waiting), unit="run"):
             task, name = waiting[done]
