@@ -13,7 +13,7 @@ from course_lib.basics.multi_head import MultiHeadAttention
 from course_lib.branch.dynamic_convolution import DynamicConv2d
 from course_lib.branch.gater import Gater
 from course_lib.branch.selective_kernel import SelectiveKernel
-from course_lib.catalog import CATALOG
+from course_lib.catalog import mechanism
 from course_lib.costs import required
 from course_lib.cross.bilinear import BilinearAttention
 from course_lib.cross.context import ContextTransformer
@@ -106,6 +106,6 @@ def fill(name: str, c: int, h: int, w: int) -> nn.Module:
         return RIVALS[name](c)
     if name in FITTED:
         return FITTED[name](c, w)
-    row = next(row for row in CATALOG if row.name == name)
+    row = mechanism(name)
     narrow = {"reduction": 4} if "reduction" in signature(row.module).parameters else {}
     return row.build(c, h, w, **required(row) | narrow)
