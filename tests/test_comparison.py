@@ -7,12 +7,11 @@ import torch
 
 from benchmarks.tasks import FILE, NAMES
 from course_lib.catalog import CATALOG
+from course_lib.comparison.construction import STRIP, abilities, across, crossing, some_image, wide_awake
 from course_lib.comparison.slot import LEFT_OUT, RIVALS, fill
 from course_lib.comparison.tasks import TASKS, salient, shift, smooth
 from course_lib.costs import multiply_adds
 from course_lib.data.digits import load_digits
-
-PLACES = [(task, name) for task in TASKS for name in NAMES]
 
 
 def filled(task: str, name: str):
@@ -83,3 +82,66 @@ def test_the_stored_table_is_in_step_with_the_library(task):
             assert row["numbers"] == sum(p.numel() for p in slot.parameters()), name
             assert row["multiply_adds"] == multiply_adds(slot, torch.zeros(1, *TASKS[task].size)), name
             assert len(row["scores"]) == 3, name
+
+
+class Made(torch.nn.Module):
+    """A slot that is one function, made here."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+def dot_products(x):
+    return (x.flatten(2) @ (x.flatten(2).mT @ x.flatten(2)).softmax(dim=1)).view_as(x)
+
+
+SMALL = (4, 1, 24)
+BY_HAND = {  # what crosses a strip of four channels: to one place, to four
+    "nothing": (torch.nn.Identity(), (0, 0)),
+    "a gate that each pixel has alone": (Made(lambda x: x * x.sigmoid()), (0, 0)),
+    "a window of seven": (torch.nn.Conv2d(4, 4, 7, padding=3), (0, 0)),
+    "an average of four channels": (Made(lambda x: x + x.mean(dim=(2, 3), keepdim=True)), (4, 4)),
+    "a gate from one average": (Made(lambda x: x * x.mean(dim=(1, 2, 3), keepdim=True)), (1, 1)),
+    "their products, 4 · 5 / 2 numbers": (
+        Made(lambda x: (x.flatten(2) @ x.flatten(2).mT @ x.flatten(2)).view_as(x)),
+        (4, 10),
+    ),
+    "a look-up by each place": (Made(dot_products), (4, 16)),
+    "the mirrored image": (Made(lambda x: x.flip(3)), (4, 16)),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_what_crosses_a_strip_is_what_one_counts_by_hand(name):
+    slot, numbers = BY_HAND[name]
+    assert crossing(lambda: slot, SMALL) == numbers
+    assert ("answers each asker" in abilities(lambda: slot, SMALL)) == (numbers[1] > numbers[0])
+    assert ("sees all places" in abilities(lambda: slot, SMALL)) == (numbers != (0, 0))
+
+
+def test_one_backward_pass_finds_the_derivatives_that_autograd_finds_one_by_one():
+    slot, x = wide_awake(fill("NonLocal", *SMALL)), some_image(SMALL)
+    every = torch.autograd.functional.jacobian(slot, x)[0, :, 0, -4:, 0, :, 0, :4]  # c places, c places
+    torch.testing.assert_close(across(slot, x), every.transpose(0, 1).flatten(2))
+
+
+ALL = ["sees all places", "sees all channels", "knows places", "weighs by the image", "answers each asker"]
+KNOWN = {  # from the lessons' own tests, not from this function
+    "nothing": [],
+    "convolution 7 × 7": ALL[1:3],
+    "GatherExcite": [ALL[0], ALL[3]],  # without parameters a channel knows only itself
+    "SqueezeExcitation": [*ALL[:2], ALL[3]],
+    "CBAM": ALL[:4],  # its place map is a convolution: it feels the edge
+    "NonLocal": [*ALL[:2], *ALL[3:]],  # pixels may be shuffled
+    "StandAloneAttention": ALL[1:4],  # a window
+    "CrissCross": ALL,
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_abilities_are_those_that_the_lessons_found(name):
+    assert abilities(lambda: fill(name, *STRIP)) == KNOWN[name]

@@ -1,8 +1,10 @@
 """What a slot can do by its construction, found by changing its input; nothing is trained.
 
 >>> from course_lib.comparison.slot import fill
->>> abilities(lambda: fill("SqueezeExcitation", 8, 5, 6), (8, 5, 6))
+>>> abilities(lambda: fill("SqueezeExcitation", *STRIP))
 ['sees all places', 'sees all channels', 'weighs by the image']
+>>> crossing(lambda: fill("GatherExcite", *STRIP))
+(16, 16)
 """
 
 from collections.abc import Callable
@@ -11,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 TRIES = 3
+STRIP = (16, 7, 24)  # c h w: so long that no window reaches from end to end
+ENDS = 4  # places at an end
 NOTICED = 1e-9  # in double precision; a change that is smaller is rounding
 
 
@@ -51,22 +55,9 @@ def knows_places(slot: nn.Module, x: Tensor) -> bool:
 @torch.no_grad()
 def weighs_by_the_image(slot: nn.Module, x: Tensor) -> bool:
     """It is no fixed sum: the answer to a sum of images is not the sum of their answers."""
-    other = x.flip(3) + 0.5
+    other = x.flip(3) + 3 * torch.randn(x.shape[1], 1, 1, generator=torch.Generator().manual_seed(1))
     zero = torch.zeros_like(x)
     return differs(slot(x + other) - slot(zero), slot(x) + slot(other) - 2 * slot(zero))
-
-
-@torch.no_grad()
-def answers_each_asker(slot: nn.Module, x: Tensor) -> bool:
-    """What the first pixel changes in two equal pixels is equal, and in pixels that differ it is no common factor.
-
-    A gate multiplies: what it changes in a pixel is that pixel times something that all share.
-    """
-    x = x.clone()
-    x[..., -1, -2:] = x[..., -1, -3:-2]  # three pixels that are equal
-    change = (slot(with_first_pixel(x)) - slot(x))[0, :, -1]  # c w: the last row
-    factor = change / x[0, :, -1]
-    return differs(change, change[:, :1].expand_as(change)) and differs(factor, factor[:, :1].expand_as(factor))
 
 
 ABILITIES: dict[str, Callable[[nn.Module, Tensor], bool]] = {
@@ -74,23 +65,53 @@ ABILITIES: dict[str, Callable[[nn.Module, Tensor], bool]] = {
     "sees all channels": sees_all_channels,
     "knows places": knows_places,
     "weighs by the image": weighs_by_the_image,
-    "answers each asker": answers_each_asker,
 }
 
 
-def abilities(make: Callable[[], nn.Module], size: tuple[int, int, int]) -> list[str]:
-    """The names of what a slot of size c h w can do."""
-    x = 0.3 * torch.randn(
-        1, *size, generator=torch.Generator().manual_seed(3), dtype=torch.float64
-    )  # no softmax is full
+def abilities(make: Callable[[], nn.Module], size: tuple[int, int, int] = STRIP) -> list[str]:
+    """The names of what a slot of size c h w can do.
+
+    Each asker gets an answer of its own where several places read more numbers than one of them: see `crossing`.
+    """
     slots = [wide_awake(make(), seed) for seed in range(TRIES)]
-    return [name for name, holds in ABILITIES.items() if any(holds(slot, x) for slot in slots)]
+    found = [name for name, holds in ABILITIES.items() if any(holds(slot, some_image(size)) for slot in slots)]
+    one, four = crossing(make, size)
+    return [*found, "answers each asker"] if four > one else found
+
+
+def crossing(make: Callable[[], nn.Module], size: tuple[int, int, int] = STRIP) -> tuple[int, int]:
+    """How many numbers go from the strip's left end to one place at its right end, and to four: at most c and 4c.
+
+    (0, 0): nothing crosses. (k, k): one message for all. (k, more): each place gets its own.
+    """
+    ends = [across(wide_awake(make(), seed), some_image(size)) for seed in range(TRIES)]
+    return max(rank(place) for end in ends for place in end), max(rank(end.flatten(0, 1)) for end in ends)
+
+
+def across(slot: nn.Module, x: Tensor) -> Tensor:
+    """Derivatives of the first row's last four places by its first four: places, channels, inputs 4c.
+
+    One backward pass finds all: of many copies of the image, each asks for one of the outputs.
+    """
+    copies = x.repeat(ENDS * x.shape[1], 1, 1, 1).requires_grad_()
+    outputs = slot(copies)[:, :, 0, -ENDS:].mT.flatten(1)  # copies, 4c
+    [derivatives] = torch.autograd.grad(outputs.diagonal().sum(), copies)
+    return derivatives[:, :, 0, :ENDS].flatten(1).unflatten(0, (ENDS, -1))
+
+
+def rank(matrix: Tensor) -> int:
+    return int(torch.linalg.matrix_rank(matrix, rtol=1e-12))  # rounding lies near 1e-15 of the largest
+
+
+def some_image(size: tuple[int, int, int]) -> Tensor:
+    """Numbers so small that no softmax is full: 1 c h w."""
+    return 0.3 * torch.randn(1, *size, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
 
 def with_first_pixel(x: Tensor) -> Tensor:
-    """The image with another first pixel."""
+    """The image with another first pixel, so bright that a gate of 0 or 1 turns."""
     changed = x.clone()
-    changed[..., 0, 0] = torch.randn(x.shape[:2], generator=torch.Generator().manual_seed(1), dtype=x.dtype)
+    changed[..., 0, 0] = 30 * torch.randn(x.shape[:2], generator=torch.Generator().manual_seed(1), dtype=x.dtype)
     return changed
 
 
