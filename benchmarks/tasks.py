@@ -56,6 +56,8 @@ def run(jobs: list[Job], known: dict[str, dict]) -> None:
         waiting = {pool.submit(measure, job): job for job in jobs}
         for done in tqdm(as_completed(waiting), total=len(waiting), unit="run"):
             task, name = waiting[done]
+            if done.exception():
+                pool.shutdown(cancel_futures=True)  # else all others run on, and nobody writes what they find
             known.setdefault(task, {})[name] = done.result()
             write(known)
 

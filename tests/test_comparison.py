@@ -36,6 +36,12 @@ def test_every_row_of_the_catalogue_is_compared_or_left_out_with_a_reason():
         fill("ShowAttendTellCell", 16, 4, 12)
 
 
+def test_a_mechanism_that_does_not_exist_at_a_size_says_so_before_it_is_trained():
+    with pytest.raises(ValueError, match="1×8 cannot be reflected"):
+        fill("PairwiseVectorAttention", *TASKS["salient frame"].size)
+    assert fill("NonLocal", 8, 1, 8).training
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_a_network_takes_what_its_task_gives(task):
     one = TASKS[task]

@@ -1,5 +1,7 @@
 """Every mechanism on the same five tasks with the same budget (lesson 19).
 
-tasks  five small tasks, each with a network that leaves one slot free
-slot   a mechanism of the catalogue made to fit into the slot, or the reason why it does not
+tasks         five small tasks, each with a network that leaves one slot free
+slot          a mechanism of the catalogue made to fit into the slot, or the reason why it does not
+construction  what a slot can do whatever it learns, and how many numbers cross it
+stored        the scores and costs that ``python -m benchmarks.tasks`` measured
 """

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-TRIES = 3
+TRIES = 2
 STRIP = (16, 7, 24)  # c h w: so long that no window reaches from end to end
 ENDS = 4  # places at an end
 NOTICED = 1e-9  # in double precision; a change that is smaller is rounding

@@ -7,6 +7,7 @@
 from collections.abc import Callable
 from inspect import signature
 
+import torch
 from torch import Tensor, nn
 
 from course_lib.basics.multi_head import MultiHeadAttention
@@ -100,6 +101,14 @@ def fill(name: str, c: int, h: int, w: int) -> nn.Module:
     Raises:
         ValueError: if the mechanism is left out (LEFT_OUT says why) or does not exist at this size.
     """
+    slot = build(name, c, h, w)
+    with torch.no_grad():
+        slot.eval()(torch.zeros(1, c, h, w))  # some say only here that they do not exist at this size
+    return slot.train()
+
+
+def build(name: str, c: int, h: int, w: int) -> nn.Module:
+    """The module, not yet tried."""
     if name in LEFT_OUT:
         raise ValueError(f"{name} does not fit into a slot: it is or does something else ({LEFT_OUT[name]})")
     if name in RIVALS:
