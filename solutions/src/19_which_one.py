@@ -19,6 +19,7 @@ from course_lib.answers import drawn, rounded, same
 from course_lib.exercises import Exercise
 
 exercise = Exercise("19_which_one", points=[3, 3, 3, 3])
+torch.manual_seed(0)
 
 # %% [markdown]
 # ## task_19_1 · Beaten for sure
@@ -65,9 +66,8 @@ def stay(scores, costs):
 # %% tags=["folded"]
 def check_stay(scores, costs, due, words):
     """One small table, a row for each module."""
-    found = torch.as_tensor(stay(torch.tensor(scores), torch.tensor(costs)))
+    found = stay(torch.tensor(scores), torch.tensor(costs))
     assert found.shape == (len(scores),), f"one answer for each module: ({len(scores)},), not {tuple(found.shape)}"
-    assert found.dtype == torch.bool, f"True or False for each module, not {found.dtype}"
     assert found.tolist() == due, f"scores {scores}, costs {costs}: {words}: {due} is due, not {found.tolist()}"
 
 
@@ -101,53 +101,14 @@ with exercise.check(1):
     )
     check_stay([[0.7, 0.6], [0.8, 0.9]], [[1.0], [1.0]], [False, True], "surely better for the same cost")
     check_stay([[0.5, 0.5], [0.5, 0.5]], [[1.0], [1.0]], [True, True], "equal in everything, both stay")
-    scores, costs = drawn((7, 4), (7, 3))
-    found = stay(scores / 9, costs)
+    level, scatter, costs = drawn((7, 1), (7, 4), (7, 2))
+    scores = level + scatter / 9
+    found = stay(scores, costs)
     order = torch.tensor([3, 0, 6, 2, 5, 1, 4])
-    assert stay(scores[order] / 9, costs[order]).equal(found[order]), "in another order, other modules stay"
+    assert stay(scores[order], costs[order]).equal(found[order]), "in another order, other modules stay"
 
 # %% [markdown]
-# ## task_19_2 · Repair a test of what a module can do
-# difficulty 4/5 · importance 5/5 · 16 minutes
-#
-# What a module can do by construction is found by changing its input. Somebody wrote such a test: which pixels of the input reach which pixels of the output? The answer shall hold for the *trained* module in *use*, whatever numbers its training finds. It runs, and it is right for a plain convolution. For most modules with attention it is wrong, in three ways.
-#
-# ```python
-# def what_reaches(module, x):
-#     h, w = x.shape[2:]
-#     reached = torch.zeros(h, w, h, w, dtype=torch.bool)
-#     for p in range(h):
-#         for q in range(w):
-#             changed = x.clone()
-#             changed[:, :, p, q] += 1
-#             moved = (module(changed) - module(x)).abs() > 1e-9  # less is rounding, in double precision
-#             reached[:, :, p, q] = moved.any(dim=1).any(dim=0)
-#     return reached
-# ```
-#
-# The three modules in the next cell are small, and typical. Read them, and ask of each: what does it do in its first minute, before any training? Which change of a pixel can it not see? And what else changes its output? Then write the test correctly. The module that you are given must stay as it is.
-#
-# Shapes: `module` takes and gives b c h w, `x` b c h w, random, both in double precision -> h w h w, True at [i, j, p, q] where the input's pixel (p, q) reaches the output's pixel (i, j).
-#
-# <details><summary>Hint 1: asleep</summary>
-#
-# Many modules start as if they were not there: a gate is 0. What is 0 now need not be 0 after training. `copy.deepcopy(module)` is a module that you may change.
-# </details>
-#
-# <details><summary>Hint 2: what can't be seen</summary>
-#
-# A norm over the channels subtracts their mean. What is left of a pixel to which 1 was added in all channels? For the same reason: are weights that are all equal a good choice?
-# </details>
-#
-# <details><summary>Hint 3: in use</summary>
-#
-# A BatchNorm has two modes. In one of them each pixel of a batch has a say in all others.
-# </details>
-#
-# <details><summary>Hint 4: the steps</summary>
-#
-# copy the module; put the copy into the mode of use; without gradients, fill each of its parameters with random numbers that are not near 0, for instance from 0.5 to 1.5; then the loop, where a pixel's channels change by different random numbers.
-# </details>
+# **Given for task 2**: three small modules of the kind that stand in many networks.
 
 
 # %% tags=["folded"]
@@ -165,6 +126,7 @@ class Before(nn.Module):
         return x + self.gate * self.read(F.pad(centred, (across - 1, 0, down - 1, 0)))
 
 
+# %% tags=["folded"]
 class Excited(nn.Module):
     """x times a gate that knows the mean of all pixels; the layer of the gate starts at 0."""
 
@@ -194,6 +156,50 @@ class Asking(nn.Module):
         scores = self.query(centred) @ self.key(centred).mT / self.query.out_features
         weights = scores.masked_fill(~self.allowed, -torch.inf).softmax(dim=2)
         return x + self.gate * self.drop(weights @ self.value(centred)).mT.view_as(x)
+
+
+# %% [markdown]
+# ## task_19_2 · Repair a test of what a module can do
+# difficulty 4/5 · importance 5/5 · 16 minutes
+#
+# What a module can do by construction is found by changing its input. Somebody wrote such a test: which pixels of the input reach which pixels of the output? The answer shall hold for the *trained* module in *use*, whatever numbers its training finds. It runs, and it is right for a plain convolution. For most modules with attention it is wrong, in three ways.
+#
+# ```python
+# def what_reaches(module, x):
+#     h, w = x.shape[2:]
+#     reached = torch.zeros(h, w, h, w, dtype=torch.bool)
+#     for p in range(h):
+#         for q in range(w):
+#             changed = x.clone()
+#             changed[:, :, p, q] += 1
+#             moved = (module(changed) - module(x)).abs() > 1e-9  # less is rounding, in double precision
+#             reached[:, :, p, q] = moved.any(dim=1).any(dim=0)
+#     return reached
+# ```
+#
+# Read the three modules above, and ask of each: what does it do in its first minute, before any training? Which change of a pixel can it not see? And what else changes its output? Then write the test correctly. The module that you are given must stay as it is.
+#
+# Shapes: `module` takes and gives b c h w, `x` b c h w, random, both in double precision -> h w h w, True at [i, j, p, q] where the input's pixel (p, q) reaches the output's pixel (i, j).
+#
+# <details><summary>Hint 1: asleep</summary>
+#
+# Many modules start as if they were not there: a gate is 0. What is 0 now need not be 0 after training. `copy.deepcopy(module)` is a module that you may change.
+# </details>
+#
+# <details><summary>Hint 2: what can't be seen</summary>
+#
+# A norm over the channels subtracts their mean. What is left of a pixel to which 1 was added in all channels? For the same reason: are weights that are all equal a good choice?
+# </details>
+#
+# <details><summary>Hint 3: in use</summary>
+#
+# A BatchNorm has two modes. In one of them each pixel of a batch has a say in all others.
+# </details>
+#
+# <details><summary>Hint 4: the steps</summary>
+#
+# copy the module; put the copy into the mode of use; without gradients, fill each of its parameters with random numbers that are not near 0, for instance from 0.5 to 1.5; then the loop, where a pixel's channels change by different random numbers.
+# </details>
 
 
 # %% tags=["task_19_2"]
@@ -241,7 +247,6 @@ def places(h, w):
 
 # %% tags=["check_19_2"]
 with exercise.check(2):
-    torch.manual_seed(0)
     x = drawn((2, 3, 4, 5))[0].double()
     i, j, p, q = places(4, 5)
     check_reach(nn.Conv2d(3, 3, 1), x, (i == p) & (j == q), "a 1 × 1 convolution")
@@ -324,12 +329,40 @@ with exercise.check(3):
     assert abs(best - 5.123) < 1e-3, f"c = 8: stack / block is largest at n = 5.123, not {best:.3f}"
 
 # %% [markdown]
+# **Given for task 4**: the images, and five slots.
+
+
+# %% tags=["folded"]
+def images_and_targets(count):
+    """Images count 2 4 6, a value and a mark, and the value at the marked pixel with a little noise."""
+    value, mark, noise, place = drawn((count, 24), (count, 24), (count,), (count, 24))
+    chosen = F.one_hot(place.argmax(dim=1), 24)
+    targets = (value * chosen).sum(dim=1) + 0.3 * noise + 0.5
+    return torch.stack([value, 1.5 * chosen + 0.2 * mark], dim=1).unflatten(2, (4, 6)), targets
+
+
+def look(value, mark, sharpness):
+    """The value where the softmax of the mark lies: b n, b n -> b 1."""
+    return ((sharpness * mark).softmax(dim=1) * value).sum(dim=1, keepdim=True)
+
+
+CANDIDATES = {  # name: multiply–adds, and the features b f of value and mark, each b n
+    "mean": (25, lambda value, mark: value.mean(dim=1, keepdim=True)),
+    "each place": (24, lambda value, mark: value),
+    "gate, then mean": (49, lambda value, mark: (value * mark).mean(dim=1, keepdim=True)),
+    "one look": (73, lambda value, mark: look(value, mark, 6)),
+    "two looks": (146, lambda value, mark: torch.cat([look(value, mark, 6), look(value, mark, 1)], dim=1)),
+}
+MY_ORDER = ["mean", "each place", "gate, then mean", "one look", "two looks"]  # write your own
+
+
+# %% [markdown]
 # ## task_19_4 · Choose, predict the rank, measure, explain
 # difficulty 3/5 · importance 5/5 · 14 minutes
 #
-# **The task.** An image has two channels, a value and a mark: the mark is near 1.5 at one pixel, and near 0 elsewhere. The target is the value at the marked pixel, and a little noise. Five slots turn the image into a few features; `CANDIDATES` in the next cell describes them, with their multiply–adds. Behind each stands a linear read-out.
+# **The task.** An image has two channels, a value and a mark: the mark is near 1.5 at one pixel, and near 0 elsewhere. The target is the value at the marked pixel, and a little noise. Five slots turn the image into a few features; `CANDIDATES` above describes them, with their multiply–adds. Behind each stands a linear read-out.
 #
-# **Choose and predict**, before you measure: write the five names into `MY_ORDER`, from best to worst. (This is not graded. The check says how well you predicted.)
+# **Choose and predict**, before you measure: write the five names into `MY_ORDER` above, from best to worst. (This is not graded. The check says how well you predicted.)
 #
 # **Measure.** `measure` gives the score of each candidate on images that its read-out has not seen. `fold` gives each image a number; for each fold k, fit the read-out on all *other* folds: the weights *and the intercept* with the least squared error. Score it on fold k:
 #
@@ -355,30 +388,6 @@ with exercise.check(3):
 #
 # `scores[:, None] > scores[None]` is m m s. Who beats whom in every fold? Sum over the ones that beat. Then give all that are not of rank 1 an infinite cost.
 # </details>
-
-
-# %% tags=["folded"]
-def images_and_targets(count):
-    """Images count 2 4 6, a value and a mark, and the value at the marked pixel with a little noise."""
-    value, mark, noise, place = drawn((count, 24), (count, 24), (count,), (count, 24))
-    chosen = F.one_hot(place.argmax(dim=1), 24)
-    targets = (value * chosen).sum(dim=1) + 0.3 * noise + 0.5
-    return torch.stack([value, 1.5 * chosen + 0.2 * mark], dim=1).unflatten(2, (4, 6)), targets
-
-
-def look(value, mark, sharpness):
-    """The value where the softmax of the mark lies: b n, b n -> b 1."""
-    return ((sharpness * mark).softmax(dim=1) * value).sum(dim=1, keepdim=True)
-
-
-CANDIDATES = {  # name: multiply–adds, and the features b f of value and mark, each b n
-    "mean": (25, lambda value, mark: value.mean(dim=1, keepdim=True)),
-    "each place": (24, lambda value, mark: value),
-    "gate, then mean": (49, lambda value, mark: (value * mark).mean(dim=1, keepdim=True)),
-    "one look": (73, lambda value, mark: look(value, mark, 6)),
-    "two looks": (146, lambda value, mark: torch.cat([look(value, mark, 6), look(value, mark, 1)], dim=1)),
-}
-MY_ORDER = ["mean", "each place", "gate, then mean", "one look", "two looks"]  # write your own
 
 
 # %% tags=["task_19_4"]
@@ -427,20 +436,7 @@ def check_choose():
     for scores, costs, due, best, words in (
         ([[0.5, 0.9, 0.7], [0.4, 0.8, 0.6]], [2.0, 1.0], [1, 2], 0, "the first is better in every fold"),
         ([[0.5, 0.9, 0.7], [0.6, 0.8, 0.6]], [2.0, 1.0], [1, 1], 1, "neither is better in every fold"),
-        (
-            [[0.1, 0.2, 0.3], [0.8, 0.9, 0.7], [0.9, 0.8, 0.8]],
-            [1.0, 3.0, 2.0],
-            [3, 1, 1],
-            2,
-            "two beat the first one",
-        ),
-        (
-            [[0.1, 0.1, 0.1], [0.3, 0.3, 0.3], [0.2, 0.4, 0.2]],
-            [3.0, 2.0, 1.0],
-            [3, 1, 1],
-            2,
-            "two beat the first one",
-        ),
+        ([[0.1, 0.2, 0.3], [0.8, 0.9, 0.7], [0.9, 0.8, 0.8]], [1.0, 3.0, 2.0], [3, 1, 1], 2, "two beat the first"),
         ([[0.1, 0.2, 0.1], [0.2, 0.3, 0.3], [0.4, 0.5, 0.4]], [1.0, 2.0, 3.0], [3, 2, 1], 2, "all in order"),
         ([[0.5, 0.5, 0.5], [0.5, 0.6, 0.6]], [1.0, 2.0], [1, 1], 0, "not better in the first fold: equal"),
     ):
