@@ -93,8 +93,9 @@ def check_one_seed():
 # %% tags=["check_19_1"]
 with exercise.check(1):
     check_one_seed()
-    ranges = [[0.6, 0.8], [0.9, 0.7]]
-    check_stay(ranges, [[2.0], [1.0]], [True, True], "the first may be the better one, 0.8 against 0.7")
+    check_stay(
+        [[0.6, 0.8], [0.7, 0.9]], [[2.0], [1.0]], [True, True], "the first may be the better one, 0.8 against 0.7"
+    )
     check_stay([[0.7, 0.6], [0.7, 0.9]], [[2.0], [1.0]], [False, True], "never worse, and cheaper")
     check_stay(
         [[0.7, 0.6], [0.7, 0.9]], [[1.0], [1.0]], [True, True], "never worse, but a gain is not sure: 0.7 and 0.7"
@@ -245,24 +246,28 @@ def places(h, w):
     return torch.meshgrid(*map(torch.arange, (h, w, h, w)), indexing="ij")
 
 
+# %% tags=["folded"]
+def check_one_fault_each(x, i, j, p, q):
+    """Modules that show one fault each, from the plainest on."""
+    here, window = (i == p) & (j == q), (0 <= i - p) & (i - p < 2) & (0 <= j - q) & (j - q < 3)
+    check_reach(nn.Conv2d(3, 3, 1), x, here, "a 1 × 1 convolution")
+    check_reach(nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)), x, here, "a BatchNorm and a 1 × 1 convolution")
+    awake = Before(3, 2, 3)
+    nn.init.ones_(awake.gate)
+    check_reach(awake, x, window, "Before, 2 rows and 3 columns, with γ = 1")
+    check_reach(Before(3, 2, 3), x, window, "Before, 2 rows and 3 columns, as it starts")
+    check_reach(Excited(3), x, torch.ones_like(i) > 0, "Excited, as it starts")
+
+
 # %% tags=["check_19_2"]
 with exercise.check(2):
     x = drawn((2, 3, 4, 5))[0].double()
     i, j, p, q = places(4, 5)
-    check_reach(nn.Conv2d(3, 3, 1), x, (i == p) & (j == q), "a 1 × 1 convolution")
-    check_reach(
-        Before(3, 2, 3), x, (0 <= i - p) & (i - p < 2) & (0 <= j - q) & (j - q < 3), "Before, 2 rows and 3 columns"
-    )
-    check_reach(Excited(3), x, torch.ones_like(i) > 0, "Excited")
-    asking = Asking(3, 4, (i >= p).reshape(20, 20))
-    check_reach(asking, x, i >= p, "Asking in its row and the rows above")
+    check_one_fault_each(x, i, j, p, q)
+    check_reach(Asking(3, 4, (i >= p).reshape(20, 20)), x, i >= p, "Asking in its row and the rows above")
     both = nn.Sequential(Asking(3, 4, ((i == p) & (j >= q)).reshape(20, 20)), Before(3, 2, 1))
-    check_reach(
-        both,
-        x,
-        (0 <= i - p) & (i - p < 2) & (j >= q),
-        "Asking to the left in its row, then Before, 2 rows and 1 column",
-    )
+    due = (0 <= i - p) & (i - p < 2) & (j >= q)
+    check_reach(both, x, due, "Asking to the left in its row, then Before, 2 rows and 1 column")
 
 # %% [markdown]
 # ## task_19_3 · When is attention the cheaper way to see everything?
@@ -309,7 +314,11 @@ def cheaper_between(c, d, k):
 
 # %% tags=["check_19_3"]
 with exercise.check(3):
-    low, high, best = map(float, cheaper_between(4, 6, 3))
+    found = cheaper_between(4, 6, 3)
+    assert not any(isinstance(one, complex) for one in found), (
+        "c = 4, d = 6, k = 3: by your formula block and stack never cost the same; on 2 × 2 pixels both cost 576"
+    )
+    low, high, best = map(float, found)
     assert abs(low - 2) < 1e-4, (
         f"c = 4, d = 6, k = 3, n = 2: the block costs 384 + 192, one layer 4 · 9 · 16, both 576; so low is 2, not {low:.3f}"
     )
@@ -419,9 +428,12 @@ def choose(scores, costs):
 def check_measure():
     """Numbers that can be checked in the head."""
     x, fold = torch.tensor([[0.0], [1.0], [2.0], [3.0]]), torch.tensor([0, 1, 0, 1])
-    line = measure([x, -x], 5 - 2 * x[:, 0], fold)
+    step = (x > 1).float()  # 0, 0, 1, 1
+    line = measure([x, step], 5 - 2 * x[:, 0], fold)
     assert line.shape == (2, 2), f"two candidates and two folds: (2, 2), not {tuple(line.shape)}"
-    assert same(line, torch.ones(2, 2)), f"targets 5 − 2x lie on a line: R² is 1 in each fold, not {rounded(line)}"
+    assert same(line, torch.tensor([[1.0, 1.0], [0.0, 0.0]])), (
+        f"targets 5 − 2x: from x, R² is 1 in each fold; from 0, 0, 1, 1 it is 0; not {rounded(line)}"
+    )
     found = measure([x], torch.tensor([0.0, 2.0, 2.0, 3.0]), fold)
     assert same(found, torch.tensor([[-0.25, -1.0]])), (
         "x = 0 and 2 (fold 0) with y = 0 and 2, x = 1 and 3 (fold 1) with y = 2 and 3: fold 1 says 1.5 + x/2, so "

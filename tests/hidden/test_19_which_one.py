@@ -24,17 +24,18 @@ def beats(own, own_costs, other, other_costs):
     return min(own) > max(other) or any(a < b for a, b in zip(own_costs, other_costs, strict=True))
 
 
-def drawn_modules(draw, n, s, k):
-    """Scores and costs that are often equal: a module has a level, and its seeds scatter a little around it."""
-    return 0.1 * (draw.integers(0, 7, n, 1) + draw.integers(0, 3, n, s)).double(), draw.integers(1, 4, n, k).double()
+def drawn_modules(draw, n, s, k, shared):
+    """Scores and costs that are often equal: each module has a level; seeds scatter around it, or all alike."""
+    scatter = draw.integers(0, 3, 1 if shared else n, s)
+    return (draw.integers(0, 7, n, 1) + scatter).double() / 16, draw.integers(1, 4, n, k).double()
 
 
 @task("task_19_1", without=("course_lib",), hint="The worst of one against the best of the other, and every cost.")
 def test_who_stays(student, draw):
     n, s, k = draw.primes(3, high=7)
-    for seeds, costs in ((s, k), (s, 1), (1, k), (1, 1)):
-        for _ in range(8):
-            modules = drawn_modules(draw, 3 * n, seeds, costs)
+    for seeds, costs, shared in itertools.product((s, 1), (k, 1), (False, True)):
+        for _ in range(5):
+            modules = drawn_modules(draw, 3 * n, seeds, costs, shared)
             assert torch.equal(tensor(student.stay(*modules)), stay_by_loops(*modules))
 
 
@@ -472,7 +473,7 @@ def test_the_scores_equal_the_normal_equations(student, draw):
 def test_ranks_and_choice(student, draw):
     for _ in range(12):
         m, s = draw.primes(2, high=13)
-        scores = 0.1 * draw.integers(0, 9, m, 1).double() + 0.1 * draw.integers(0, 3, m, s)
+        scores = (draw.integers(0, 9, m, 1) + draw.integers(0, 3, m, s)).double() / 16  # exact ties
         costs = draw.uniform(m)
         ranks, chosen = student.choose(scores, costs)
         due, best = chosen_by_loops(scores.tolist(), costs.tolist())
