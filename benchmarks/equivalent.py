@@ -6,13 +6,16 @@ ONE = "what has length 1, or the same in every place, may be read at any of them
 SAID = "it says the same in other words: torch's own default, the dtype of a tensor, lengths that are equal"
 BACK = "the axis that is left out comes back when the two are subtracted"
 KIND = "the numbers are the same, only of another kind, which is not asked for"
+RANDOM = "other numbers, none of them 0 and no two equal: whatever can reach a place still does"
+ANEW = "the grader sends the module anew with each call; the visible check sees that the given one stays as it is"
+SPANNED = "columns in another order, or one twice, fit the same read-out"
 
 BAND = "return sum((w * torch.diag(one, j) for w, one, j in zip(weight, ones, range(-reach, reach + 1)"
 
 NINE = "the same nine channels, or a tenth that the loop over nine taps never reads"
 UNREAD = "a grid does not depend on the number of channels that it is given"
 ZERO = "it differs at exactly 0 only, where a ReLU has no slope"
-EDGE = "it differs at one value only: a wave of frequency h is zero at all positions, and no map lies exactly at 1e-6"
+EDGE = "it differs at one value only: a wave of frequency h is zero at all positions, and nothing is exactly 1e-6 or 1e-9"
 BOTH = "N and M enter both formulas in the same way"
 DIVISOR = "no number divides a smaller one, and N over its divisor is whole"
 SQUARE = "the kernel is square, as the task promises"
@@ -28,7 +31,24 @@ UNLIKE = "scores = -(query.flatten(2)[:, :, None] - windows(key)[:, :, 0]) ** 2 
 PADDED = "kernel = kernel + F.pad(scale[:, None, None, None] * weight, [(size - weight.shape"
 MELTED = "return (best, 1 - (each - best).square().sum().item() / power if power > 0 else 1.0)"
 LACKS = "return (gates, not bool((lacks & lacks.mT).any()), bool(product))"
+AWAKE = "numbers.copy_(torch.rand_like(numbers)"
+MOVED = "moved = (awake(changed) - awake(x)).abs()"
+LEFT = "left = (inputs[new] @ weights)[:, 0] - targets[new]"
+FRESH = "scores[m, k] = 1 - left.square().sum() / (targets[new]"
+TABLE = "scores = torch.empty(len(features),"
+WITH_ONES = "inputs = torch.cat([one, torch.ones_like(one[:, :1])], dim=1)"
 EXPLAINED: dict[str, dict[str, list[str]]] = {
+    ANEW: {"task_19_2: awake = copy.deepcopy(module).eval()": ["awake = module.eval()"]},
+    RANDOM: {
+        f"task_19_2: {AWAKE} + 0.5)": [f"{AWAKE} - 0.5)", f"{AWAKE})", f"{AWAKE} + 1.5)", f"{AWAKE} + -0.5)"],
+        "task_19_2: changed[:, :, p, q] += torch.randn_like(x[:, :, p, q])": ["changed[:, :, p, q] += x[:, :, p, q]"],
+    },
+    SPANNED: {
+        f"task_19_4: {WITH_ONES}": [
+            "inputs = torch.cat([torch.ones_like(one[:, :1]), one], dim=1)",
+            "inputs = torch.cat([one, torch.ones_like(one[:, :2])], dim=1)",
+        ],
+    },
     SQUARE: {
         "task_16_1: extent = dilation * (second.shape[-1] - 1) + 1": [
             "extent = dilation * (second.shape[-2] - 1) + 1"
@@ -60,6 +80,11 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         "task_18_3: return rises - falls": ["return falls - rises"],  # of rows and of columns: their product stays
     },
     SIGN: {
+        f"task_19_2: {MOVED} > 1e-09": ["moved = (awake(x) - awake(changed)).abs() > 1e-09"],
+        f"task_19_4: {LEFT}": ["left = targets[new] - (inputs[new] @ weights)[:, 0]"],
+        f"task_19_4: {FRESH} - targets[new].mean()).square().sum()": [
+            f"{FRESH}.mean() - targets[new]).square().sum()"
+        ],
         f"task_16_2: {MELTED}": [MELTED.replace("each - best", "best - each")],
         f"task_13_3: {UNLIKE}": [
             "scores = -(windows(key)[:, :, 0] - query.flatten(2)[:, :, None]) ** 2 + prior.flatten(1)[..., None]"
@@ -120,6 +145,7 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     EDGE: {
+        f"task_19_2: {MOVED} > 1e-09": [f"{MOVED} >= 1e-09"],
         "task_04_2: v = torch.where(v.abs().amax(dim=2, keepdim=True) > 1e-06, v, 0.0)": [
             "v = torch.where(v.abs().amax(dim=2, keepdim=True) >= 1e-06, v, 0.0)"
         ],
@@ -138,6 +164,7 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     ONE: {
+        f"task_19_4: {LEFT}": [LEFT.replace("[:, 0]", "[:, -1]")],
         "task_18_4: p = logits.softmax(dim=2).gather(2, picked)[..., 0]": [
             "p = logits.softmax(dim=2).gather(2, picked)[..., -1]"
         ],
@@ -170,6 +197,12 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     SAID: {
+        "task_19_2: reached[:, :, p, q] = moved.any(dim=1).any(dim=0)": [
+            "reached[:, :, p, q] = moved.any(dim=0).any(dim=0)"
+        ],
+        f"task_19_4: {TABLE} int(fold.max()) + 1, dtype=targets.dtype)": [
+            f"{TABLE} fold.max() + 1, dtype=targets.dtype)"
+        ],
         "task_04_4: mine = F.one_hot(nearest, len(codewords)).to(x.dtype)": [
             "mine = F.one_hot(nearest, len(codewords))",
             "mine = F.one_hot(nearest, len(codewords)).to(x)",
@@ -251,6 +284,7 @@ EXPLAINED: dict[str, dict[str, list[str]]] = {
         ],
     },
     KIND: {
+        "task_19_2: reached = torch.zeros(h, w, h, w, dtype=torch.bool)": ["reached = torch.zeros(h, w, h, w)"],
         "task_15_2: gates = bool((pattern == pattern.any(dim=1)[:, None] & pattern.any(dim=0)).all())": [
             "gates = (pattern == pattern.any(dim=1)[:, None] & pattern.any(dim=0)).all()"
         ],
