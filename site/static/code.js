@@ -1,5 +1,5 @@
 // Each line of code becomes a block, so that what does not fit goes on below, further in than the line begins.
-for (const pre of document.querySelectorAll("div.cell_input pre")) {
+for (const pre of document.querySelectorAll("div.highlight-python pre, div.doctest pre")) {
   const lines = pre.innerHTML.replace(/\n$/, "").split("\n");
   pre.innerHTML = lines.map((line) => `<span class="line">${line}\n</span>`).join("");
   for (const line of pre.querySelectorAll(".line")) {

@@ -4,7 +4,8 @@ import http.server
 import json
 import threading
 from functools import partial
-from itertools import product
+from itertools import pairwise, product
+from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -129,6 +130,34 @@ def test_a_lessons_diagram_is_as_light_as_its_page_and_a_telephone_moves_along_i
     assert shown.evaluate("image => image.src").endswith("NonLocal-dark.svg" if dark else "NonLocal-light.svg")
     assert shown.bounding_box()["width"] >= 600, "its letters are read"
     assert page.locator("div.scroll:has(img.diagram)").evaluate("one => one.clientWidth") <= 390
+
+
+def test_two_folds_of_one_cell_do_not_cover_each_other(visit):
+    page = visit("notebooks/07_spatial_transformer")
+    tops = page.locator(".cell > details > summary").evaluate_all(
+        "all => all.map(one => [one.getBoundingClientRect().top, one.getBoundingClientRect().bottom])"
+    )
+    assert len(tops) > 20 and all(above[1] <= below[0] for above, below in pairwise(tops))
+
+
+def test_a_lost_address_in_a_folder_of_any_name_finds_its_styles(browser, site):
+    page = browser.new_page()
+
+    def give(route):
+        file = site / urlsplit(route.request.url).path.removeprefix("/anywhere/")
+        route.fulfill(path=file if file.is_file() else site / "404.html")
+
+    page.route("http://localhost/anywhere/**", give)
+    for lost in ("404.html", "notebooks/99_lost.html", "reference/deep/er/lost.html"):
+        page.goto(f"http://localhost/anywhere/{lost}")
+        shown = page.locator(".bd-sidebar-primary").evaluate("one => getComputedStyle(one).display")
+        assert shown == "flex" and page.locator("h1").inner_text().startswith("This page does not exist")
+        assert (
+            page.get_by_role("link", name="lessons")
+            .last.evaluate("one => one.href")
+            .endswith("/anywhere/lessons.html")
+        )
+    page.close()
 
 
 def test_the_table_is_sorted_by_a_button(visit):

@@ -2,6 +2,7 @@
 
 import base64
 import gzip
+import html
 import io
 import json
 import re
@@ -96,6 +97,28 @@ def test_nothing_is_loaded_from_elsewhere_and_all_that_is_loaded_is_there(site):
 
 def test_every_picture_has_an_alternative_text(site):
     assert {page.name: read(page).without_words for page in pages(site) if read(page).without_words} == {}
+
+
+@pytest.mark.parametrize("name", ["SpatialTransformer", "GranularityDescriptors", "AttentionProposal", "SCA"])
+def test_what_a_card_says_to_use_runs_and_gives_the_shape_that_it_says(site, name):
+    page = (site / f"mechanisms/{name}.html").read_text(encoding="utf-8")
+    code = html.unescape(re.sub("<[^>]+>", "", re.findall(r'<div class="highlight-python.*?</div>', page, re.S)[0]))
+    names: dict = {}
+    exec(code, names)
+    card = next(card for card in cards() if card.row.name == name)
+    made = names["block"].eval()(*(torch.rand(shape) for shape in card.row.inputs(1, 96, 32, 32)))
+    assert card.output.endswith(" → " + " × ".join(map(str, made.shape)))
+
+
+def test_no_card_of_a_lesson_shows_the_marks_of_markdown(site):
+    page = (site / "lessons.html").read_text(encoding="utf-8")
+    assert re.findall(r"\*\w+\*", page) == []
+
+
+def test_folds_that_follow_each_other_tell_what_is_in_them(site):
+    page = (site / "exercises/05_gated_channel.html").read_text(encoding="utf-8")
+    said = re.findall("<span>(Show the source[^<]*)</span>", page)
+    assert len(said) > 5 and len(set(said)) == len(said)
 
 
 def test_no_set_up_badge_answer_or_placeholder_reaches_a_page(site):
@@ -223,9 +246,14 @@ def test_every_term_and_every_answer_of_a_written_lesson_is_a_sentence_of_that_l
         assert bool(one.answer) == bool(one.lesson), "a written lesson answers its question"
 
 
-def test_every_paper_has_a_year_and_a_title():
+def test_every_paper_has_a_year_and_a_title_and_stands_alone_and_once():
+    numbers = []
     for paper in papers(cards(), lessons(ROOT)):
         assert paper.year and len(paper.citation) > 30, paper.citation
+        here = set(re.findall(r"arXiv (\d{4}\.\d{4,5})|doi (10\.\S*\w)", paper.citation))
+        assert len(here) <= 1, f"two papers in one: {paper.citation}"
+        numbers += here
+    assert len(set(numbers)) == len(numbers)
 
 
 def test_a_paper_of_a_mechanism_leads_to_the_lesson_on_it():

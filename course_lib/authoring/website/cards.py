@@ -1,9 +1,13 @@
 """What the pages tell of a mechanism: from its row, its docstring and the running module."""
 
+import html
 import inspect
 import re
 from functools import cached_property
 from math import floor, log10
+
+import torch
+from torch import nn
 
 from course_lib.authoring.website import reach
 from course_lib.authoring.website.reference import diagram, picture
@@ -88,24 +92,36 @@ class Card:
         return re.sub(r'alt="[^"]*"', 'alt=""', picture(self.row.module, up=0))
 
     @property
+    def formulas(self) -> str:
+        """The same in HTML: where there is no room, a line is broken between two formulas first."""
+        parts = re.split(r"( {3,}|\n)", html.escape(self.formula, quote=False))
+        return "".join(f"<span>{part}</span>" if part.strip() else part for part in parts)
+
+    @property
     def call(self) -> str:
         """How the module is built at the size at which costs are compared."""
         named = {**self.row.named(C, H, W), **required(self.row)}
-        arguments = [*map(repr, self.row.arguments(C, H, W)), *(f"{name}={one!r}" for name, one in named.items())]
+        arguments = [*map(code, self.row.arguments(C, H, W)), *(f"{name}={code(one)}" for name, one in named.items())]
         inputs = ", ".join(str(shape) for shape in self.row.inputs(1, C, H, W))
         return f"{self.row.name}({', '.join(arguments)})  # for inputs of {inputs}"
 
+    @cached_property
+    def made(self) -> tuple[int, ...]:
+        """The shape that forward gives when the module is built as the page says."""
+        with torch.device("meta"):
+            module = self.row.build(C, H, W, **required(self.row)).eval()
+            return tuple(module(*map(torch.empty, self.row.inputs(1, C, H, W))).shape)
+
     @property
     def output(self) -> str:
-        """The shape that forward gives, beside what it is given."""
+        """That shape, beside what the module is given."""
         given = ", ".join(" × ".join(map(str, shape)) for shape in self.row.inputs(1, C, H, W))
-        return f"{given} → {' × '.join(map(str, self.row.output(1, C, H, W)))}"
+        return f"{given} → {' × '.join(map(str, self.made))}"
 
     @property
     def vector(self) -> bool:
         """Whether it gives a vector for the whole image, as a network does, and is no block of one."""
-        given, made = self.row.inputs(1, C, H, W)[0], self.row.output(1, C, H, W)
-        return len(given) == 4 and len(made) == 2
+        return len(self.row.inputs(1, C, H, W)[0]) == 4 and len(self.made) == 2
 
     @cached_property
     def reach(self) -> reach.Reach:
@@ -125,6 +141,20 @@ class Card:
         *places, channels = reach.pictures(self.reach)
         images = [f'<img class="places" src="{one}" alt="">' for one in places]
         return f'<span class="thumbnail">{"".join(images)}<img class="channels" src="{channels}" alt=""></span>'
+
+
+def code(argument: object) -> str:
+    """An argument as it is written; a layer's own ``repr`` is no Python.
+
+    >>> code([nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Tanh())]), code((3, 5))
+    ('[nn.Sequential(nn.AdaptiveAvgPool2d(output_size=4), nn.Tanh())]', '(3, 5)')
+    """
+    if isinstance(argument, list):
+        return f"[{', '.join(map(code, argument))}]"
+    if not isinstance(argument, nn.Module):
+        return repr(argument)
+    inside = ", ".join(map(code, argument.children())) or argument.extra_repr()
+    return f"nn.{type(argument).__name__}({inside})"
 
 
 def as_much(cost: float) -> str:

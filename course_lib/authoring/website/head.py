@@ -13,6 +13,7 @@ from course_lib.authoring.website.cards import cards
 from course_lib.authoring.website.course import lessons
 from course_lib.exercises import ROOT
 
+OURS = r"(?:notebooks|exercises|mechanisms|reference)\/"  # folders
 ABOUT = (
     "What attention is, where an image model can use it, and which kind is worth its price: a course to read and run."
 )
@@ -23,14 +24,24 @@ def describe(app: Sphinx, pagename: str, templatename: str, context: dict, doctr
     kind, _, name = pagename.partition("/")
     words = descriptions().get((kind, name), ABOUT)
     context["metatags"] = context.get("metatags", "") + f'<meta name="description" content="{html.escape(words)}">'
-    if pagename == "404":  # it is shown at any depth
+    if pagename == "404":
         address = repository(ROOT) or os.environ.get("GITHUB_REPOSITORY", "")  # where a workflow builds it
-        context["metatags"] += f'<base href="{root(address)}">'
+        context["metatags"] += lost(root(address))
     if pagename == "index":
         context["docstitle"] = ""  # its own title is the site's
     if context.get("sourcename"):  # Sphinx cuts it from a path, and a generated page lies in another folder
         suffix = Path(app.env.doc2path(pagename)).suffix
         context |= {"page_source_suffix": suffix, "sourcename": pagename + suffix}
+
+
+def lost(root: str) -> str:
+    """The root for the page of lost addresses, which is shown at any depth.
+
+    What stands before one of our folders, or before the page's own name, is the root, wherever the site lies.
+    """
+    find = rf"const found = location.pathname.match(/^(.*?\/)(?:{OURS}|404\.html)/);"
+    use = "if (found) document.querySelector('base').href = found[1];"
+    return f'<base href="{root}"><script>{find} {use}</script>'
 
 
 @cache

@@ -85,8 +85,22 @@ def fold(cell: dict) -> None:
     """Fold what the notebook folds, and imports, which nobody reads; what only serves a kernel is gone."""
     tags = cell["metadata"].setdefault("tags", [])
     tags += [FOLDS[tag] for tag in tags if tag in FOLDS]
-    if cell["cell_type"] == "code" and only_imports("".join(cell["source"])):
-        tags.append("hide-input")
+    if cell["cell_type"] == "code":
+        if only_imports("".join(cell["source"])):
+            tags.append("hide-input")
+        cell["metadata"]["mystnb"] = {"code_prompt_show": prompt("".join(cell["source"]))}
+
+
+def prompt(code: str) -> str:
+    """What a fold says; folds that follow each other tell what is in them.
+
+    >>> prompt("def draw(figure):\\n    ..."), prompt("import torch"), prompt("draw(figure)")
+    ('Show the {type} of draw', 'Show the imports', 'Show the {type}')
+    """
+    if only_imports(code):
+        return "Show the imports"
+    names = re.findall(r"^(?:def|class) (\w+)", code, re.M)
+    return "Show the {type}" + (f" of {', '.join(names)}" if names else "")
 
 
 def store_pictures(output: dict, out: Path) -> None:
@@ -128,7 +142,8 @@ def moving(about: dict, address: str, *, play: int | None = None) -> str:
     picture = f'<div class="frame" role="img" aria-label="{words}" style="{style}"></div>'
     plays = "" if play is None else f' data-play="{play}"'
     size = f'data-columns="{about["columns"]}" data-rows="{about["rows"]}"'
-    return f'<div class="steer"{plays} {size}>{ranges}{picture}</div>'
+    longest = max(len(option) for one in about["sliders"] for option in one["options"])
+    return f'<div class="steer"{plays} {size} style="--said: {longest}ch">{ranges}{picture}</div>'
 
 
 def still(slug: str) -> str:
@@ -159,7 +174,8 @@ def first_frame(about: dict) -> int:
 
 
 def control(one: dict) -> str:
-    name, options = html.escape(one["name"]), html.escape(json.dumps(one["options"], ensure_ascii=False))
+    name = html.escape(one["name"].replace("_", " "))
+    options = html.escape(json.dumps(one["options"], ensure_ascii=False))
     start, last = one["start"], len(one["options"]) - 1
     said = html.escape(one["options"][start])
     return (

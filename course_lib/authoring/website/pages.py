@@ -1,7 +1,9 @@
 """The templates of site/pages become documents; nothing is written beside the sources."""
 
+import html
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from itertools import groupby
@@ -37,7 +39,7 @@ def documents() -> Iterator[tuple[str, str]]:
     jinja = Environment(
         loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    jinja.filters |= {"links": with_links, "groupby_lesson": by_lesson}
+    jinja.filters |= {"links": with_links, "groupby_lesson": by_lesson, "stressed": stressed}
     facts = known()
     for path in sorted(TEMPLATES.rglob("*.*")):
         name = path.relative_to(TEMPLATES).as_posix()
@@ -60,7 +62,7 @@ def known() -> dict[str, Any]:
         "lessons": course,
         "by_number": numbers,
         "cards": mechanisms,
-        "to_come": groupby(sorted(waiting, key=lesson_of), key=lesson_of),
+        "to_come": [(number, [*group]) for number, group in groupby(sorted(waiting, key=lesson_of), key=lesson_of)],
         "rooms": QUESTIONS,
         "map": lesson_map(course),
         "papers": papers(mechanisms, course),
@@ -88,6 +90,15 @@ def by_lesson(week: list[Part]) -> Iterator[tuple[Lesson, list[str]]]:
     """What is to be done of each lesson in one week."""
     for lesson, group in groupby(week, key=lambda part: part.lesson):
         yield lesson, [part.what for part in group]
+
+
+def stressed(text: str) -> str:
+    """Text for a cell that is HTML.
+
+    >>> stressed("a < b: what does it *do*?")
+    'a &lt; b: what does it <em>do</em>?'
+    """
+    return re.sub(r"\*(.+?)\*", r"<em>\1</em>", html.escape(text, quote=False))
 
 
 def lesson_of(card: Card) -> int:

@@ -13,6 +13,8 @@ from course_lib.authoring.website.cards import Card
 from course_lib.authoring.website.course import Lesson
 
 REFERENCES = re.compile(r"^\*References?\.\* ((?:.+\n)+)", re.M)
+DOI = re.compile(r"\bdoi (10\.\d+/[\w./-]*\w)")
+END = re.compile(r"((?:arXiv \d{4}\.\d{4,5}|\bdoi \S+|\b(?:19|20)\d\d)\.)\s+(?=[A-Z])")  # of a citation
 
 
 @dataclass
@@ -34,7 +36,8 @@ def papers(cards: list[Card], lessons: list[Lesson]) -> list[Paper]:
             found.setdefault(key(line), Paper(line)).lessons.append(lesson)
     for card in cards:
         for short in card.row.paper.split("; "):
-            found.setdefault(key(short), Paper(of_file(card.row.module, key(short)))).cards.append(card)
+            cited = of_file(card.row.module, key(short))
+            found.setdefault(key(short if ARXIV.search(short) else cited), Paper(cited)).cards.append(card)
     for number, paper in found.items():
         title = re.split(r"\. | \(", paper.citation)[0]
         mark = number if ARXIV.search(f"arXiv {number}") else title  # what a lesson that names the paper holds
@@ -45,14 +48,23 @@ def papers(cards: list[Card], lessons: list[Lesson]) -> list[Paper]:
 
 
 def key(citation: str) -> str:
-    numbers = ARXIV.findall(citation)
+    numbers = ARXIV.findall(citation) or DOI.findall(citation)
     return numbers[0] if numbers else citation
 
 
 def references(lesson: Lesson) -> list[str]:
-    """The lesson's references with an arXiv number or a DOI; each ends with a line that ends in a full stop."""
-    entries = re.split(r"(?<=\.)\n", "".join(REFERENCES.findall(lesson.text)))
-    return [" ".join(entry.split()) for entry in entries if ARXIV.search(entry) or "doi " in entry]
+    """The lesson's references with an arXiv number or a DOI."""
+    entries = citations("\n".join(REFERENCES.findall(lesson.text)))
+    return [entry for entry in entries if ARXIV.search(entry) or "doi " in entry]
+
+
+def citations(text: str) -> list[str]:
+    """Each ends in a full stop behind a number, a DOI or a year.
+
+    >>> citations("Li, Hu, A Net, CVPR 2019, arXiv 1903.06586. Xu, Of A. and B, 2018.\\nHu, It.")
+    ['Li, Hu, A Net, CVPR 2019, arXiv 1903.06586.', 'Xu, Of A. and B, 2018.', 'Hu, It.']
+    """
+    return END.sub(r"\1\n", " ".join(text.split())).splitlines()
 
 
 def of_file(module: type, number: str) -> str:

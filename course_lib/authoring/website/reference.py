@@ -39,7 +39,14 @@ def formulas(lines: list[str]) -> list[str]:
 
 
 def before_napoleon(app, what, name, obj, options, lines: list[str]) -> None:
+    if lines[:1] and lines[0].startswith("Alias for field number"):  # Python's own words, about every named tuple
+        lines.clear()
     lines[:] = formulas(sections_of_one_line(lines))
+
+
+def names_alone(app, what, name, obj, options, signature: str, returns: str) -> tuple[str, str] | None:
+    """The signature of a row with functions as defaults: its fields stand below, with their types."""
+    return (f"({', '.join(obj._fields)})", returns) if what == "class" and "<function" in (signature or "") else None
 
 
 def with_diagram(app, what, name, obj, options, lines: list[str]) -> None:
@@ -91,6 +98,7 @@ class Works(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         lines = [
             ".. list-table::",
+            "   :class: wide",
             "   :header-rows: 1",
             "",
             "   * - module",
@@ -99,7 +107,7 @@ class Works(SphinxDirective):
         notes = []
         for row in CATALOG:
             lines.append(f"   * - :class:`~{row.module.__module__}.{row.name}`")
-            lines += [f"     - {'no' if name in row.cannot else 'yes'}" for name in CITIZEN]
+            lines += [f"     - {'**no**' if name in row.cannot else 'yes'}" for name in CITIZEN]
             notes += [f"- {row.name}, {name}: {why}." for name, why in row.cannot.items()]
         meanings = [f"- {name}: {what}." for name, what in CITIZEN.items()]
         text = "\n".join([*meanings, "", *lines, "", "What does not hold, and why:", "", *notes, ""])
@@ -111,4 +119,5 @@ def setup(app: Sphinx) -> None:
     app.add_directive("works", Works)
     app.connect("autodoc-process-docstring", before_napoleon, priority=400)  # napoleon has 500
     app.connect("autodoc-process-docstring", with_diagram, priority=600)
+    app.connect("autodoc-process-signature", names_alone)
     app.connect("autodoc-skip-member", show_contract)
