@@ -85,22 +85,22 @@ def fold(cell: dict) -> None:
     """Fold what the notebook folds, and imports, which nobody reads; what only serves a kernel is gone."""
     tags = cell["metadata"].setdefault("tags", [])
     tags += [FOLDS[tag] for tag in tags if tag in FOLDS]
-    if cell["cell_type"] == "code":
-        if only_imports("".join(cell["source"])):
-            tags.append("hide-input")
+    if cell["cell_type"] == "code" and only_imports("".join(cell["source"])):
+        tags.append("hide-input")
+    if "hide-input" in tags and "hide-output" not in tags:
         cell["metadata"]["mystnb"] = {"code_prompt_show": prompt("".join(cell["source"]))}
 
 
 def prompt(code: str) -> str:
-    """What a fold says; folds that follow each other tell what is in them.
+    """What the fold of a source says; folds that follow each other tell what is in them.
 
     >>> prompt("def draw(figure):\\n    ..."), prompt("import torch"), prompt("draw(figure)")
-    ('Show the {type} of draw', 'Show the imports', 'Show the {type}')
+    ('Show the source of draw', 'Show the imports', 'Show the source')
     """
     if only_imports(code):
         return "Show the imports"
     names = re.findall(r"^(?:def|class) (\w+)", code, re.M)
-    return "Show the {type}" + (f" of {', '.join(names)}" if names else "")
+    return "Show the source" + (f" of {', '.join(names)}" if names else "")
 
 
 def store_pictures(output: dict, out: Path) -> None:
