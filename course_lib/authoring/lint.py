@@ -397,14 +397,21 @@ def up_to_date(source: Source) -> Found:
 
 
 def stable_outputs(source: Source) -> Found:
-    """No warning or progress bar is stored, and few cells ask nbval to look away."""
+    """No warning, progress bar or dump of numbers is stored, and few cells ask nbval to look away."""
     for i, put_out in enumerate(source.outputs or [], start=1):
+        longest = max((len(text.splitlines()) for text in map(printed, put_out)), default=0)
+        if longest > SCREEN:
+            yield i, f"put out {longest} lines", f"print what is read of it; {SCREEN} is the most"
         if any(output.get("name") == "stderr" for output in put_out):
             yield i, "stored a warning", "repair what is warned of; its text differs between machines"
     cells = [cell for _, cell in source.of_type("code")]
     ignored = [i for i, cell in source.of_type("code") if "nbval-ignore-output" in cell.metadata.get("tags", [])]
     if len(ignored) > 1 and len(ignored) > UNSTABLE * len(cells):
         yield ignored[1], f"{len(ignored)} of {len(cells)} outputs are not compared", "round what is printed instead"
+
+
+def printed(output: NotebookNode) -> str:
+    return output.get("text") or output.get("data", {}).get("text/plain", "")
 
 
 # Exercises

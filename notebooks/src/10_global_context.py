@@ -99,7 +99,9 @@ diagram(SimplifiedNonLocal)
 torch.manual_seed(0)
 x = torch.randn(2, 8, 5, 3)
 asked, simple = NonLocal(8, norm=False), SimplifiedNonLocal(8)
-nn.init.zeros_(asked.query.weight), nn.init.zeros_(asked.value.bias), nn.init.normal_(asked.output.weight)
+nn.init.normal_(asked.output.weight)
+for silent in (asked.query.weight, asked.value.bias):
+    nn.init.zeros_(silent)
 
 # %% tags=["answer"]
 phi, g, w_z = (layer.weight[:, :, 0, 0] for layer in (asked.key, asked.value, asked.output))
