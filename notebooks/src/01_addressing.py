@@ -9,7 +9,7 @@
 # - choose between four scores, and explain the $\sqrt d$ and the mask from measurements;
 # - say why one look-up gives one mixture, and what several heads change.
 #
-# *Minutes:* 42, deeper 10 · *Needs:* 00 · *Paper:* Vaswani et al., 2017, arXiv 1706.03762; Bahdanau et al., 2015, arXiv 1409.0473; Luong et al., 2015, arXiv 1508.04025 · *Exercise:* [01 addressing](../exercises/01_addressing.ipynb) · *Module:* [addressing.py](../course_lib/basics/addressing.py), [multi_head.py](../course_lib/basics/multi_head.py)
+# *Minutes:* 40, deeper 10 · *Needs:* 00 · *Paper:* Vaswani et al., 2017, arXiv 1706.03762; Bahdanau et al., 2015, arXiv 1409.0473; Luong et al., 2015, arXiv 1508.04025 · *Exercise:* [01 addressing](../exercises/01_addressing.ipynb) · *Module:* [addressing.py](../course_lib/basics/addressing.py), [multi_head.py](../course_lib/basics/multi_head.py)
 #
 # Out of scope: where queries and keys come from in a deep network (09, 14), and picking one place instead of blending (02).
 
@@ -290,7 +290,7 @@ assert (weighted < 0.85 * ten).all() and weighted.mean() < 1.6 * blend.mean()
 # the six heaviest keys (above each its label and its weight), and the answer.
 
 
-# %%
+# %% tags=["folded"]
 def draw_look_up(figure, temperature, which=3):
     """The query, the six keys with the largest weights, and the answer as bars."""
     weights = (unseen[which] @ known.mT / temperature).softmax(dim=-1)
