@@ -409,7 +409,7 @@ def updates_needed(curve):
 # *We predict* that all five find the digit: soft first, REINFORCE last. *Before running: will "all nine" be as fast as soft, or as slow as REINFORCE?*
 
 # %% tags=["answer"]
-results = {way: repeat(lambda seed, way=way: search(way, seed)) for way in WAYS}
+results = {way: repeat(partial(search, way)) for way in WAYS}
 needed = {way: torch.tensor([updates_needed(run[:-1]) for run in runs]) for way, runs in results.items()}
 for way, runs in results.items():
     print(f"{way:20} updates ≈ {' '.join(f'{n:3}' for n in needed[way].tolist())}   right ≈ {runs[:, -1].mean():.2f}")
@@ -1071,7 +1071,7 @@ describe(
 
 # %% [markdown]
 # **Read it.** The soft captioner, and a hard one that did not stop early, look where we would, first at the left digit and then at the right one. The penalty shares two words' attention out over four places, whether
-# there is a digit or not. *What contradicts the story:* those maps are spoilt, and the words hardly suffer. *A map shows what was weighed, not what was needed.*
+# there is a digit or not. *What contradicts the story:* those maps are spoilt, and over all strips the words hardly suffer; and some words are wrong though the look was right. *A map shows what was weighed, not what was needed.*
 #
 # ## Deeper · What to believe (1 minute)
 #
