@@ -665,7 +665,8 @@ assert seen == [9, 49, 256]
 # %% [markdown]
 # The assert inside the loop is what parts θ⁻ from SE: **each channel looks at itself only.** The texture of our canvases stands
 # in another channel than the digits, so no gate of θ⁻ can answer it directly; a convolution before it must first carry the cue
-# into the digit's own map. SE mixes all averages and needs no such help.
+# into the digit's own map. SE mixes all averages and needs no such help. (Training can find that convolution, but slowly: try `train(small(lambda: GatherExcite(16, extent=0), 0), 2100, 0)[0]`.
+# We found ≈ 0.44 after 700 steps, and ≈ 0.79 after 2100.)
 #
 # ## Deeper · Where the block goes (2 minutes)
 #
