@@ -3,10 +3,12 @@
 import base64
 import re
 from io import BytesIO
+from pathlib import Path
 
 import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
+import pytest
 import torch
 from matplotlib.image import imread
 
@@ -24,6 +26,8 @@ from course_lib.plotting import (
     show_weights,
 )
 from course_lib.plotting import side_by_side as twins
+
+LESSONS = sorted(Path(__file__).parents[1].glob("notebooks/*.ipynb"))
 
 
 def pixels(figure):
@@ -43,6 +47,15 @@ def test_no_title_is_cut_off():
     for axes in figure.subplots(1, 3):
         show_weights(axes, torch.ones(40, 40), title="the map of a layer")
     assert (pixels(figure)[0] == 1).all()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(Path(__file__).parents[1].glob("notebooks/*.ipynb")), ids=lambda path: path.stem
+)
+def test_no_stored_picture_is_cut_off(path):
+    for picture in re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", path.read_text(encoding="utf-8")):
+        shown = imread(BytesIO(base64.b64decode(picture)))[..., :3]
+        assert (shown[[0, -1]] > 0.7).all(), "letters or lines touch the upper or lower edge: draw a higher figure"
 
 
 def test_a_row_keeps_its_images_apart_and_puts_each_title_over_its_image():
