@@ -9,7 +9,7 @@
 # - derive the gradient that trains such a warp, and say where it is zero, and where it does not exist;
 # - measure whether a trained transformer really undoes a distortion.
 #
-# *Minutes:* 45, deeper 24 · *Needs:* 01, 06 · *Paper:* Jaderberg et al., Spatial Transformer Networks, 2015, arXiv 1506.02025 · *Exercise:* [07 spatial transformer](../exercises/07_spatial_transformer.ipynb) · *Module:* [spatial_transformer.py](../course_lib/spatial/spatial_transformer.py)
+# *Minutes:* 45, deeper 23 · *Needs:* 01, 06 · *Paper:* Jaderberg et al., Spatial Transformer Networks, 2015, arXiv 1506.02025 · *Exercise:* [07 spatial transformer](../exercises/07_spatial_transformer.ipynb) · *Module:* [spatial_transformer.py](../course_lib/spatial/spatial_transformer.py)
 #
 # Out of scope: a warp of its own for every position (08), projective maps and thin plates.
 
@@ -708,9 +708,10 @@ describe(
 # A guess remains: the gradient is local, and a digit that is turned by 90° overlaps its upright self so little that no small turn lowers the loss. We did not measure it.
 # *Right answers do not prove that the warp does what its name says.* A transformer does not make a network invariant (Finnveden et al., 2020, arXiv 2004.11678).
 #
-# ## Deeper · A random start, and a rival that is not tied (6 minutes)
+# ## Deeper · A random start, and a rival that is not tied (5 minutes)
 #
-# **Leave the last layer as torch starts it**, with small random numbers. Its window is nearly a point, blown up, and may lie on black. *Before running: will the digits that it does not see at first ever be read?*
+# **Leave the last layer as torch starts it**, with small random numbers. Its window is nearly a point, blown up, and may lie on black. We take the images that it does not see at first out of the training. *Before
+# running: will such images ever be read?*
 
 
 # %%
@@ -730,16 +731,13 @@ def blank_at_first(images):
 
 
 blank, lit = blank_at_first(test.images), ~blank_at_first(train.images)
-from_random = trained(random_start, train, steps=500)
-from_lit = trained(random_start, train._replace(images=train.images[lit], labels=train.labels[lit]), steps=500)
+from_random = trained(random_start, train._replace(images=train.images[lit], labels=train.labels[lit]), steps=500)
 
 # %% tags=["answer"]
 print(f"blank at the start ≈ {blank.float().mean():.2f} of the test images")
-for name, model in (("on all images", from_random), ("without blank images", from_lit)):
-    of_blank, of_others = (accuracy(model, test.images[some], test.labels[some]) for some in (blank, ~blank))
-    print(f"trained {name:20}  right: blank at first ≈ {of_blank:.2f}, others ≈ {of_others:.2f}")
-    assert of_blank > 0.3
-assert 0 < blank.float().mean() < 0.2
+of_blank, of_others = (accuracy(from_random, test.images[some], test.labels[some]) for some in (blank, ~blank))
+print(f"right after training: blank ones ≈ {of_blank:.2f}, others ≈ {of_others:.2f}")
+assert 0 < blank.float().mean() < 0.2 and of_blank > 0.3
 
 # %% [markdown]
 # The turned digits at 60°, after the same 500 steps as those at 90° above:
@@ -750,8 +748,8 @@ print(f"correlation of the angles ≈ {turned:.2f}")
 assert turned > 0.7, "so it is not the number of steps that fails at 90°"
 
 # %% [markdown]
-# So the fewer steps alone do not explain the failure at 90°. And most blank ones recover. All images share one localisation network:
-# also where no blank image took part in training, about half of them are read in the end. What it learns from the others moves their windows too. So "no gradient" is true for one image at one moment,
+# So the fewer steps alone do not explain the failure at 90°. And about half of the blank test images are read in the end (a guess: a tenth),
+# although no blank image took part in training. All images share one localisation network: what it learns from the others moves their windows too. So "no gradient" is true for one image at one moment,
 # not for the network. The identity is a safe start, not a necessary one (one seed, this task).
 #
 # **And a network that is not tied to places**: convolutions, and the maximum over all places.
@@ -760,15 +758,16 @@ assert turned > 0.7, "so it is not the number of steps that fails at 90°"
 torch.manual_seed(0)
 convolutional = nn.Sequential(nn.Conv2d(1, 16, 5, stride=2, padding=2), nn.ReLU(), nn.Conv2d(16, 64, 5, stride=2), nn.ReLU(),
                               nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(64, 10))  # fmt: skip
-losses = fit(convolutional, train.images, train.labels, steps=500, learning_rate=5e-3)
+losses = fit(convolutional, train.images, train.labels, steps=400, learning_rate=5e-3)
 
 # %%
 untied = accuracy(convolutional, test.images, test.labels)
-print(f"{sum(p.numel() for p in convolutional.parameters())} numbers, 500 steps of 64 images: right ≈ {untied:.2f}")
+print(f"{sum(p.numel() for p in convolutional.parameters())} numbers, 400 steps of 64 images: right ≈ {untied:.2f}")
 assert untied > 0.85
 
 # %% [markdown]
-# With as many numbers, and a quarter of the images, it comes near the transformer without knowing any angle. The transformer repairs a head that is tied to places; it does not beat a network that was never tied.
+# With as many numbers, and a fifth of the images, it reads far more than the larger head that is tied to places, without knowing any angle. The transformer repairs a head that is tied;
+# whether it would beat a network that was never tied, after equally many images, these runs do not tell.
 #
 # ## Deeper · When the conventions are mixed (4 minutes)
 #
