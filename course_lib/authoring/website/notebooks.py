@@ -21,7 +21,8 @@ from course_lib.catalog import mechanism
 from course_lib.exercises import ROOT
 
 MODULE = re.compile(r"\[([^\]]+)\]\(\.\./(course_lib/[\w/]+)\.py\)")
-CLAIMS = re.compile(r"\[([^\]]+)\]\(\.\./benchmarks/claims\.md\)")  # the engineers' page shows them
+MEASURED = re.compile(r"\[([^\]]+)\]\(\.\./benchmarks/(claims|tasks)\.md\)")
+SHOWN_BY = {"claims": "engineers", "tasks": "compare"}  # pages that include what benchmarks measured
 NEEDS = re.compile(r"(\*Needs:\* )([\d, ]+)")
 INLINE = re.compile(r'<img src="data:image/png;base64,([\w+/=]+)" width="(\d+)"([^>]*)>')
 DIAGRAM = re.compile(r"^diagram\((\w+)\)$", re.MULTILINE)  # what its cell shows
@@ -64,7 +65,7 @@ def tagged(cells: list[dict], tag: str) -> list[dict]:
 def page_text(text: str) -> str:
     """Markdown for the page: no badge; modules, needed lessons and papers are links."""
     text = MODULE.sub(reference, BADGE_LINE.sub("", text))
-    text = CLAIMS.sub(r"{doc}`\1 </engineers>`", text)
+    text = MEASURED.sub(lambda found: f"{{doc}}`{found[1]} </{SHOWN_BY[found[2]]}>`", text)
     return with_links(NEEDS.sub(needed, text))
 
 
