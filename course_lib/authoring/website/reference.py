@@ -111,7 +111,7 @@ class Works(SphinxDirective):
             notes += [f"- {row.name}, {name}: {why}." for name, why in row.cannot.items()]
         meanings = [f"- {name}: {what}." for name, what in CITIZEN.items()]
         text = "\n".join([*meanings, "", *lines, "", "What does not hold, and why:", "", *notes, ""])
-        return self.parse_text_to_nodes(re.sub("(?<!:)(`[^`<~]+`)", r"`\1`", text))  # code, as Markdown writes it
+        return self.parse_text_to_nodes(re.sub("(?<!:)(`[^`<~\n]+`)", r"`\1`", text))  # code, as Markdown writes it
 
 
 def setup(app: Sphinx) -> None:
