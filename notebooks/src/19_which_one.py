@@ -424,7 +424,7 @@ for task in TASKS:
 #
 # ## Three things to keep
 #
-# 1. Before any training, count what crosses: nothing, one message, or each place its own. What does not cross cannot be learned.
+# 1. Before any training, count what crosses a long way: nothing, one message, or each place its own. What cannot cross cannot be learned.
 # 2. A low score says "cannot" or "slow". More steps, and a count of what can cross, tell which.
 # 3. No module is the best on all five tasks. Ask what the task needs, then put a plain convolution beside your choice.
 #
@@ -444,7 +444,7 @@ for name, why in LEFT_OUT.items():
 # *Before running: do dearer or larger modules score better?*
 #
 # - *One budget.* With three times the steps, ExternalAttention goes from 0.43 to 1.00 on recall. On clutter (tried once) an empty slot gets 0.82, NonLocal 0.76, FramePooling 0.84.
-# - *Small maps.* On 8 × 8 places a window of 7 reaches nearly everything: stand-alone attention gets 0.60 on recall. On larger maps it would not.
+# - *Small maps.* On 8 × 8 places a window of 7 reaches nearly everything: stand-alone attention gets 0.60 on recall. On larger maps a window sees a smaller part.
 # - *Few channels.* Inner layers keep a quarter of 16 or 32 channels, where papers keep a sixteenth of hundreds.
 # - *One slot.* Real networks have a slot in each of their blocks. What one 3 × 3 convolution cannot carry, sixteen can.
 # - *One clock.* Milliseconds are those of our processor. Does counting give the same order?
@@ -473,6 +473,6 @@ for task, found in table.items():
     print(f"{task:13}", ", ".join(f"{what} ≈ {agree(*pair):.2f}" for what, pair in words.items()))
 
 # %% [markdown]
-# Clock and count order the modules much alike, not the same. Dearer modules score better on recall, hardly elsewhere; larger ones hardly at all.
+# Clock and count order the modules much alike, not the same. Dearer modules score better on recall, less so or not at all elsewhere; with the size of a module its score goes hardly.
 #
 # *References.* Guo, Xu, Liu, Liu, Jiang, Mu, Zhang, Martin, Cheng, Hu, Attention Mechanisms in Computer Vision: A Survey, Computational Visual Media 2022, arXiv 2111.07624. Tan, Le, EfficientNet, ICML 2019, arXiv 1905.11946. The modules' papers stand in their lessons.
