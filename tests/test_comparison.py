@@ -88,6 +88,7 @@ def test_the_stored_table_is_in_step_with_the_library(task):
             assert row["numbers"] == sum(p.numel() for p in slot.parameters()), name
             assert row["multiply_adds"] == multiply_adds(slot, torch.zeros(1, *TASKS[task].size)), name
             assert len(row["scores"]) == 3, name
+            assert row["milliseconds"] > 0, name
 
 
 class Made(torch.nn.Module):
