@@ -104,18 +104,6 @@ def check_border():
     assert beyond == [1, 0, 0, 0], f"at (1, 1) only the first pixel lies inside: 1, 0, 0, 0, not {beyond}"
     before = numbers(retina(ones, -torch.ones(1, 2), 2, 1))
     assert before == [0, 0, 0, 1], f"at (−1, −1) the square begins at ⌊−½⌋ = −1: 0, 0, 0, 1, not {before}"
-    (outside,) = numbers(retina(ones, torch.ones(1, 2), 4, 2)[0, 1, 3, 3])
-    assert outside == 0, f"a block without any pixel inside is 0, not {outside}"
-    widest = numbers(retina(ones, -torch.ones(1, 2), 3, 6)[0].amax(dim=(1, 2)))
-    assert widest == [1] * 6, (
-        f"six scales of a white image at (−1, −1), squares up to 96 wide: each sees white somewhere, not {widest}; "
-        "how far does the widest square reach beyond the border?"
-    )
-
-
-# %% tags=["folded"]
-def check_count():
-    """A block averages its pixels inside the image, dark ones too."""
     edge = retina(ones, torch.ones(1, 2), 1, 2)[0, 1].item()
     assert abs(edge - 1) < 1e-3, (
         f"at (1, 1) a block of 2 × 2 has one pixel inside, a 1, and averages to 1, not {edge:.2f}: what lies outside must not count"
@@ -123,9 +111,21 @@ def check_count():
     assert abs(edge - 1) < 1e-6, (
         f"at (1, 1) that block averages to 1, not {edge:.6f}: is something added to the count?"
     )
+    (outside,) = numbers(retina(ones, torch.ones(1, 2), 4, 2)[0, 1, 3, 3])
+    assert outside == 0, f"a block without any pixel inside is 0, not {outside}"
+
+
+# %% tags=["folded"]
+def check_count():
+    """A dark pixel inside counts; and the widest squares fit."""
     dark = numbers(retina(image, -torch.ones(1, 2), 2, 2)[0, 1])
     assert dark == [0, 0, 0, 4.5], (
         f"at (−1, −1) of the numbered image the last coarse block is 0, 1, 8, 9: 0, 0, 0, 4.5, not {dark}; a dark pixel counts, too"
+    )
+    widest = numbers(retina(ones, -torch.ones(1, 2), 3, 6)[0].amax(dim=(1, 2)))
+    assert widest == [1] * 6, (
+        f"six scales of a white image at (−1, −1), squares up to 96 wide: each sees white somewhere, not {widest}; "
+        "how far does the widest square reach beyond the border?"
     )
 
 
@@ -143,8 +143,8 @@ with exercise.check(1):
     assert numbers(colours[0, 1]) == [119, 120, 127, 128], (
         f"two channels: the sharpest patch of *both* comes first, so the second is 119, 120, 127, 128, not {numbers(colours[0, 1])}"
     )
-    check_count()
     check_border()
+    check_count()
     pair = torch.cat([image, image + 100])
     two = numbers(retina(pair, torch.tensor([[0.0, 0.0], [0.2, 0.0]]), 2, 1)[1])
     assert two == [120, 121, 128, 129], (
