@@ -116,7 +116,7 @@ def stored(found: re.Match, out: Path) -> str:
     image = Image.open(io.BytesIO(picture))
     path = out / f"_images/{hashlib.sha1(picture).hexdigest()[:12]}.webp"
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.convert("RGB").save(path, lossless=True, method=2, quality=50)  # the same pixels in half of the bytes
+    image.convert("RGB").save(path, lossless=True, method=1, quality=20)  # the same pixels in fewer bytes, soon
     wide, high = image.size
     height = round(int(found[2]) * high / wide)
     return f'<img src="../_images/{path.name}" width="{found[2]}" height="{height}" loading="lazy"{found[3]}>'
