@@ -9,7 +9,7 @@ from benchmarks.tasks import FILE, NAMES
 from course_lib.catalog import CATALOG
 from course_lib.comparison.construction import STRIP, abilities, across, crossing, some_image, wide_awake
 from course_lib.comparison.slot import LEFT_OUT, RIVALS, fill
-from course_lib.comparison.tasks import TASKS, salient, shift, smooth
+from course_lib.comparison.tasks import TASKS, explained, salient, shift, smooth
 from course_lib.costs import multiply_adds
 from course_lib.data.digits import load_digits
 
@@ -76,6 +76,24 @@ def test_smooth_patterns_have_deviation_one():
     assert smooth(50, torch.Generator().manual_seed(0)).std().item() == pytest.approx(1, abs=1e-5)
 
 
+def test_a_network_is_scored_on_images_that_it_was_not_trained_on():
+    asked = []
+
+    def few(count, seed, test):
+        asked.append((seed, test))
+        return TASKS["recall"].data(8, seed, test)
+
+    budget = TASKS["recall"].budget | {"steps": 1, "batch_size": 4}
+    TASKS["recall"]._replace(data=few, budget=budget).run(torch.nn.Identity, seed=5)
+    assert asked == [(5, False), (1000, True)]
+
+
+def test_who_says_the_targets_explains_all_and_who_says_their_mean_nothing():
+    targets = torch.tensor([[-3.0], [3.0]]).repeat(500, 1)
+    assert explained(torch.nn.Identity(), targets, targets) == 1
+    assert explained(torch.nn.Identity(), torch.zeros_like(targets), targets) == pytest.approx(0, abs=2e-3)
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_the_stored_table_is_in_step_with_the_library(task):
     """Run ``python -m benchmarks.tasks`` where it is not; ``--again NAME`` for a row whose module changed."""
@@ -128,6 +146,11 @@ def test_what_crosses_a_strip_is_what_one_counts_by_hand(name):
     assert crossing(lambda: slot, SMALL) == numbers
     assert ("answers each asker" in abilities(lambda: slot, SMALL)) == (numbers[1] > numbers[0])
     assert ("sees all places" in abilities(lambda: slot, SMALL)) == (numbers != (0, 0))
+
+
+def test_of_several_random_starts_the_one_counts_that_lets_most_across():
+    starts = [torch.nn.Identity(), Made(lambda x: x.flip(3))]
+    assert crossing(iter(starts).__next__, SMALL) == crossing(iter(starts[::-1]).__next__, SMALL) == (4, 16)
 
 
 def test_one_backward_pass_finds_the_derivatives_that_autograd_finds_one_by_one():
