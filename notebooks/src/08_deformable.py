@@ -9,7 +9,7 @@
 # - say in which of two tasks each position must choose where it reads, and in which fixed taps are enough;
 # - draw the places that a layer really reads, and say why it cannot choose between what it finds there.
 #
-# *Minutes:* 38, deeper 8 · *Needs:* 07 · *Paper:* Dai et al., Deformable Convolutional Networks, 2017, arXiv 1703.06211; Zhu et al., 2019, arXiv 1811.11168 · *Exercise:* [08 deformable](../exercises/08_deformable.ipynb) · *Module:* [deformable.py](../course_lib/spatial/deformable.py)
+# *Minutes:* 43, deeper 8 · *Needs:* 07 · *Paper:* Dai et al., Deformable Convolutional Networks, 2017, arXiv 1703.06211; Zhu et al., 2019, arXiv 1811.11168 · *Exercise:* [08 deformable](../exercises/08_deformable.ipynb) · *Module:* [deformable.py](../course_lib/spatial/deformable.py)
 #
 # Out of scope: weights that come from comparing what was read (09, 12), deformable pooling of regions.
 
@@ -175,7 +175,7 @@ features = trunk(pixels, block=2)  # 1 24 24 36
 eye = (9, 14)  # row, column of the features
 
 
-# %% tags=["folded"]
+# %%
 def turned(spread, angle):
     """Offsets that spread and turn all taps, in every position alike: 9 2."""
     taps = torch.cartesian_prod(torch.arange(-1.0, 2), torch.arange(-1.0, 2))  # row, column
@@ -226,7 +226,7 @@ describe(
     "a few pixels light up in the pupil. Spread 3: a square of dots around the eye, and nine small separate spots. Turned by 30°: the square of dots is turned clockwise, and so are the spots, most of them faint.",
 )
 
-# %% tags=["folded"]
+# %%
 areas = {}
 for block in (2, 4, 7):
     found = trunk(pixels, block=block)
@@ -244,7 +244,7 @@ assert areas[2][1] > 1.7 * areas[2][0] and areas[7][0] > 0.9
 # In a second task the cue is *any* number from −1 to 1, and the shift is 4 · cue rows.
 
 
-# %% tags=["folded"]
+# %%
 def smooth(count, generator, sigma=2.0, height=16, width=8):
     """Smooth random patterns with deviation 1: count 1 height width."""
     noise = torch.randn(count, 1, height + 12, width + 12, generator=generator)
@@ -333,18 +333,15 @@ def train_with(name, data, seed):
     return model, 1000 * (time.process_time() - start) / 120
 
 
-# %% tags=["folded"]
+# %%
 def compare(names, train, test, seeds=(0, 1, 2)):
     """For each layer: the models of the seeds, and their mean squared errors on unseen images."""
     models, errors = {}, {}
     for name in names:
-        runs = [train_with(name, train, seed) for seed in seeds]
-        models[name] = [model for model, _ in runs]
-        errors[name] = torch.tensor([F.mse_loss(predict(model, test[0]), test[1]).item() for model, _ in runs])
-        learned, milliseconds = sum(p.numel() for p in models[name][0].parameters()), min(ms for _, ms in runs)
-        print(
-            f"{name:21} {learned:4} numbers, ≈ {milliseconds:.0f} ms   error ≈", *(f"{e:.3f}" for e in errors[name])
-        )
+        models[name], milliseconds = zip(*(train_with(name, train, seed) for seed in seeds))
+        errors[name] = torch.tensor([F.mse_loss(predict(model, test[0]), test[1]).item() for model in models[name]])
+        learned, found = sum(p.numel() for p in models[name][0].parameters()), [f"{e:.3f}" for e in errors[name]]
+        print(f"{name:21} {learned:4} numbers, ≈ {min(milliseconds):.0f} ms   error ≈", *found)
     return models, errors
 
 
@@ -483,7 +480,7 @@ assert set(rows.tolist()) <= {23, 24, 25} and set(columns.tolist()) <= {35, 36, 
 # Only the 3 × 3 pixels around it. Change the image everywhere else, and the same places are read: the layer can't look at two places and *then* go to the better one. A task for that: the cue is noise, and the target is the pattern
 # 4 rows above *or* below: from the one of these two places **where** the cue is larger. *Before running: will version 1 beat dilation 4?* The last layer is version 1 that *starts* with dilation 4.
 
-# %% tags=["folded"]
+# %%
 layers["version 1, dilation 4"] = lambda: DeformableConv2d(2, 16, dilation=4)
 
 
