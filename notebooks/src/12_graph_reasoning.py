@@ -9,7 +9,7 @@
 # - measure on a photograph whether its nodes are regions;
 # - find out, when a look-up fails, whether it read at the wrong places or did not know what to believe.
 #
-# *Minutes:* 38, deeper 16 · *Needs:* 08, 09 · *Paper:* Chen et al., GloRe, 2019, arXiv 1811.12814; Li et al., SpyGR, 2020, arXiv 2003.10211; Zhang et al., DGMN, 2020, arXiv 1908.06955 · *Exercise:* [12 graph reasoning](../exercises/12_graph_reasoning.ipynb) · *Module:* [global_reasoning.py](../course_lib/spatial/global_reasoning.py), [pyramid_graph.py](../course_lib/spatial/pyramid_graph.py), [dynamic_graph.py](../course_lib/spatial/dynamic_graph.py)
+# *Minutes:* 46, deeper 19 · *Needs:* 08, 09 · *Paper:* Chen et al., GloRe, 2019, arXiv 1811.12814; Li et al., SpyGR, 2020, arXiv 2003.10211; Zhang et al., DGMN, 2020, arXiv 1908.06955 · *Exercise:* [12 graph reasoning](../exercises/12_graph_reasoning.ipynb) · *Module:* [global_reasoning.py](../course_lib/spatial/global_reasoning.py), [pyramid_graph.py](../course_lib/spatial/pyramid_graph.py), [dynamic_graph.py](../course_lib/spatial/dynamic_graph.py)
 #
 # Out of scope: other ways to make n × n cheaper (11), positions (13).
 
@@ -212,7 +212,7 @@ orange = (photograph[0] - photograph[2] > 0.2).float()  # the flower, cut out by
 flower = F.adaptive_avg_pool2d(orange[None], (13, 19))[0] > 0.5  # h w
 
 
-# %% tags=["folded"]
+# %%
 def share(maps):
     """The share of the largest assignment of each place: m h w -> a number."""
     return (maps.abs().amax(dim=0) / maps.abs().sum(dim=0)).mean().item()
@@ -234,7 +234,7 @@ def find(maps):
 # We train the block to **copy the features through four nodes**: what it adds shall be x again (no norm). Beside it:
 #
 # - **fresh**: a random θ. A control for *training*. **Fresh, shuffled places** and **fresh, random trunk**: where does smoothness come from?
-# - **softmax**: trained alike, but each place's four assignments are a softmax: they sum to 1, none is negative. **Softmax, fresh**: its control;
+# - **softmax**: trained alike, but each place's four assignments are a softmax. **Softmax, fresh**: its control;
 # - **colours**: red, green and blue in place of nodes. The flower was cut out by its colour: no *find* can be better.
 
 
@@ -263,7 +263,7 @@ def maps_of(block, x):
 # %% [markdown]
 # **We predicted**: training makes nodes that find the flower, and the softmax makes regions. *Before running: do you agree?*
 
-# %% tags=["folded"]
+# %%
 torch.manual_seed(0)
 untrained = load_trunk()
 for p in untrained.parameters():
@@ -272,7 +272,7 @@ noise = untrained(photograph[None], block=7)
 noise = (noise - noise.mean(dim=(2, 3), keepdim=True)) / noise.std()
 elsewhere = features.flatten(2)[:, :, torch.randperm(13 * 19)].view_as(features)
 
-# %% tags=["folded"]
+# %%
 MEASURES = {"share": share, "smoothness": smoothness, "find": find}
 
 
@@ -386,12 +386,14 @@ steer(draw_mixed, height=2.5, angle=slider("angle", [0, 15, 30, 45, 60, 75, 90],
 figure = new_figure(7.0, 5.0)
 for panel, angle in zip(figure.subfigures(2, 1), (0, 60)):
     draw_mixed(panel, angle)
-finds = [find(maps_of(mixed(copied[1], angle), features)[:1]) for angle in (15, 60, 90)]
-assert finds[0] > 0.93 and finds[2] < 0.8 and finds[0] > finds[1] > finds[2]
 describe(
     figure,
     "two rows of two maps with the outline of a round flower. Turned by 0°: node 0 is orange inside the outline and violet elsewhere; node 1 is orange in the background and pale or violet at the flower. Turned by 60°: both have changed; the flower is orange in both, and so are parts of the background.",
 )
+
+# %%
+finds = [find(maps_of(mixed(copied[1], angle), features)[:1]) for angle in (15, 60, 90)]
+assert finds[0] > 0.93 and finds[2] < 0.8 and finds[0] > finds[1] > finds[2]
 
 # %% [markdown]
 # Node 0 finds the flower well up to 45°, badly at 90°; the block's answer stays. (With a softmax, or a ReLU: deeper.)
@@ -415,7 +417,7 @@ diagram(DynamicGraph)
 # %% [markdown]
 # ## The experiment: where to read, or what to believe
 #
-# Every pixel holds a colour and a number, drawn at random, and asks for a colour. **Of the four pixels at distance 2 (above, below, left, right), it must say the number of the one that has this colour.** Only pixels count for which there is exactly one.
+# Every pixel holds a colour and a number, drawn at random, and asks for a colour. **Of the four pixels at distance 2 (above, below, left, right), it must say the number of the one that has this colour.** Only pixels count for which there is exactly one. `who_is_right` returns such images (12 channels of 0 and 1: colour, number, colour asked for), each pixel's answer (−100: does not count), and which of the four gives it.
 
 
 # %% tags=["folded"]
@@ -504,7 +506,7 @@ def train_with(make, seed, steps=200):
 
 # %% [markdown]
 # **We predicted** three levels. Who cannot reach the four: 0.25. Who reads all four, and cannot tell which one to believe, says the most frequent number: 0.53 (counted in lesson 09). Who also knows whom to believe: 1.
-# *Before running: give each of the nine its level.* (Half a minute.)
+# *Before running: give each of the nine its level.*
 
 # %% tags=["answer"]
 few = {"one away, compared": 1, "everywhere, compared": 2, "8 nodes": 2}  # seeds, where they agree
@@ -521,7 +523,7 @@ most = (same_colour @ images[:, 4:8].flatten(2).mT).argmax(dim=2).view_as(answer
 counted = (most == answers)[answers >= 0].float().mean()
 print(f"the most frequent number among all pixels of the colour is right in ≈ {counted:.2f}")
 
-# %% tags=["folded"]
+# %%
 by_us = GlobalReasoning(12, nodes=8, states=4, normalise=True)  # a node for each colour, and for each question
 talk = torch.zeros(8, 8)
 talk[4:, :4] = torch.eye(4)  # question listens to colour
@@ -567,7 +569,7 @@ describe(
 # **Look inside.** *Read*: does one of a pixel's nine samples lie within half a pixel of the right place? *Believed*: how much weight do these samples get? *Before running: which of the two does DGMN, "chosen, predicted", lack?*
 
 
-# %% tags=["folded"]
+# %%
 @torch.no_grad()
 def inside(name, seed):
     """How often the right place is read, and how much it is believed where it is read."""
@@ -596,7 +598,7 @@ assert seen["chosen, compared"].min() > 0.6 and seen["two away, compared"][1].mi
 # %% [markdown]
 # **Read it.** In two of three seeds DGMN *found* the places: it reads the right one nearly always. It believes it with a fifth; nine samples alike would get 0.11, four alike 0.25. It learned where to read, not what to believe.
 #
-# Why is half of the weight enough for comparing? Can prediction learn to compare? (Deeper.)
+# Why is half enough? Can prediction learn to compare? (Deeper.)
 #
 # ## The bridge
 #
@@ -612,10 +614,10 @@ assert seen["chosen, compared"].min() > 0.6 and seen["two away, compared"][1].mi
 # 2. **A node is no region by itself**: turn the nodes into each other, and GloRe's answer stays. On our photograph they overlapped, and found the flower little better than random ones.
 # 3. **Where to read and what to believe are two things.** DGMN with predicted weights found the places (two seeds of three) and got no further than a deformable convolution in 200 steps; one that compares what it sampled answered everything.
 #
-# **Now the [exercise](../exercises/12_graph_reasoning.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 13, can attention replace convolution?
+# **Now the [exercise](../exercises/12_graph_reasoning.ipynb).** Next lesson: 13, can attention replace convolution?
 
 # %% [markdown]
-# ## Deeper · Can prediction learn to compare? (6 minutes)
+# ## Deeper · Can prediction learn to compare? (7 minutes)
 #
 # "Two away, predicted" got a little more than 0.53. Again with samples two places away, we try more steps; a hidden layer in the prediction, with about as many numbers; and a block that does not get the centre sample, which is the asking pixel itself. Beside them, with *few* steps: the hidden layer and comparing. *Before running: what will they get?*
 
@@ -658,7 +660,7 @@ assert longer[3] < 0.65 and longer[4] > 0.95, "comparing is learned sooner"
 # **Does the map decide?** "Two away, compared" believes the right place with little more than half, and is always right. Does $u$ do the rest? We hold $u$ or $a$ at its mean over all images and pixels. *Before running: without which of the two do the answers stay?*
 
 
-# %% tags=["folded"]
+# %%
 def right_without(part, seed):
     """The share right if the filters u (0) or the map a (1) are held at their mean over images and pixels."""
     model = deepcopy(runs["two away, compared"][seed][0])
@@ -682,7 +684,7 @@ assert without[0].min() > 0.95 and without[1].max() < 0.6, "the map decides"
 # %% [markdown]
 # Without $u$ nearly all answers stay; without $a$ the most frequent number is left. The map decides, and half is enough: the right number needs only more weight than any other number.
 #
-# ## Deeper · SpyGR: what like pixels hold, and what is left (7 minutes)
+# ## Deeper · SpyGR: what like pixels hold, and what is left (9 minutes)
 #
 # SpyGR (spatial pyramid graph reasoning) has no nodes. Each pixel gets M features, none negative: here *they* are called φ (n × M). Pixels are alike if their φ are: $\hat A = \varphi \Lambda \varphi^\top$ (n × n), where the diagonal Λ weighs the features for each image. With the row sums of $\hat A$ on the diagonal of D, and Θ a learned layer:
 #
