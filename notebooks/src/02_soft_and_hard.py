@@ -9,7 +9,7 @@
 # - train a network that picks one place, with a surrogate or straight-through, and say what a baseline is good for;
 # - test by a control why one way to learn is slower than another.
 #
-# *Minutes:* 38, deeper 46 · *Needs:* 01 · *Paper:* Xu et al., 2015, arXiv 1502.03044; Jang et al., 2017, arXiv 1611.01144; Maddison et al., 2017, arXiv 1611.00712; Bengio et al., 2013, arXiv 1308.3432 · *Exercise:* [02 soft and hard](../exercises/02_soft_and_hard.ipynb) · *Module:* [soft_and_hard.py](../course_lib/basics/soft_and_hard.py), [show_attend_tell.py](../course_lib/basics/show_attend_tell.py)
+# *Minutes:* 38, deeper 47 · *Needs:* 01 · *Paper:* Xu et al., 2015, arXiv 1502.03044; Jang et al., 2017, arXiv 1611.01144; Maddison et al., 2017, arXiv 1611.00712; Bengio et al., 2013, arXiv 1308.3432 · *Exercise:* [02 soft and hard](../exercises/02_soft_and_hard.ipynb) · *Module:* [soft_and_hard.py](../course_lib/basics/soft_and_hard.py), [show_attend_tell.py](../course_lib/basics/show_attend_tell.py)
 #
 # Out of scope: choosing where to look several times in a row, each time by what was seen before (06).
 
@@ -279,8 +279,10 @@ torch.testing.assert_close(of_first, (y[0] * (one_hot - y)).detach())
 #
 # Nine squares. In eight the pixels of a digit are shuffled; one is left as it was.
 
-# %% tags=["folded"]
+# %%
 train, test = hidden_digits(3000), hidden_digits(300, test=True, seed=1)
+
+# %% tags=["folded"]
 describe(
     show_images(train.cells[0], ["real" if k == train.places[0] else "" for k in range(9)]),
     'nine grey 8 × 8 images in a row; eight look like noise, the one titled "real" is a digit.',
@@ -462,13 +464,14 @@ likeness[eye] = -torch.inf  # it must not find itself
 # **Move τ: first without noise, then with each of three draws of the noise.** *Before moving: at τ = 1, what will be read without noise, an eye?*
 
 
-# %% tags=["folded"]
+# %%
 def noise_of(draw):
     """Gumbel noise for every place; none for draw 0."""
     uniform = torch.rand(247, generator=torch.Generator().manual_seed(draw))
     return -(-uniform.log()).log() if draw else torch.zeros(247)
 
 
+# %% tags=["folded"]
 def draw_read(figure, temperature=1, noise=0):
     """The weights over the photograph, and the image that is read."""
     weights = ((likeness + noise_of(noise)) / temperature).softmax(0)
@@ -887,7 +890,7 @@ assert means["4 draws, the other three"] < means["4 draws, moving average"] - 8 
 # some do; there we did not try it.) Four draws help, and the same four draws with a baseline *of their own image* help more: about as few updates as soft and "all nine". For each image they name
 # four squares, "all nine" names nine; soft names one mixture.
 #
-# ## Deeper · A caption: look again before each word (14 minutes)
+# ## Deeper · A caption: look again before each word (15 minutes)
 #
 # In *Show, Attend and Tell* (Xu et al.) a recurrent network looks at the image before each word t, where the sentence so far sends it.
 
@@ -914,9 +917,11 @@ diagram(ShowAttendTellCell)
 #
 # **Our images** are strips of four squares with two digits; the caption names them from left to right.
 
-# %% tags=["folded"]
+# %%
 strips, captions, _ = digit_strips(3000)
 new_strips, new_captions, new_places = digit_strips(500, test=True, seed=1)
+
+# %% tags=["folded"]
 titles = [" ".join(WORDS[word] for word in caption) for caption in captions[:4]]
 describe(
     show_images(list(strips[:4, 0]), titles),
@@ -1040,16 +1045,18 @@ assert (hard[:, 0] > 0.6).all() and (hard[:, 0] > 0.9).sum() > 1, "some hard cap
 # **Three unseen strips.** Each line is one word of one captioner, each small square the weight of the one above it: violet is 0, yellow is 1.
 
 
-# %% tags=["folded"]
+# %%
 @torch.no_grad()
 def said_and_looked(model):
+    """The words that the captioner says, and the weights of the squares for each: b 2, b 2 4."""
     decoding = model.decode(new_strips, new_captions)
     return model.word(decoding.outputs).argmax(-1), decoding.weights
 
 
-# %% tags=["folded"]
 best = {name: trained[name][int(table[name][:, 0].argmax())] for name in ("soft", "hard", "soft + penalty")}
 looked = {name: said_and_looked(model) for name, model in best.items()}
+
+# %% tags=["folded"]
 figure = new_figure(7.0, 3.2)
 above, below = figure.subplots(2, 3, height_ratios=[1, 3.5])
 for k in range(3):
