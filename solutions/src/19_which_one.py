@@ -67,6 +67,7 @@ def stay(scores, costs):
 def check_stay(scores, costs, due, words):
     """One small table, a row for each module."""
     found = stay(torch.tensor(scores), torch.tensor(costs))
+    assert torch.is_tensor(found), f"a tensor is due, not {type(found).__name__}"
     assert found.shape == (len(scores),), f"one answer for each module: ({len(scores)},), not {tuple(found.shape)}"
     assert found.tolist() == due, f"scores {scores}, costs {costs}: {words}: {due} is due, not {found.tolist()}"
 
@@ -88,6 +89,8 @@ def check_one_seed():
     check_stay([[0.8], [0.9]], [[2.0], [2.0]], [False, True], "better for the same")
     check_stay([[0.7], [0.8]], [[2.0, 1.0], [1.0, 3.0]], [True, True], "the first has the lower second cost")
     check_stay([[0.7], [0.8]], [[1.0, 5.0], [2.0, 2.0]], [True, True], "the first has the lower first cost")
+    for costs in ([[2.0, 3.0], [2.0, 1.0]], [[3.0, 2.0], [1.0, 2.0]]):
+        check_stay([[0.8], [0.8]], costs, [False, True], "as good; one cost is equal, one lower: that is a gain")
 
 
 # %% tags=["check_19_1"]
@@ -227,7 +230,8 @@ def what_reaches(module, x):
 def check_reach(module, x, due, words):
     """The map of one module; the module must stay as it was."""
     kept = copy.deepcopy(module.double().state_dict())
-    found = torch.as_tensor(what_reaches(module, x))
+    found = what_reaches(module, x)
+    assert torch.is_tensor(found), f"a tensor is due, not {type(found).__name__}"
     h, w = x.shape[2:]
     assert found.shape == (h, w, h, w), f"{h} × {w} pixels: ({h}, {w}, {h}, {w}) is due, not {tuple(found.shape)}"
     wrong = found.bool() != due
@@ -430,6 +434,7 @@ def check_measure():
     x, fold = torch.tensor([[0.0], [1.0], [2.0], [3.0]]), torch.tensor([0, 1, 0, 1])
     step = (x > 1).float()  # 0, 0, 1, 1
     line = measure([x, step], 5 - 2 * x[:, 0], fold)
+    assert torch.is_tensor(line), f"a tensor is due, not {type(line).__name__}"
     assert line.shape == (2, 2), f"two candidates and two folds: (2, 2), not {tuple(line.shape)}"
     assert same(line, torch.tensor([[1.0, 1.0], [0.0, 0.0]])), (
         f"targets 5 − 2x: from x, R² is 1 in each fold; from 0, 0, 1, 1 it is 0; not {rounded(line)}"
