@@ -9,13 +9,14 @@
 # - draw five cheap blocks as one picture, and say how their costs grow;
 # - say which cut loses what, on a task that needs far pixels, and on a photograph.
 #
-# *Minutes:* 40, deeper 19 · *Needs:* 09 · *Paper:* Huang et al., CCNet, 2019, arXiv 1811.11721 · *Exercise:* [11 cheaper non-local](../exercises/11_cheaper_non_local.ipynb) · *Module:* [criss_cross.py](../course_lib/spatial/criss_cross.py)
+# *Minutes:* 43, deeper 19 · *Needs:* 09 · *Paper:* Huang et al., CCNet, 2019, arXiv 1811.11721 · *Exercise:* [11 cheaper non-local](../exercises/11_cheaper_non_local.ipynb) · *Module:* [criss_cross.py](../course_lib/spatial/criss_cross.py)
 #
 # Out of scope: one map for all (10), nodes that talk to each other (12), windows (13).
 
 # %%
 import itertools
 import math
+import timeit
 from time import process_time
 
 import torch
@@ -109,8 +110,6 @@ describe(
 # | **external attention** | m learned slots, the same for all images | n · m |
 # | **CGNL** | one number for each group of channels | – |
 #
-# We compute the first by hand.
-#
 # ## A cross, twice
 #
 # **An image of 2 × 3 pixels; the one at the lower right holds 16, all others 0.** Let all scores be equal: then each pixel reads the average of its own row and column, in
@@ -132,7 +131,7 @@ print("once ", once.int().tolist(), "\ntwice", twice.int().tolist())
 assert twice.tolist() == [[2, 2, 2], [3, 3, 4]]
 
 # %% [markdown]
-# After one loop the upper left has nothing: the lit pixel is not on its cross. But the two corners between them hold a part of it, and pass it on: two
+# After one loop the upper left has nothing: the lit pixel is not on its cross. But the two corners between them hold a part, and pass it on: two
 # **paths**, each 16 · ¼ · ¼. In the same row there are w = 3 paths, in the same column h = 2, and to itself h + w − 1 = 4.
 #
 # ## The block
@@ -204,7 +203,7 @@ torch.testing.assert_close(twice(x), by_mask(block, by_mask(block, x)))
 # %% [markdown]
 # ## What two loops reach
 #
-# **Which pixels change the output at one place?** We ask the gradient, for R = 1, 2, 3. *Before running: how many of 9 × 13 pixels in each case?*
+# **Which pixels change the output at one place?** We ask the gradient, for R = 1, 2, 3. *Before running: how many of 9 × 13 pixels?*
 
 
 # %%
@@ -374,11 +373,11 @@ describe(
 #
 # So 110 steps show what learns *early*; only R = 1 and the slots alone do not see the source.
 #
-# R = 3, with more paths (the exercise counts them) but no new pixel, ends close to R = 2.
+# R = 3, with more paths but no new pixel, ends close to R = 2.
 #
 # ## When the relays are crowded
 #
-# **Three kinds of queries:** the source is on the own cross; one relay sees no other source; both relays see another one. For the pyramid two: the source shares its cell, or not. *Before running: what will each kind get?*
+# **Three kinds of queries:** the source is on the own cross; one relay sees no other source; both relays see another one. For the pyramid two: the source shares its cell, or not. *Before running: what will each kind get?* `kinds` (folded) returns these masks of the queries.
 
 
 # %% tags=["folded"]
@@ -397,19 +396,21 @@ def kinds(recall):
     return near, ~near & free, ~near & ~free, shared
 
 
-# %% tags=["folded"]
+# %%
 def hits(name):
     """Which queries each of three trained networks answers rightly: 3 q."""
     answers = [predict(model, test.images).argmax(dim=1) for model, _ in trained[name]]
     return torch.stack([(one == test.targets)[test.queries] for one in answers]).float()
 
 
-# %% tags=["answer", "folded"]
+# %%
 near, free, crowded, shared = kinds(test)
 asked = {"source on the own cross": near, "one relay is free": free, "both relays are crowded": crowded}
 asked = {("criss-cross, R = 2", kind): mask for kind, mask in asked.items()}
 asked["criss-cross, R = 3", "both relays are crowded"] = crowded
 asked |= {("pyramid, 21 cells", kind): mask for kind, mask in (("cell shared", shared), ("cell not shared", ~shared))}
+
+# %% tags=["answer"]
 answered = {name: hits(name) for name in {name for name, _ in asked}}
 found = {(name, kind): answered[name][:, mask].mean().item() for (name, kind), mask in asked.items()}
 for (name, kind), share in found.items():
@@ -429,18 +430,13 @@ assert both < third < one_free
 # $\text{cost} \propto n^p$ compares 64 × 64 with 128 × 128 pixels; for time, 32 × 32 with 64 × 64. *Before running: what is p for the pairs of criss-cross?*
 
 
-# %% tags=["folded"]
+# %%
 def milliseconds(block, x):
     """The shortest of three forward passes, in time of the processor."""
-    times = []
-    for _ in range(3):
-        start = process_time()
-        block(x)
-        times.append(process_time() - start)
-    return 1000 * min(times)
+    return 1000 * min(timeit.repeat(lambda: block(x), timer=process_time, repeat=3, number=1))
 
 
-# %% tags=["folded"]
+# %%
 def counted(make, side):
     """Pairs, multiply-adds and bytes kept, for one image of side × side pixels and 32 channels."""
     with torch.device("meta"):
@@ -458,14 +454,14 @@ def exponent(small, large):
     return math.log(large / small, 4)
 
 
-# %% tags=["folded"]
+# %%
 costs, speed = {}, {}
 for name, make in blocks.items():
     costs[name] = counted(make, 64), counted(make, 128)
     block = make().eval().requires_grad_(False)
     speed[name] = [milliseconds(block, torch.zeros(1, 32, side, side)) for side in (32, 64)]
 
-# %% tags=["answer", "folded"]
+# %% tags=["answer"]
 print("64 × 64 pixels           pairs      n^p   M mul-adds n^p    MiB kept  n^p    ms       n^p    recall")
 for name, (small, large) in costs.items():
     (pairs, work, stored), powers = small, [exponent(a, b) for a, b in zip(small, large)]
@@ -594,11 +590,11 @@ describe(
 #
 # ## Three things to keep
 #
-# 1. Five blocks, one trick: **through something narrow**. Few lines, twice: n √n; m places in between: n · m.
+# 1. Five blocks, one trick: **through something narrow**. Few lines, twice: n √n; m places between: n · m.
 # 2. **To reach is not to ask.** A relay chooses before it is asked; where both relays were crowded, a quarter of the answers was wrong.
 # 3. **n · m is cheap only while m stays small**: a handful for a soft map, two thirds of n for a sharp one. What a map seems to do may be the work of a *norm*: take the map away, and see. And train longer before you say *cannot*.
 #
-# **Now the [exercise](../exercises/11_cheaper_non_local.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 12, reasoning over regions.
+# **Now the [exercise](../exercises/11_cheaper_non_local.ipynb).** Next lesson: 12, reasoning over regions.
 
 # %% [markdown]
 # ## Deeper · Why does external attention normalise twice? (9 minutes)
