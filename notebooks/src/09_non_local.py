@@ -9,12 +9,13 @@
 # - write the non-local block, and prove it equal to two loops;
 # - say which tasks need a pixel to *compare* itself with others, and which only need to see far.
 #
-# *Minutes:* 35, deeper 36 · *Needs:* 01 · *Paper:* Wang et al., Non-local Neural Networks, 2018, arXiv 1711.07971 · *Exercise:* [09 non-local](../exercises/09_non_local.ipynb) · *Module:* [non_local.py](../course_lib/spatial/non_local.py)
+# *Minutes:* 40, deeper 36 · *Needs:* 01 · *Paper:* Wang et al., Non-local Neural Networks, 2018, arXiv 1711.07971 · *Exercise:* [09 non-local](../exercises/09_non_local.ipynb) · *Module:* [non_local.py](../course_lib/spatial/non_local.py)
 #
 # Out of scope: whether the pixels really ask different questions (10), cheaper maps (11), positions (13, 14).
 
 # %%
 import math
+from functools import partial
 
 import torch
 from torch import nn
@@ -127,7 +128,7 @@ torch.testing.assert_close(non_local_means(corner, patch_size=3, window_size=15,
 # the clean image. *Before running: what will be the best window for the temple, with its many equal roofs?*
 
 
-# %% tags=["folded"]
+# %%
 def blur(image, sigma):
     """Each pixel becomes an average of its neighbours, weighted by their distance in the image: c h w -> c h w."""
     reach = math.ceil(3 * sigma)
@@ -136,19 +137,16 @@ def blur(image, sigma):
     return F.conv2d(F.conv2d(padded, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))[:, 0]
 
 
+# %%
 def best_of(name, windows, size=3, seed=0):
     """The best PSNR of a blur, and of a look-up in each of these windows."""
     truth = load_photograph(name, height=64)
     image = truth + 0.1 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(seed))
-    blurred = max(psnr(blur(image, sigma), truth) for sigma in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2))
-    by_window = []
+    best = [max(psnr(blur(image, sigma), truth) for sigma in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2))]
     for window in windows:
-        tried = [
-            non_local_means(image, patch_size=size, window_size=window, bandwidth=h)
-            for h in (0.08, 0.09, 0.1, 0.13, 0.16)
-        ]
-        by_window.append(max(psnr(result, truth) for result in tried))
-    return [blurred, *by_window]
+        look_up = partial(non_local_means, image, patch_size=size, window_size=window)
+        best.append(max(psnr(look_up(bandwidth=h), truth) for h in (0.08, 0.09, 0.1, 0.13, 0.16)))
+    return best
 
 
 # %% tags=["answer"]
@@ -270,6 +268,10 @@ print(f"largest difference ≈ {(block(shuffle(x)) - shuffle(block(x))).abs().ma
 # number of the source with the same colour, wherever it is. All other pixels are empty. Guessing gets one in four.
 
 
+# %%
+train, test = in_image_recall(2560, seed=0), in_image_recall(256, seed=1)
+
+
 # %% tags=["folded"]
 def draw_recall(axes, recall, which):
     """Sources as squares with their value, queries as rings, coloured by key."""
@@ -283,7 +285,6 @@ def draw_recall(axes, recall, which):
     axes.set(xlim=(-0.6, 11.6), ylim=(11.6, -0.6), xticks=[], yticks=[], aspect="equal")
 
 
-train, test = in_image_recall(2560, seed=0), in_image_recall(256, seed=1)
 figure = new_figure()
 for which, axes in enumerate(figure.subplots(1, 3)):
     draw_recall(axes, test, which)
