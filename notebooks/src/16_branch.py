@@ -9,7 +9,7 @@
 # - write selective kernels, and say what their weights told on our digits;
 # - mix kernels instead of answers, count what that costs, and pass a gradient through a gate that is 0 or 1.
 #
-# *Minutes:* 40, deeper 24 · *Needs:* 03 · *Paper:* Li et al., SKNet, 2019, arXiv 1903.06586; Yang et al., CondConv, 2019, arXiv 1904.04971; Chen et al., Dynamic Convolution, 2020, arXiv 1912.03458; Chen et al., GaterNet, 2019, arXiv 1811.11205 · *Exercise:* [16 branch](../exercises/16_branch.ipynb) · *Module:* [selective_kernel.py](../course_lib/branch/selective_kernel.py), [dynamic_convolution.py](../course_lib/branch/dynamic_convolution.py), [gater.py](../course_lib/branch/gater.py)
+# *Minutes:* 42, deeper 24 · *Needs:* 03 · *Paper:* Li et al., SKNet, 2019, arXiv 1903.06586; Yang et al., CondConv, 2019, arXiv 1904.04971; Chen et al., Dynamic Convolution, 2020, arXiv 1912.03458; Chen et al., GaterNet, 2019, arXiv 1811.11205 · *Exercise:* [16 branch](../exercises/16_branch.ipynb) · *Module:* [selective_kernel.py](../course_lib/branch/selective_kernel.py), [dynamic_convolution.py](../course_lib/branch/dynamic_convolution.py), [gater.py](../course_lib/branch/gater.py)
 #
 # Out of scope: kernels that differ from place to place (08, 13), networks that skip whole layers.
 
@@ -151,7 +151,7 @@ with torch.no_grad():
 #
 # We look for the **best single kernel**: 5 × 5 with a bias, for each channel, fitted by least squares to the block's own answers: no single kernel does better. $R^2$ is the share of the answers that it explains. 1: the block is that kernel.
 
-# %% tags=["folded"]
+# %%
 trunk = load_trunk()
 photographs = [load_photograph(name, height=160)[:, :, :160] for name in PHOTOGRAPHS]
 features = torch.cat([trunk(one[None], block=2) for one in photographs])  # b c h w
@@ -255,7 +255,7 @@ describe(
 # **Change the strength.** For each photograph, the kernel that one channel gets. *Before moving: at which strength are the six alike?*
 
 
-# %% tags=["folded"]
+# %%
 def kernels_of(strength, channel=5):
     """The merged kernel of each photograph, for one channel of the linear block: b 5 5."""
     torch.manual_seed(0)
@@ -265,6 +265,7 @@ def kernels_of(strength, channel=5):
     return a[:, :1, None] * F.pad(w3, [1] * 4) + a[:, 1:, None] * w5, a
 
 
+# %% tags=["folded"]
 def draw_kernels(figure, strength=1.0):
     """Six kernels in a row, each under its photograph's name and its weight of the 5 × 5 branch."""
     kernels, a = kernels_of(strength)
@@ -297,7 +298,7 @@ describe(
 # The paper reports for its early and middle layers: the larger the object, the more weight for the larger kernel. **Digits of 8 and of 16 pixels**, in equal numbers, on canvases of 20 × 20. A small network around one SK block, and the same network with weights **fixed** at ½: the control for selection.
 
 
-# %% tags=["folded"]
+# %%
 def canvases(count, *sides, test=False, seed=0):
     """Digits of each of these sides, equally many: b 1 20 20, b."""
     each = [digit_canvases(count // len(sides), size=20, digit=(s, s), test=test, seed=seed) for s in sides]
@@ -310,6 +311,7 @@ probes = [canvases(300, side, test=True, seed=2)[0] for side in sides]
 ink = [x.sum(dim=(1, 2, 3)).mean() for x in probes]
 
 
+# %%
 def layer(channels, out_channels, kernel_size, stride=1):
     """A convolution, norm, ReLU."""
     conv = nn.Conv2d(channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
