@@ -9,7 +9,7 @@
 # - say what a vision transformer knows about geometry before it has seen an image, and what that costs it;
 # - draw, for a trained one, which patches reach the answer, and test whether the network needs what the map shows.
 #
-# *Minutes:* 41, deeper 41 · *Needs:* 01, 09 · *Paper:* Dosovitskiy et al., An Image is Worth 16x16 Words, 2021, arXiv 2010.11929 · *Exercise:* [14 vision transformer](../exercises/14_vision_transformer.ipynb) · *Module:* [vision_transformer.py](../course_lib/spatial/vision_transformer.py)
+# *Minutes:* 42, deeper 43 · *Needs:* 01, 09 · *Paper:* Dosovitskiy et al., An Image is Worth 16x16 Words, 2021, arXiv 2010.11929 · *Exercise:* [14 vision transformer](../exercises/14_vision_transformer.ipynb) · *Module:* [vision_transformer.py](../course_lib/spatial/vision_transformer.py)
 #
 # Out of scope: attention in small windows (13), pre-training without labels, and detection or segmentation with these networks.
 
@@ -361,8 +361,10 @@ torch.testing.assert_close(rollout([layer_1[None, None], layer_2[None, None]])[0
 # %% [markdown]
 # The last layer knows nothing of patch 2. Now on pictures. (Each map is as bright as its own largest weight.) *Before running: which of the two will fit the digit better?*
 
-# %% tags=["folded", "answer"]
+# %%
 last, rolled = maps[-1].mean(dim=1)[:, 0, 1:], rollout(maps)[:, 0, 1:]  # b 64
+
+# %% tags=["folded", "answer"]
 figure = new_figure(7.0, 3.7)
 for k, column in enumerate(figure.subplots(3, 6).T):
     show_image(column[0], pictures.images[k], title=f"{pictures.labels[k]}, it says {answers[k].argmax()}")
@@ -450,7 +452,7 @@ assert covered["rollout"] > 2 * covered["chance"] and covered["least rollout"] <
 # *trunk*, a CNN trained on ImageNet. **The map at the right-hand side is that CNN's; nothing in it was learned for digits.** (The asking place itself is left out.)
 # *Before moving: does a place of the background ask the digit? In the ViT? By likeness?*
 
-# %% tags=["folded"]
+# %%
 trunk = load_trunk()
 
 
@@ -460,8 +462,9 @@ def by_likeness(image):
     return torch.stack([ask(features, k // 8, k % 8).flatten() for k in range(64)])
 
 
-# %% tags=["folded"]
 alike = torch.stack([by_likeness(image) for image in pictures.images[:50]])  # b 64 64
+
+# %% tags=["folded"]
 tokens = [("class token", 0)] + [(f"row {k // 8}, column {k % 8}", k + 1) for k in range(64)]
 
 
@@ -728,17 +731,19 @@ assert inside(by_share["measured"]).mean() > inside(rolled).mean() + 0.1
 # less and less. With the measured shares the first layer counts most, and more of the map lies in the square; its share alone brings most of that. So *the half is a convention*, and another number gives another picture. And lengths are
 # not all: values, projections and MLPs stay out of every rollout, and it is the same for all classes.
 #
-# ## Deeper · What it says when there is nothing to say (3 minutes)
+# ## Deeper · What it says when there is nothing to say (4 minutes)
 #
 # **Photographs without any digit.** *Before running: what will the network answer, how sure will it be, and what will the map show?*
 
-# %% tags=["folded", "answer"]
+# %%
 plain = 0.5 * load_photograph("cat", height=64)[:, :, 16:80]  # as dark as in training
 empty = 0.5 * crops(200, 64, test=True, generator=torch.Generator().manual_seed(0))
 with torch.no_grad():
     plain_map = rollout(reader.attention(plain[None]))[0, 0, 1:].view(8, 8)
     sure, said = reader(empty).softmax(dim=1).max(dim=1)
     empty_maps = rollout(reader.attention(empty))[:, 0, 1:]
+
+# %% tags=["folded", "answer"]
 figure = new_figure(5.0, 2.6)
 left, right_axes = figure.subplots(1, 2)
 show_image(left, plain, title="no digit"), show_weights(right_axes, plain_map, title="rollout")
@@ -774,10 +779,12 @@ assert effective(empty_maps) > 45 > 35 > effective(rolled) and 0.4 < (sure > 0.5
 # **How alike are the position vectors of two places?** Each small square below is one place, and shows the cosine of its vector with those of all 64 places. (Their common mean
 # is subtracted first.) *Before running: nobody told the network that place 9 lies below place 1. Could it have found out?*
 
-# %% tags=["folded", "answer"]
+# %%
 places = reader.positions[0, 1:].detach()
 places = places - places.mean(dim=0)
 cosine = F.cosine_similarity(places[:, None], places[None], dim=2)  # 64 64
+
+# %% tags=["folded", "answer"]
 tiles = F.pad(cosine.view(8, 8, 8, 8), (1, 1, 1, 1))  # row column y x
 figure = new_figure(5.0, 4.2)
 axes = figure.subplots()
@@ -824,7 +831,7 @@ assert fewer < 10
 # **Few.** A guess, which we did not test: the stem's words see 15 × 15 pixels each and overlap, so a bag of them can be put together again like
 # the pieces of a puzzle. Whatever the reason: *a pretty picture of positions does not mean that the network needs them.*
 #
-# ## Deeper · Larger pictures (5 minutes)
+# ## Deeper · Larger pictures (6 minutes)
 #
 # A ViT takes sentences of any length; only its table of positions has a size. **Stretch the table like a picture, and the same weights read 64 × 128 pixels.** The class token's row has no place and stays.
 
@@ -858,9 +865,11 @@ one_of_both = ((named == pictures.labels[:150]) | (named == pictures.labels[150:
 print(f"it names one of the two in ≈ {one_of_both:.2f} of the pairs (guessing: 0.19)")
 assert one_of_both > 0.7
 
-# %% tags=["folded"]
+# %%
 with torch.no_grad():
     pair_maps = rollout(wide.attention(pairs[:3]))[:, 0, 1:].view(3, 8, 16)
+
+# %% tags=["folded"]
 figure = new_figure(7.0, 2.6)
 for k, column in enumerate(figure.subplots(2, 3).T):
     show_image(
