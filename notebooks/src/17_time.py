@@ -9,7 +9,7 @@
 # - say from where a network knows the order of frames, and what must happen to it before the frames are blended;
 # - split attention over space and time into two cheap looks, and find the film on which the split fails.
 #
-# *Minutes:* 40, deeper 24 · *Needs:* 09 · *Paper:* Yao et al., Describing Videos by Exploiting Temporal Structure, 2015, arXiv 1502.08029; Bertasius et al., TimeSformer, 2021, arXiv 2102.05095 · *Exercise:* [17 time](../exercises/17_time.ipynb) · *Module:* [frame_attention.py](../course_lib/temporal/frame_attention.py), [divided.py](../course_lib/spatial_temporal/divided.py)
+# *Minutes:* 44, deeper 27 · *Needs:* 09 · *Paper:* Yao et al., Describing Videos by Exploiting Temporal Structure, 2015, arXiv 1502.08029; Bertasius et al., TimeSformer, 2021, arXiv 2102.05095 · *Exercise:* [17 time](../exercises/17_time.ipynb) · *Module:* [frame_attention.py](../course_lib/temporal/frame_attention.py), [divided.py](../course_lib/spatial_temporal/divided.py)
 #
 # Out of scope: convolutions over time, sound, how films are read from disk.
 
@@ -38,7 +38,7 @@ from course_lib.trunk import load_trunk
 # %% [markdown]
 # ## Three films, two questions
 #
-# A film is t frames of h × w pixels. In the first film one digit is bright, in the second one is pale: *which one?* In the third, two digits appear: *which came first?* We train small networks for all three.
+# A film is t frames of h × w pixels. In the first film one digit is bright, in the second one is pale: *which one?* In the third, two digits appear: *which came first?* We train small networks for all three. `eight_frames` draws eight digits a film, their labels, and a random generator.
 
 
 # %% tags=["folded"]
@@ -54,6 +54,7 @@ def eight_frames(count, seed, test):
     return images[chosen], labels[chosen], generator
 
 
+# %%
 def bright(count, seed, test=False, *, one=1.0, others=0.35):
     """One bright digit among seven pale ones: films b t c with c = 64 pixels, and its label."""
     images, labels, generator = eight_frames(count, seed, test)
@@ -62,7 +63,7 @@ def bright(count, seed, test=False, *, one=1.0, others=0.35):
     return (images * light[..., None, None]).flatten(2), labels.gather(1, which)[:, 0]
 
 
-# %% tags=["folded"]
+# %%
 def pale(count, seed, test=False):
     """One pale digit among seven bright ones."""
     return bright(count, seed, test, one=0.35, others=1.0)
@@ -364,7 +365,7 @@ torch.testing.assert_close(divided(block, clip), block(clip))
 # *Before running: who fails where?* Think of what the time half must hand over at a place with four sources.
 
 
-# %% tags=["folded"]
+# %%
 def recall(count, seed, layout):
     """Films count 12 4 2 3 (8 colours, 4 numbers); the number that each token must say, −100 at the sources."""
     generator = torch.Generator().manual_seed(seed)
@@ -460,7 +461,7 @@ describe(
 # Now a real photograph, and a camera that moves to the right: six frames, each 11 pixels on. So what stands at a place moves to the left from frame to frame, by 0.7 cells. Features of the trunk (lesson 09, block 7, 10 × 10 cells of 16 pixels), nothing learned for the task: the score is 8 times the cosine, after the average of the film is taken away. The left eye of the cat asks in frame 0. *Before running: at the end of the film, whom does it ask in each half, and whom jointly?*
 
 
-# %% tags=["folded"]
+# %%
 @cache
 def camera(name, step=11):
     """Six frames of a photograph, 160 × 160 pixels, each ``step`` pixels further on; features of unit length."""
@@ -564,7 +565,7 @@ assert frames.max() - frames.min() < 0.05  # by one cell
 # %% [markdown]
 # By half a cell every second frame counts, by one cell all alike. It is the grid: the weights also tell how well the cells fit the thing.
 #
-# ## Deeper · Channels gated by when (7 minutes)
+# ## Deeper · Channels gated by when (8 minutes)
 #
 # STC (Diba et al., arXiv 1806.07754) is the gate of lesson 03 for films, twice. One gate is made from the average over time and space, c numbers; the other from the averages over space alone, t · c numbers. The film times the mean of both gates is the result. (The paper's names sound swapped: TCB averages time away, SCB keeps it.)
 
@@ -586,7 +587,7 @@ assert changes[0] < 1e-6 < 1e-4 < changes[1]
 # TCB is invariant to any order of the frames. **In noise, channel 0 lights up in one of eight frames: in the first half of the film, or in the second?** The average of channel 0 is the same in all films. After the gate all is averaged, and a matrix decides. Each gate works alone, then both, as in STC. The control for size: TCB with as many numbers as SCB.
 
 
-# %% tags=["folded"]
+# %%
 def event(count, seed):
     """Films count 6 8 3 5; whether channel 0 lights up in the second half."""
     generator = torch.Generator().manual_seed(seed)
@@ -636,7 +637,7 @@ assert max(told["TCB, 1296 numbers"]) < 0.6 < 0.8 < min(told["SCB, 1296 numbers"
 # %% [markdown]
 # So a gate for channels can depend on *when*, if its squeeze keeps time. The mean of both gates does a little worse than SCB alone; TCB has nothing to add here. The price: SCB's first matrix has t² times the numbers of TCB's, and it needs films of exactly t frames.
 #
-# ## Deeper · This frame asks the one before (5 minutes)
+# ## Deeper · This frame asks the one before (6 minutes)
 #
 # SpSequenceNet (Shi et al., CVPR 2020) segments clouds of points, frame by frame, with two looks at the frame before. We take pictures of moving digits instead. The first look takes **the whole frame before, as a gate**: SE (lesson 03) with a squeeze that looks one frame back.
 
@@ -647,7 +648,7 @@ diagram(CrossFrameGlobalAttention)
 # Two digits move, one in channel 0, one in channel 1. In the frame before, only *one* of the two channels showed its digit. *Which digit was it?* Both are seen now; the gate from the frame before must let the right channels pass. Controls: the same gate made from *this* frame, and both frames stacked, four channels for a plain convolution.
 
 
-# %% tags=["folded"]
+# %%
 @cache
 def before(count, seed, test=False):
     """Films count 2 4 16 16, two channels and then the same a frame before, one of them empty; the label asked for."""
@@ -739,12 +740,12 @@ for frames in (24, 12, 6, 3):
 # %% [markdown]
 # In a slow film nearly every point gets its digit from its neighbours of a moment ago; random neighbours tell nothing. The faster the film, the fewer; and with a small radius some get nothing at all. This look knows *where*, and compares no content.
 #
-# ## Deeper · The price, measured (2 minutes)
+# ## Deeper · The price, measured (3 minutes)
 #
 # Joint and divided, 32 channels, 2 heads, 14 × 14 places, both with torch's fused kernel (lesson 09). *Before running: from 4 to 16 frames, how many times as long do both take?*
 
 
-# %% tags=["folded"]
+# %%
 def milliseconds(run):
     """The shortest of three runs."""
     times = []
