@@ -9,7 +9,7 @@
 # - say which patterns a gate can make, by how its two parts are joined;
 # - measure what a block carries from place to place, and choose a gate or a look-up by where the answer stands.
 #
-# *Minutes:* 40, deeper 14 · *Needs:* 03, 09 · *Paper:* Woo et al., CBAM, 2018, arXiv 1807.06521; Park et al., BAM, 2018, arXiv 1807.06514; Chen et al., SCA-CNN, 2017, arXiv 1611.05594; Fu et al., DANet, 2019, arXiv 1809.02983 · *Exercise:* [15 channel and spatial](../exercises/15_channel_and_spatial.ipynb) · *Module:* [cbam.py](../course_lib/channel_spatial/cbam.py), [bam.py](../course_lib/channel_spatial/bam.py), [sca.py](../course_lib/channel_spatial/sca.py), [dual.py](../course_lib/channel_spatial/dual.py)
+# *Minutes:* 45, deeper 14 · *Needs:* 03, 09 · *Paper:* Woo et al., CBAM, 2018, arXiv 1807.06521; Park et al., BAM, 2018, arXiv 1807.06514; Chen et al., SCA-CNN, 2017, arXiv 1611.05594; Fu et al., DANet, 2019, arXiv 1809.02983 · *Exercise:* [15 channel and spatial](../exercises/15_channel_and_spatial.ipynb) · *Module:* [cbam.py](../course_lib/channel_spatial/cbam.py), [bam.py](../course_lib/channel_spatial/bam.py), [sca.py](../course_lib/channel_spatial/sca.py), [dual.py](../course_lib/channel_spatial/dual.py)
 #
 # Out of scope: gates over channels alone (03 to 05), look-ups over places alone (09 to 14).
 
@@ -203,9 +203,6 @@ steer(
     place_1=slider("place_1", [-6, 4], value=4),
 )
 
-# %% [markdown]
-# The same without a widget:
-
 # %% tags=["static", "folded"]
 figure = new_figure(7.0, 2.4)
 for panel, join in zip(figure.subfigures(1, 3), joins):
@@ -290,6 +287,8 @@ describe(
 # - **decided elsewhere**: a pixel holds *two* numbers. Six pixels hold a cue: in this image all others say their first, or all their second.
 # - **decided by both** (for gates): the same, and each pixel holds a mark, 0 or 1. It says its second if its mark equals the cue, else its first. A pattern of the diagonal kind.
 # - **stands elsewhere**: lesson 09's recall with eight colours and eight numbers. A pixel says the number of the source with its colour.
+#
+# The folded functions return images and answers (cues and sources are not asked).
 
 
 # %% tags=["folded"]
@@ -324,6 +323,8 @@ def elsewhere_in(count, seed):
 # - **full gate**, **two factors** (for *both*): both see x and its mean. The first makes a number for each channel *and* place; the second multiplies one for each channel and one for each place.
 # - **everyone's average**: DANet's positions, but each place reads all alike.
 # - **foreign map** (for *elsewhere*): DANet's channels, with the c × c map of *another image*.
+#
+# `gate_of` (folded) returns 1 × 1 convolutions with a final sigmoid.
 
 
 # %% tags=["folded"]
@@ -334,17 +335,13 @@ def gate_of(seen, numbers):
     return nn.Sequential(*hidden, nn.Conv2d(16, numbers, 1), nn.BatchNorm2d(numbers), nn.Sigmoid())
 
 
-def mean_of(x):
-    """What all pixels say: b c h w -> b c 1 1."""
-    return x.mean(dim=(2, 3), keepdim=True)
-
-
+# %%
 def with_mean(x):
     """What a pixel says, and what all say: b c h w -> b 2c h w."""
-    return torch.cat([x, mean_of(x).expand_as(x)], dim=1)
+    return torch.cat([x, x.mean(dim=(2, 3), keepdim=True).expand_as(x)], dim=1)
 
 
-# %% tags=["folded"]
+# %%
 class FullGate(nn.Module):
     """A number for each channel and place: b c h w -> b c h w."""
 
@@ -356,6 +353,7 @@ class FullGate(nn.Module):
         return self.gate(with_mean(x)) * x
 
 
+# %%
 class TwoFactors(nn.Module):
     """A number for each channel, times a number for each place: b c h w -> b c h w."""
 
@@ -364,10 +362,10 @@ class TwoFactors(nn.Module):
         self.what, self.where = gate_of(16, 16), gate_of(32, 1)
 
     def forward(self, x):
-        return self.what(mean_of(x)) * self.where(with_mean(x)) * x
+        return self.what(x.mean(dim=(2, 3), keepdim=True)) * self.where(with_mean(x)) * x
 
 
-# %% tags=["folded"]
+# %%
 class Average(PositionAttention):
     """DANet's positions, but each place reads all alike."""
 
@@ -375,6 +373,7 @@ class Average(PositionAttention):
         return self.gamma * self.value(x).mean(dim=(2, 3), keepdim=True) + x
 
 
+# %%
 class ForeignMap(ChannelAttention):
     """DANet's channels, with the map of the next image of the batch."""
 
@@ -485,6 +484,7 @@ def flower_in(image):
     return (F.adaptive_avg_pool2d(orange[None], (13, 19))[0] > 0.5).float()
 
 
+# %%
 def find(map_, mask):
     """How often a map is larger on the mask than off it: h w, h w -> a number."""
     return (map_[mask > 0.5][:, None] > map_[mask < 0.5]).float().mean().item()
@@ -506,21 +506,21 @@ def cut_out(make, target, seed=0):
     return block.eval()
 
 
-# %% tags=["folded"]
+# %%
 @torch.no_grad()
 def places_of(block, x):
     """What the block says about each place: 1 c h w -> h w."""
     return block.spatial(block.channel(x) * x if isinstance(block, CBAM) else x)[0, 0]
 
 
-# %% tags=["folded"]
+# %%
 @torch.no_grad()
 def error(block, x, target):
     """The mean square of what is wrong, as a share of what is due."""
     return ((block(x) - x * target).square().sum() / (x * target).square().sum()).item()
 
 
-# %% tags=["folded"]
+# %%
 def report(name, blocks, target):
     """Error and find on the photograph and on its mirror image, a number a seed."""
     for kind, x, due in (("trained on", here, target), ("mirror", there, target.flip(1))):
@@ -567,7 +567,7 @@ describe(
 )
 
 # %% [markdown]
-# **Read it.** CBAM finds the flower in the mirror image, too; scattered places it learned by heart, and fails on the mirror. BAM also finds the flower, but can only amplify: no gate between 1 and 2 has a smaller error than changing nothing. Its best is to shut every gate; with a learning rate of 0.05 it nearly does.
+# **Read it.** CBAM finds the flower in the mirror image, too; scattered places it learned by heart, and fails on the mirror. BAM also finds the flower, but can only amplify: no gate between 1 and 2 has a smaller error than changing nothing. Its best is to shut every gate.
 # What contradicts the story: the *mean* alone, low on the flower, finds nearly as much with its sign turned. One photograph, one object.
 #
 # ## The bridge
@@ -585,7 +585,7 @@ describe(
 # 2. **How the two are joined says what can be asked for**: gates make AND, a sum AND and OR, a product "same", and it cannot start from 0.
 # 3. **Ask where the answer stands.** Decided elsewhere: a gate. Stands elsewhere: a look-up, over places or over channels.
 #
-# **Now the [exercise](../exercises/15_channel_and_spatial.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 16, which path?
+# **Now the [exercise](../exercises/15_channel_and_spatial.ipynb).** Next lesson: 16, which path?
 
 # %% [markdown]
 # ## Deeper · Why the maximum? (7 minutes)
