@@ -9,7 +9,7 @@
 # - split a score into its four factors, and say which of them a convolution has;
 # - say which factor a task needs, where a convolution is as good, and where it is better.
 #
-# *Minutes:* 38, deeper 27 · *Needs:* 09 · *Paper:* Ramachandran et al., Stand-Alone Self-Attention in Vision Models, 2019, arXiv 1906.05909 · *Exercise:* [13 local attention](../exercises/13_local_attention.ipynb) · *Module:* [stand_alone.py](../course_lib/spatial/stand_alone.py)
+# *Minutes:* 43, deeper 29 · *Needs:* 09 · *Paper:* Ramachandran et al., Stand-Alone Self-Attention in Vision Models, 2019, arXiv 1906.05909 · *Exercise:* [13 local attention](../exercises/13_local_attention.ipynb) · *Module:* [stand_alone.py](../course_lib/spatial/stand_alone.py)
 #
 # Out of scope: cheaper maps of the whole image (11), networks of attention only (14).
 
@@ -200,7 +200,7 @@ torch.testing.assert_close(y, F.conv2d(x, kernel).flatten(2), rtol=1e-4, atol=1e
 # - **left**: say the number two pixels to the left.
 
 
-# %% tags=["folded"]
+# %%
 def drawn(count, seed):
     """A number for each pixel, and the generator that goes on: count 5 6."""
     generator = torch.Generator().manual_seed(seed)
@@ -212,7 +212,7 @@ def one_hot(numbers):
     return F.one_hot(numbers, 4).movedim(-1, 1).float()
 
 
-# %% tags=["folded"]
+# %%
 def match(count, seed):
     """The number at the source of one's own colour; sources ask nothing."""
     recall = in_image_recall(count, height=5, width=6, queries=26, seed=seed)
@@ -228,7 +228,7 @@ def direction(count, seed):
     return torch.cat([one_hot(number), one_hot(arrow)], dim=1), reached.gather(1, arrow[:, None])[:, 0]
 
 
-# %% tags=["folded"]
+# %%
 def marked(count, seed):
     """The number of the one marked pixel, everywhere."""
     number, generator = drawn(count, seed)
@@ -304,7 +304,7 @@ class FourFactors(nn.Module):
         return scores.softmax(dim=3) @ value @ self.output
 
 
-# %% tags=["folded"]
+# %%
 def side_by_side_loss(outputs, targets):
     """The mean of fifteen losses: b m n 4, b h w."""
     targets = targets.flatten(1)[:, None].expand(outputs.shape[:3])
@@ -465,7 +465,7 @@ assert said[2][0] < 0.15 < said[7][0] < 0.5 and max(mixed for _, mixed in said.v
 # **Move the depth, and exchange content for place.** Three pixels ask: both eyes, and the fur at the upper left.
 
 
-# %% tags=["folded"]
+# %%
 cat = photographs[PHOTOGRAPHS.index("cat")]
 
 
@@ -476,6 +476,7 @@ def asked_of_the_cat(block):
     return features.shape[1:], 8 * window_scores(features), place_share(features)
 
 
+# %% tags=["folded"]
 def draw_window(figure, block=4, factor="content"):
     """Whom three places of the cat ask in their window, by content or by the average over all places."""
     (h, w), scores, share = asked_of_the_cat(block)
@@ -701,7 +702,7 @@ assert smallest["PatchwiseVectorAttention"] < 0 <= smallest["PairwiseVectorAtten
 # A depthwise convolution: patchwise attention contains it. Pairwise cannot: its weights are shares. Both changes showed on the digits of the section above, outside this notebook (`hidden=4`, 100 steps, rate 0.01, three seeds): pairwise with one weight for all channels 0.38 to 0.42, with four 0.43 to 0.47; patchwise with one 0.54 to 0.57,
 # with four 0.65 to 0.78. So a vector of weights helped, and patchwise did better than pairwise. (By seeing the patch, or without the softmax? We did not part the two.) The paper's third claim, that patchwise attention beats convolution, did not show at this size: the convolution had about 0.9.
 #
-# ## Deeper · Two jobs at once (5 minutes)
+# ## Deeper · Two jobs at once (6 minutes)
 #
 # AA-conv keeps the convolution, and lets some of its output channels come from attention over the whole image. **Two jobs on the same pixels**: recall (lesson 09), and one look at the neighbours: do a random sign at the left and one at the right agree? *Before running: who can do both?*
 
@@ -709,7 +710,7 @@ assert smallest["PatchwiseVectorAttention"] < 0 <= smallest["PairwiseVectorAtten
 diagram(AugmentedConv2d)
 
 
-# %% tags=["folded"]
+# %%
 def two_jobs(count, seed):
     """Images count 11 6 6; the number that is asked for; whether left and right agree."""
     recall, generator = in_image_recall(count, height=6, width=6, seed=seed), torch.Generator().manual_seed(seed)
@@ -718,7 +719,7 @@ def two_jobs(count, seed):
     return torch.cat([recall.images, sign], dim=1), torch.stack([recall.targets, agree], dim=1)
 
 
-# %% tags=["folded"]
+# %%
 def both_losses(outputs, targets):
     """Four outputs for the first job, two for the second."""
     jobs = zip(outputs.split([4, 2], dim=1), targets.unbind(dim=1))
@@ -765,12 +766,12 @@ assert found["attention in a 3 × 3 window"][:, 1].min() > 0.9
 # %% [markdown]
 # Half and half does both, with no more numbers than the convolution. Attention alone fails at the neighbours, *though* it has $E_2$ for them. It is not that attention cannot compare two neighbours: in a 3 × 3 window it does, in as many steps. That same layer with an 11 × 11 window, which is the whole image from everywhere, gets 1.00 and 0.50 (two seeds, outside this notebook): the window made the difference. What this does not show: that attention over the whole image would not learn it later.
 #
-# ## Deeper · The price (3 minutes)
+# ## Deeper · The price (4 minutes)
 #
 # One image of 64 channels on 32 × 32 pixels. *Before running: whose work grows faster with the window, that of a convolution or that of attention?*
 
 
-# %% tags=["folded"]
+# %%
 def milliseconds(layer, x):
     """The shortest of five forward passes."""
     times = []
