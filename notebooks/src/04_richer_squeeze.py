@@ -9,7 +9,7 @@
 # - name for each description two kinds of images that it tells apart, and a rival that cannot;
 # - find out by controls why SRM sees a rare cue that SE misses.
 #
-# *Minutes:* 38, deeper 18 · *Needs:* 03 · *Paper:* Lee et al., 2019, arXiv 1903.10829; Gao et al., 2019, arXiv 1811.12006; Qin et al., 2021, arXiv 2012.11879; Zhang et al., 2018, arXiv 1803.08904 · *Exercise:* [04 richer squeeze](../exercises/04_richer_squeeze.ipynb) · *Module:* [style_recalibration.py](../course_lib/channel/style_recalibration.py), [second_order_pooling.py](../course_lib/channel/second_order_pooling.py), [frequency_channel.py](../course_lib/channel/frequency_channel.py), [context_encoding.py](../course_lib/channel/context_encoding.py)
+# *Minutes:* 39, deeper 18 · *Needs:* 03 · *Paper:* Lee et al., 2019, arXiv 1903.10829; Gao et al., 2019, arXiv 1811.12006; Qin et al., 2021, arXiv 2012.11879; Zhang et al., 2018, arXiv 1803.08904 · *Exercise:* [04 richer squeeze](../exercises/04_richer_squeeze.ipynb) · *Module:* [style_recalibration.py](../course_lib/channel/style_recalibration.py), [second_order_pooling.py](../course_lib/channel/second_order_pooling.py), [frequency_channel.py](../course_lib/channel/frequency_channel.py), [context_encoding.py](../course_lib/channel/context_encoding.py)
 #
 # Out of scope: lighter ways to mix channels (05), where in the image something is (09, 15).
 
@@ -305,9 +305,11 @@ for cell, shares in told.items():
 # The task of lesson 03: three digits stand in three channels, and a texture in a fourth channel, far away, says which of the digits is the answer. There SE learned it.
 # Now the cue is *rare*: 2 × 2 pixels of the texture, somewhere among 8 × 8 with a little noise. Who cannot choose a digit gets about 0.40 (1/3 by luck, and one in ten of the rest).
 
-# %% tags=["folded"]
+# %%
 images, labels, cues = cued_channels(4000, sparse=True)
 test_images, test_labels, _ = cued_channels(1000, sparse=True, test=True, seed=1)
+
+# %% tags=["folded"]
 kinds = [int((cues == cue).nonzero()[0]) for cue in range(3)]  # one of each texture
 describe(
     show_images([images[k, 3] for k in kinds], [f"{TEXTURES[cues[k]]}: digit {labels[k]}" for k in kinds]),
@@ -433,14 +435,14 @@ features = [trunk(half[None], block=4) for half in halves]  # 12 times 1 c h w: 
 # a pixel's mean squared distance from the *average pixel* counts as 8.
 
 
-# %% tags=["folded"]
+# %%
 def waves_of_features(x):
     """Each channel's own wave, one of 16 slow ones, on maps pooled to 14 × 14: b c h w -> b c."""
     own = dct_filters(LOW_16, 14, 14).float()[torch.arange(40) * 16 // 40]  # c h w
     return (F.adaptive_avg_pool2d(x, 14) * own).sum(dim=(2, 3))
 
 
-# %% tags=["folded"]
+# %%
 pixels = torch.cat([x[0].flatten(1) for x in features], dim=1).mT  # n c
 typical = pixels[torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))[:8]]
 
