@@ -121,6 +121,19 @@ def test_a_long_line_of_code_is_seen_to_its_end_and_copied_as_it_was(visit):
     assert set(shown) <= set(sources)
 
 
+STARTS = """all => all.filter(one => one.textContent.trim()).map(one => {
+  const text = document.createRange(), node = document.createTreeWalker(one, NodeFilter.SHOW_TEXT).nextNode();
+  text.setStart(node, 0);
+  text.setEnd(node, 1);
+  return text.getBoundingClientRect().left - one.getBoundingClientRect().left;
+})"""
+
+
+def test_on_a_telephone_a_line_begins_where_its_spaces_say(visit):
+    starts = visit("exercises/19_which_one", width=390).locator("div.cell_input .line").evaluate_all(STARTS)
+    assert len(starts) > 100 and set(starts) == {0}
+
+
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_lessons_diagram_is_as_light_as_its_page_and_a_telephone_moves_along_it(visit, dark):
     page = visit(LESSON, dark=dark, width=390)
