@@ -9,7 +9,7 @@
 # - go from the non-local block to SE in four steps, and say for each step what is equal and what is lost;
 # - say when GCNet's observation, "one map serves all", holds and when it does not.
 #
-# *Minutes:* 39, deeper 11 · *Needs:* 09, 03 · *Paper:* Cao et al., GCNet, 2019, arXiv 1904.11492 · *Exercise:* [10 global context](../exercises/10_global_context.ipynb) · *Module:* [global_context.py](../course_lib/spatial/global_context.py)
+# *Minutes:* 40, deeper 11 · *Needs:* 09, 03 · *Paper:* Cao et al., GCNet, 2019, arXiv 1904.11492 · *Exercise:* [10 global context](../exercises/10_global_context.ipynb) · *Module:* [global_context.py](../course_lib/spatial/global_context.py)
 #
 # Out of scope: cheaper maps that stay different for each query (11), positions (13, 14).
 
@@ -199,7 +199,7 @@ tasks = {
 # For recall the network is that of lesson 09. For the cued channel the block stands between two convolutions, on 4 × 12 pixels with 16 channels; all 48 ask.
 
 
-# %% tags=["folded"]
+# %%
 def network(task, block):
     """What stands before the block, the block, what stands after."""
     if task != "cued channel":
@@ -522,7 +522,7 @@ describe(
 # 2. The **question** decides: on the same images the maps came far apart, or were one. One map was enough for one question; with own questions it gave about a half.
 # 3. **Measure, then exchange, then retrain**: even a small difference between maps may be used, and what is used may not be needed.
 #
-# **Now the [exercise](../exercises/10_global_context.ipynb).** What follows goes deeper; each section can be read alone. Next lesson: 11, how far can n × n be cut?
+# **Now the [exercise](../exercises/10_global_context.ipynb).** Next lesson: 11, how far can n × n be cut?
 
 # %% [markdown]
 # ## Deeper · What each step costs (3 minutes)
