@@ -72,6 +72,7 @@ def check_stay(scores, costs, due, words):
     assert found.tolist() == due, f"scores {scores}, costs {costs}: {words}: {due} is due, not {found.tolist()}"
 
 
+# %% tags=["folded"]
 def check_one_seed():
     """One seed: nothing scatters."""
     check_stay(
