@@ -486,7 +486,9 @@ def film_strip(figure, frame=0, way="joint", row=4, column=7):
     """One row of frames with the weights of one token in colour, and each frame's share."""
     frames, features = camera("cat")
     weights = whom(features, frame, row, column, way)
-    for k, axes in enumerate(figure.subplots(1, 6)):
+    figure.figure.set_layout_engine("none")  # placed by hand: finding the layout takes a quarter of the time
+    places = {"left": 0.01, "right": 0.99, "bottom": 0.02, "top": 0.72, "wspace": 0.05}
+    for k, axes in enumerate(figure.subplots(1, 6, gridspec_kw=places)):
         show_found(axes, frames[k], weights[k], title=f"frame {k}: {weights[k].sum():.2f}", top=0.2)
         if k == frame:
             ring(axes, 16 * row + 7.5, 16 * column + 7.5)
