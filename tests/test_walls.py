@@ -82,6 +82,7 @@ ORDER = (  # a room imports from its own line and from those above
     "plotting diagrams interactive recording",
     "data",
     "models training trunk",
+    "comparison",
     "exercises self_check machine",
     "command",
     "authoring",
