@@ -15,6 +15,7 @@
 
 # %%
 import math
+from functools import cache
 from time import perf_counter
 
 import torch
@@ -468,11 +469,13 @@ describe(
 
 
 # %% tags=["folded"]
+cat = photographs[PHOTOGRAPHS.index("cat")]
+of_the_cat = cache(lambda block: pooled(trunk(cat[None], block=block))[0])
+
+
 def draw_asked(figure, block=6, features="as they are"):
     """Whom three places of the cat ask, by the features of this block."""
-    cat = photographs[PHOTOGRAPHS.index("cat")]
-    found = pooled(trunk(cat[None], block=block))[0]
-    maps = scores_of(found, features == "centred").softmax(dim=1)
+    maps = scores_of(of_the_cat(block), features == "centred").softmax(dim=1)
     for axes, (row, column) in zip(figure.subplots(1, 3), ((5, 7), (6, 13), (1, 1))):
         weights = maps[19 * row + column].view(13, 19).clone()
         show_asked(axes, cat, weights, (row, column))

@@ -17,6 +17,7 @@
 import itertools
 import math
 import timeit
+from functools import cache
 from time import process_time
 
 import torch
@@ -544,10 +545,16 @@ cat = load_photograph("cat", height=200)
 seen = trunk(cat[None])[0]  # 80 13 19
 
 
+@cache
+def map_and_slots(sharpness):
+    """The whole map, and its singular vectors and values."""
+    whole = likeness_map(seen, sharpness)
+    return whole, *torch.linalg.svd(whole)
+
+
 def draw_slots(figure, slots=20, sharpness=8):
     """The map of one place: whole, and from the best few slots."""
-    whole = likeness_map(seen, sharpness)
-    u, s, v = torch.linalg.svd(whole)
+    whole, u, s, v = map_and_slots(sharpness)
     few = (u[:, :slots] * s[:slots]) @ v[:slots]
     place, error = 5 * 19 + 7, ((few - whole).square().sum() / whole.square().sum()).item()
     others = whole[place].clone()

@@ -269,7 +269,9 @@ def kernels_of(strength, channel=5):
 def draw_kernels(figure, strength=1.0):
     """Six kernels in a row, each under its photograph's name and its weight of the 5 × 5 branch."""
     kernels, a = kernels_of(strength)
-    for axes, kernel, name, weights in zip(figure.subplots(1, 6), kernels, PHOTOGRAPHS, a):
+    figure.figure.set_layout_engine("none")  # placed by hand: finding the layout takes a third of the time
+    places = {"left": 0.01, "right": 0.99, "bottom": 0.02, "top": 0.7, "wspace": 0.08}
+    for axes, kernel, name, weights in zip(figure.subplots(1, 6, gridspec_kw=places), kernels, PHOTOGRAPHS, a):
         axes.imshow(kernel, cmap=SIGNED, vmin=-1, vmax=1, interpolation="nearest")
         frameless(axes, f"{name}\n5 × 5: {weights[1]:.2f}")
     figure.suptitle(f"strength {strength}")
