@@ -470,18 +470,23 @@ describe(
 
 # %% tags=["folded"]
 cat = photographs[PHOTOGRAPHS.index("cat")]
-of_the_cat = cache(lambda block: pooled(trunk(cat[None], block=block))[0])
+
+
+@cache
+def asked_by_the_cat(block, features):
+    """Whom each place asks by the features of this block, and the mean distance of these maps."""
+    found = pooled(trunk(cat[None], block=block))[0]
+    maps = scores_of(found, features == "centred").softmax(dim=1)
+    return maps, mean_distance(maps[None], torch.ones(1, 247) > 0)
 
 
 def draw_asked(figure, block=6, features="as they are"):
-    """Whom three places of the cat ask, by the features of this block."""
-    maps = scores_of(of_the_cat(block), features == "centred").softmax(dim=1)
+    """Whom three places of the cat ask."""
+    maps, distance = asked_by_the_cat(block, features)
     for axes, (row, column) in zip(figure.subplots(1, 3), ((5, 7), (6, 13), (1, 1))):
         weights = maps[19 * row + column].view(13, 19).clone()
         show_asked(axes, cat, weights, (row, column))
-    figure.suptitle(
-        f"block {block}, {features}: mean distance ≈ {mean_distance(maps[None], torch.ones(1, 247) > 0):.2f}"
-    )
+    figure.suptitle(f"block {block}, {features}: mean distance ≈ {distance:.2f}")
 
 
 # %% tags=["widget"]
