@@ -100,7 +100,7 @@ def write(known: dict[str, dict]) -> None:
 
 
 def table(known: dict[str, dict]) -> str:
-    """The scores, a row for each mechanism; the best three and their equals are bold."""
+    """The scores, a row for each mechanism, and what is left out."""
     head = [f"# Five tasks, one budget\n\n{__doc__}\n", f"| | {' | '.join(TASKS)} |", "|---" * (len(TASKS) + 1) + "|"]
     rows = [f"| {name} | {' | '.join(cell(known.get(task, {}).get(name)) for task in TASKS)} |" for name in NAMES]
     missing = [f"- {name}: {why}" for name, why in LEFT_OUT.items()]
@@ -108,13 +108,13 @@ def table(known: dict[str, dict]) -> str:
 
 
 def cell(one: dict | None) -> str:
-    """The mean of the scores, and the smallest and the largest."""
+    """The mean of the scores, the smallest and the largest, and the time of a step."""
     if one is None:
         return "?"
     if "missing" in one:
         return "–"
-    scores, time = one["scores"], one.get("milliseconds", math.nan)
-    return f"{mean(scores):.2f} ({min(scores):.2f} to {max(scores):.2f}), {time:.1f} ms"
+    scores, step = one["scores"], one.get("milliseconds", math.nan)  # no time yet: nan
+    return f"{mean(scores):.2f} ({min(scores):.2f} to {max(scores):.2f}), {step:.1f} ms"
 
 
 def main() -> None:
