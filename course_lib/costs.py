@@ -1,7 +1,9 @@
-"""What each mechanism of the catalogue costs: parameters, multiply-adds, and what it keeps for the backward pass."""
+"""What a mechanism costs: parameters, multiply-adds, time, and what it keeps for the backward pass."""
 
+import timeit
 from collections.abc import Callable
 from inspect import Parameter, signature
+from time import process_time
 
 import torch
 from torch import nn
@@ -23,6 +25,12 @@ def multiply_adds(module: nn.Module, *inputs: torch.Tensor) -> int:
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         module.eval()(*inputs)
     return counter.get_total_flops() // 2  # torch counts a multiply-add as two
+
+
+def milliseconds(run: Callable[[], object], *, times: int = 7) -> float:
+    """The shortest of several runs without gradients, in time of the processor: waiting for others does not count."""
+    with torch.no_grad():
+        return 1000 * min(timeit.repeat(run, timer=process_time, repeat=times, number=1))
 
 
 def kept_for_backward(function: Callable, *inputs: torch.Tensor) -> int:

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.tasks import FILE, NAMES
 from course_lib.catalog import CATALOG
-from course_lib.comparison.construction import STRIP, abilities, across, crossing, some_image, wide_awake
+from course_lib.comparison.construction import across, crossing, some_image, wide_awake
 from course_lib.comparison.slot import LEFT_OUT, RIVALS, fill
 from course_lib.comparison.tasks import TASKS, explained, salient, shift, smooth
 from course_lib.costs import multiply_adds
@@ -144,8 +144,6 @@ BY_HAND = {  # what crosses a strip of four channels: to one place, to four
 def test_what_crosses_a_strip_is_what_one_counts_by_hand(name):
     slot, numbers = BY_HAND[name]
     assert crossing(lambda: slot, SMALL) == numbers
-    assert ("answers each asker" in abilities(lambda: slot, SMALL)) == (numbers[1] > numbers[0])
-    assert ("sees all places" in abilities(lambda: slot, SMALL)) == (numbers != (0, 0))
 
 
 def test_of_several_random_starts_the_one_counts_that_lets_most_across():
@@ -157,21 +155,3 @@ def test_one_backward_pass_finds_the_derivatives_that_autograd_finds_one_by_one(
     slot, x = wide_awake(fill("NonLocal", *SMALL)), some_image(SMALL)
     every = torch.autograd.functional.jacobian(slot, x)[0, :, 0, -4:, 0, :, 0, :4]  # c places, c places
     torch.testing.assert_close(across(slot, x), every.transpose(0, 1).flatten(2))
-
-
-ALL = ["sees all places", "sees all channels", "knows places", "weighs by the image", "answers each asker"]
-KNOWN = {  # from the lessons' own tests, not from this function
-    "nothing": [],
-    "convolution 7 × 7": ALL[1:3],
-    "GatherExcite": [ALL[0], ALL[3]],  # without parameters a channel knows only itself
-    "SqueezeExcitation": [*ALL[:2], ALL[3]],
-    "CBAM": ALL[:4],  # its place map is a convolution: it feels the edge
-    "NonLocal": [*ALL[:2], *ALL[3:]],  # pixels may be shuffled
-    "StandAloneAttention": ALL[1:4],  # a window
-    "CrissCross": ALL,
-}
-
-
-@pytest.mark.parametrize("name", KNOWN)
-def test_abilities_are_those_that_the_lessons_found(name):
-    assert abilities(lambda: fill(name, *STRIP)) == KNOWN[name]

@@ -24,7 +24,6 @@ from course_lib.training import accuracy, fit, predict
 class Task(NamedTuple):
     """``data(count, seed, test)`` gives inputs and targets, ``network(slot)`` the model around a slot of ``size``."""
 
-    asks: str  # what the slot must do that the network around it cannot
     size: tuple[int, int, int]  # c h w of the slot
     data: Callable[[int, int, bool], tuple[Tensor, Tensor]]
     network: Callable[[nn.Module], nn.Module]
@@ -129,21 +128,18 @@ def clutter_network(slot: nn.Module) -> nn.Module:
 
 TASKS = {
     "cued channel": Task(
-        "choose a channel by what is seen elsewhere",
         (16, 4, 12),
         cued,
         cued_network,
         {"steps": 600, "learning_rate": 5e-3, "batch_size": 32},
     ),
     "recall": Task(
-        "find the place that holds the answer to this place's question",
         (32, 8, 8),
         recall,
         recall_network,
         {"steps": 120, "learning_rate": 3e-3, "batch_size": 64},
     ),
     "shift": Task(
-        "read at a distance that differs from place to place",
         (16, 16, 8),
         shift,
         shift_network,
@@ -151,14 +147,12 @@ TASKS = {
         explained,
     ),
     "salient frame": Task(
-        "let one moment count for more than the others",
         (32, 1, 8),
         salient,
         salient_network,
         {"steps": 100, "learning_rate": 0.01, "batch_size": 64},
     ),
     "clutter": Task(
-        "see one thing among pieces of others",
         (32, 7, 7),
         clutter,
         clutter_network,

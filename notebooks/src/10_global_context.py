@@ -16,14 +16,13 @@
 # %%
 import math
 from functools import cache
-from time import perf_counter
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from course_lib.channel.squeeze_excitation import SqueezeExcitation
-from course_lib.costs import multiply_adds
+from course_lib.costs import milliseconds, multiply_adds
 from course_lib.data.cued_channels import cued_channels
 from course_lib.data.photographs import PHOTOGRAPHS, load_photograph
 from course_lib.data.recall import IGNORE, in_image_recall
@@ -535,27 +534,17 @@ describe(
 # %% [markdown]
 # ## Deeper · What each step costs (3 minutes)
 #
-# One image of 64 channels on 64 × 64 pixels. *Before running: by how much does the work shrink in the first step?*
-
-
-# %%
-def milliseconds(block, x):
-    """The shortest of five forward passes."""
-    times = []
-    for _ in range(5):
-        start = perf_counter()
-        block(x)
-        times.append(perf_counter() - start)
-    return 1000 * min(times)
-
+# One image of 64 channels on 64 × 64 pixels; `milliseconds` is the shortest of seven runs. *Before running: by how much does the work shrink in the first step?*
 
 # %% tags=["answer"]
 large, work = torch.randn(1, 64, 64, 64), {}
 for name in ("non-local", "simplified", "GC", "SE"):
-    block = {"GC": GlobalContext, "SE": SqueezeExcitation}.get(name, ladder[name])(64).eval().requires_grad_(False)
+    block = {"GC": GlobalContext, "SE": SqueezeExcitation}.get(name, ladder[name])(64).eval()
     work[name] = multiply_adds(block, large)
     numbers = sum(p.numel() for p in block.parameters())
-    print(f"{name:11} {numbers:6} numbers {work[name]:>13,} multiply-adds  ≈ {milliseconds(block, large):.1f} ms")
+    print(
+        f"{name:11} {numbers:6} numbers {work[name]:>13,} multiply-adds  ≈ {milliseconds(lambda: block(large)):.1f} ms"
+    )
 assert work["non-local"] > 1000 * work["simplified"] and work["SE"] < work["GC"] < work["simplified"] * 1.1
 
 # %% [markdown]

@@ -16,16 +16,14 @@
 # %%
 import itertools
 import math
-import timeit
 from functools import cache
-from time import process_time
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from course_lib.costs import kept_for_backward, multiply_adds
+from course_lib.costs import kept_for_backward, milliseconds, multiply_adds
 from course_lib.data.photographs import PHOTOGRAPHS, load_photograph
 from course_lib.data.recall import in_image_recall
 from course_lib.diagrams import diagram
@@ -427,14 +425,8 @@ assert both < third < one_free
 #
 # ## The bill again
 #
-# Multiply-adds and *kept* bytes (what forward stores for backward, beside x) are counted, time is measured. The **exponent** p in
+# Multiply-adds and *kept* bytes (what forward stores for backward, beside x) are counted, time is measured (`milliseconds`: the shortest of seven runs). The **exponent** p in
 # $\text{cost} \propto n^p$ compares 64 × 64 with 128 × 128 pixels; for time, 32 × 32 with 64 × 64. *Before running: what is p for the pairs of criss-cross?*
-
-
-# %%
-def milliseconds(block, x):
-    """The shortest of three forward passes, in time of the processor."""
-    return 1000 * min(timeit.repeat(lambda: block(x), timer=process_time, repeat=3, number=1))
 
 
 # %%
@@ -456,11 +448,12 @@ def exponent(small, large):
 
 
 # %%
+images = [torch.zeros(1, 32, side, side) for side in (32, 64)]
 costs, speed = {}, {}
 for name, make in blocks.items():
     costs[name] = counted(make, 64), counted(make, 128)
-    block = make().eval().requires_grad_(False)
-    speed[name] = [milliseconds(block, torch.zeros(1, 32, side, side)) for side in (32, 64)]
+    block = make().eval()
+    speed[name] = [milliseconds(lambda: block(x)) for x in images]
 
 # %% tags=["answer"]
 print("64 × 64 pixels           pairs      n^p   M mul-adds n^p    MiB kept  n^p    ms       n^p    recall")

@@ -17,13 +17,13 @@
 import math
 from functools import cache
 from itertools import product
-from time import perf_counter
 
 import torch
 from matplotlib.colors import to_rgb
 from torch import nn
 from torch.nn import functional as F
 
+from course_lib.costs import milliseconds
 from course_lib.data.digits import load_digits
 from course_lib.data.photographs import PHOTOGRAPHS, load_photograph
 from course_lib.data.recall import IGNORE, in_image_recall
@@ -768,19 +768,7 @@ assert found["attention in a 3 × 3 window"][:, 1].min() > 0.9
 #
 # ## Deeper · The price (4 minutes)
 #
-# One image of 64 channels on 32 × 32 pixels. *Before running: whose work grows faster with the window, that of a convolution or that of attention?*
-
-
-# %%
-def milliseconds(layer, x):
-    """The shortest of five forward passes."""
-    times = []
-    for _ in range(5):
-        start = perf_counter()
-        layer(x)
-        times.append(perf_counter() - start)
-    return 1000 * min(times)
-
+# One image of 64 channels on 32 × 32 pixels; `milliseconds` is the shortest of seven runs. *Before running: whose work grows faster with the window, that of a convolution or that of attention?*
 
 # %% tags=["answer"]
 large, work = torch.randn(1, 64, 32, 32), {}
@@ -789,7 +777,7 @@ for k in (3, 7, 11):
     both = {"convolution": nn.Conv2d(64, 64, k, padding=k // 2), "attention": StandAloneAttention(64, kernel_size=k)}
     for name, layer in both.items():
         numbers, work[name, k] = sum(p.numel() for p in layer.parameters()), 1024 * products[name] / 1e6
-        time = milliseconds(layer.requires_grad_(False), large)
+        time = milliseconds(lambda: layer(large))
         print(
             f"{k:2} × {k:2} {name:11} {numbers:6} numbers {work[name, k]:6.1f} million multiplications ≈ {time:.1f} ms"
         )

@@ -14,8 +14,6 @@
 # Out of scope: kernels that differ from place to place (08, 13), networks that skip whole layers.
 
 # %%
-import time
-
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -23,7 +21,7 @@ from torch.nn import functional as F
 from course_lib.branch.dynamic_convolution import DynamicConv2d
 from course_lib.branch.gater import Gater
 from course_lib.branch.selective_kernel import SelectiveKernel, merge_kernels
-from course_lib.costs import multiply_adds
+from course_lib.costs import milliseconds, multiply_adds
 from course_lib.data.canvases import digit_canvases
 from course_lib.data.digits import load_digits
 from course_lib.data.photographs import PHOTOGRAPHS, load_photograph
@@ -678,24 +676,11 @@ assert closed[1].min() > 0.85 and closed[2].max() < 0.4 and closed[3].min() > cl
 #
 # ## Deeper · On the clock (3 minutes)
 #
-# Multiply–adds are no seconds. Each image has its own kernel, so a batch becomes one convolution with a *group* of channels for each image. *Before running: is mixing as cheap as counted?*
-
-
-# %%
-@torch.no_grad()
-def milliseconds(module, x):
-    """The fastest of five runs."""
-    times = []
-    for _ in range(6):
-        start = time.perf_counter()
-        module(x)
-        times.append(1000 * (time.perf_counter() - start))
-    return min(times[1:])
-
+# Multiply–adds are no seconds. Each image has its own kernel, so a batch becomes one convolution with a *group* of channels for each image. `milliseconds` is the shortest of seven runs. *Before running: is mixing as cheap as counted?*
 
 # %% tags=["answer"]
 for side in (7, 14, 28):
-    one, own = (milliseconds(module, torch.zeros(8, 64, side, side)) for module in (plain, mixing))
+    one, own = (milliseconds(lambda: module(torch.zeros(8, 64, side, side))) for module in (plain, mixing))
     print(
         f"8 images, {side:2} × {side:2}: one kernel ≈ {one:.1f} ms, own kernels ≈ {own:.1f} ms; counted {more[side]:.1%} more"
     )

@@ -16,12 +16,12 @@
 # %%
 import math
 from functools import cache
-from time import perf_counter
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from course_lib.costs import milliseconds
 from course_lib.data.digits import load_digits
 from course_lib.data.moving_digits import moving_digits
 from course_lib.data.photographs import PHOTOGRAPHS, load_photograph
@@ -744,22 +744,10 @@ for frames in (24, 12, 6, 3):
 #
 # ## Deeper · The price, measured (3 minutes)
 #
-# Joint and divided, 32 channels, 2 heads, 14 × 14 places, both with torch's fused kernel (lesson 09). *Before running: from 4 to 16 frames, how many times as long do both take?*
-
-
-# %%
-def milliseconds(run):
-    """The shortest of three runs."""
-    times = []
-    for _ in range(3):
-        start = perf_counter()
-        run()
-        times.append(perf_counter() - start)
-    return 1000 * min(times)
-
+# Joint and divided, 32 channels, 2 heads, 14 × 14 places, both with torch's fused kernel (lesson 09); `milliseconds` is the shortest of seven runs. *Before running: from 4 to 16 frames, how many times as long do both take?*
 
 # %% tags=["answer"]
-block, price = DividedSpaceTime(32, num_heads=2).requires_grad_(False), {}
+block, price = DividedSpaceTime(32, num_heads=2), {}
 for t in (1, 4, 16):
     film, tokens = torch.randn(1, 32, t, 14, 14), 196 * t
     for way, compared in (("joint", tokens**2), ("divided", tokens * (t + 196))):

@@ -257,11 +257,11 @@ def points_of(task):
 def draw_front(figure, task="recall"):
     """Score against milliseconds; the front is joined and named."""
     axes, points = figure.subplots(), points_of(task)
-    for name, (cost, scores) in points.items():
-        rival = name in RIVALS
-        axes.plot(cost, mean(scores), "x" if rival else "o", color=COLOURS[1 if rival else 0], alpha=0.5)
+    dots = {name: (cost, mean(scores)) for name, (cost, scores) in points.items()}
+    axes.plot(*zip(*(dots[name] for name in dots if name not in RIVALS)), "o", color=COLOURS[0], alpha=0.5)
+    axes.plot(*zip(*(dots[name] for name in dots if name in RIVALS)), "x", color=COLOURS[1], alpha=0.5)
     kept = front(points)
-    corners = [(points[name][0], mean(points[name][1])) for name in kept]
+    corners = [dots[name] for name in kept]
     axes.plot(*zip(*corners), color="black", lw=1, zorder=0)
     words = "\n".join(f"{cost:5.1f} ms  {score:.2f}  {name}" for name, (cost, score) in zip(kept, corners))
     axes.text(1.02, 1.0, "on the front:\n" + words, transform=axes.transAxes, va="top")
