@@ -472,7 +472,7 @@ assert speed["criss-cross, R = 2"][1] < speed["non-local"][1]
 
 # %% [markdown]
 # **Read it.** Pairs grow as n², n √n (h + w grows as √n) and n. The other counts include the 1 × 1 convolutions. *Time* is another matter: criss-cross with R = 2 does an
-# eighth of the multiply-adds, and here is about three times as fast. The non-local block runs in a *fused kernel* that never stores its map: "kept" is what it keeps without.
+# eighth of the multiply-adds, and here is three to six times as fast, on two processors. The non-local block runs in a *fused kernel* that never stores its map: "kept" is what it keeps without.
 #
 # ## Real features: how many slots would do?
 #

@@ -686,7 +686,7 @@ for side in (7, 14, 28):
     )
 
 # %% [markdown]
-# No. On 7 × 7 places, where 8 % more were counted, own kernels took about twice as long on our processor; on 28 × 28 little longer. "From which size on it is free" has two answers: counted, from 100 p places on; on the clock, measure where it shall run.
+# No. On 7 × 7 places, where 8 % more were counted, own kernels took two to three times as long on our processors; on 28 × 28 little longer. "From which size on it is free" has two answers: counted, from 100 p places on; on the clock, measure where it shall run.
 #
 # ## Deeper · What to believe (1 minute)
 #
