@@ -40,10 +40,11 @@ def new_figure(width: float = 7.0, height: float = 2.6) -> Figure:
 def png(figure: Figure) -> bytes:
     """The picture as bytes, without the name of the software that made it.
 
-    Not ``savefig``, which draws everything twice. Only the layout is found twice: images keep their shape, so a first
-    layout may leave a title without its upper half.
+    Not ``savefig``, which draws everything twice. Only the layout is found twice, and only where an image keeps its
+    shape: there a first layout may leave a title without its upper half.
     """
-    if layout := figure.get_layout_engine():
+    layout = figure.get_layout_engine()
+    if layout and any(axes.get_aspect() != "auto" for axes in figure.axes):
         layout.execute(figure)
     buffer = BytesIO()
     FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})

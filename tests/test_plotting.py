@@ -42,9 +42,10 @@ def test_an_image_is_shown_upright_with_its_own_colours():
     assert red[0] < blue[0] and red[1] < blue[1]
 
 
-def test_no_title_is_cut_off():
+@pytest.mark.parametrize("part", [lambda figure: figure, lambda figure: figure.subfigures()], ids=["whole", "part"])
+def test_no_title_is_cut_off(part):
     figure = new_figure(7.0, 2.5)  # hardly high enough: at the first layout the maps are too tall
-    for axes in figure.subplots(1, 3):
+    for axes in part(figure).subplots(1, 3):
         show_weights(axes, torch.ones(40, 40), title="the map of a layer")
     assert (pixels(figure)[0] == 1).all()
 
