@@ -186,7 +186,7 @@ class Notebook:
         return self.page.locator(".jp-Cell [role=slider]").all()
 
     def wait_until_idle(self) -> None:
-        self.page.get_by_text("| Idle").wait_for(timeout=120_000)
+        self.page.locator("#jp-main-statusbar").get_by_text("| Idle").wait_for(timeout=120_000)
 
     @property
     def widgets(self) -> int:
@@ -203,7 +203,8 @@ class Notebook:
         """Forget the stored outputs and run every cell, as a reader does from the menu."""
         self.menu("Edit", "Clear Outputs of All Cells")
         self.menu("Run", "Run All Cells")
-        self.page.wait_for_function(NONE_RUNNING, arg=PROMPTS, timeout=400_000)
+        # Not asked at every frame, as is usual: that costs as much of a processor as the cells themselves.
+        self.page.wait_for_function(NONE_RUNNING, arg=PROMPTS, timeout=400_000, polling=250)
         self.wait_until_idle()
 
     def menu(self, name: str, entry: str) -> None:

@@ -60,15 +60,16 @@ def address(tmp_path_factory, learned):
 
 
 @pytest.fixture(scope="module")
-def browser():
+def pages():
+    """A browser's pages, which share what they have loaded: JupyterLab itself costs as much as a lesson."""
     with lab.chromium() as browser:
-        yield browser
+        yield browser.new_context(viewport={"width": 1280, "height": 1600})
 
 
 @pytest.fixture
-def opened(browser, address):
+def opened(pages, address):
     """A function that opens a notebook in a page of its own."""
-    page = browser.new_page(viewport={"width": 1280, "height": 1600})
+    page = pages.new_page()
     yield lambda name: lab.Notebook(page, address(f"{name}.ipynb"))
     page.close()
 
