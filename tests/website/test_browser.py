@@ -17,7 +17,7 @@ from tests.website.conftest import ROOT
 LESSON = "notebooks/09_non_local"
 KINDS = ("index", LESSON, "exercises/09_non_local", "mechanisms/NonLocal", "compare", "papers", "instructors")
 MORE = ("lessons", "mechanisms", "questions", "open", "glossary", "engineers", "reference/channel", "search", "404")
-RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"], "resultTypes": ["violations"]}
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -41,23 +41,29 @@ def browser():
         yield browser
 
 
+@pytest.fixture(scope="module")
+def readers(browser):
+    """One who reads light pages, and one who reads dark ones; they keep what they have fetched."""
+    return {colours: browser.new_context(color_scheme=colours) for colours in ("light", "dark")}
+
+
 @pytest.fixture
-def visit(browser, address):
+def visit(readers, address):
     """A function that opens a page, and the list of addresses that pages asked for."""
-    asked, contexts = [], []
+    asked, pages = [], []
 
     def visit(name: str, *, dark: bool = False, width: int = 1280):
-        colours = "dark" if dark else "light"
-        contexts.append(browser.new_context(color_scheme=colours, viewport={"width": width, "height": 900}))
-        page = contexts[-1].new_page()
+        page = readers["dark" if dark else "light"].new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": 900})
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"{address}/{name}.html")
         return page
 
     visit.asked = asked
     yield visit
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert [one for one in asked if not one.startswith((address, "data:", "blob:"))] == []
 
 
