@@ -15,7 +15,7 @@ class GraphReasoning(nn.Module):
 
         Â = φ Λ φᵀ    d = Â 1    L̃ = I − D^-½ Â D^-½    Y = ReLU(L̃ X Θ)
 
-    φ = ReLU(``embed``(X)) is n × M and Λ = diag(σ(``metric``(mean of X))) weighs its M features; Θ is ``update``.
+    φ = ReLU(``embed(X)``) is n × M and Λ = diag(σ(``metric(mean of X)``)) weighs its M features; Θ is ``update``.
     With P = D^-½ φ, L̃ X = X − P (Λ (Pᵀ X)) and d = φ (Λ (φᵀ 1)): linear in n, no n × n matrix.
     A pixel whose φ is zero is like no other; its d is kept off zero.
 

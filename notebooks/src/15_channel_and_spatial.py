@@ -203,6 +203,9 @@ steer(
     place_1=slider("place_1", [-6, 4], value=4),
 )
 
+# %% [markdown]
+# The same without a widget:
+
 # %% tags=["static", "folded"]
 figure = new_figure(7.0, 2.4)
 for panel, join in zip(figure.subfigures(1, 3), joins):

@@ -433,6 +433,9 @@ def draw_box(figure, s=10):
 # %% tags=["widget"]
 steer(draw_box, height=2.0, s=slider("s", [10, 2, 0.5, 0.2, 0.1, 0.05], value=10))
 
+# %% [markdown]
+# The same without a widget:
+
 # %% tags=["static", "folded"]
 figure = new_figure(7.0, 3.9)
 for panel, s in zip(figure.subfigures(2, 1), (10, 0.1)):

@@ -443,7 +443,7 @@ for name in ("AsymmetricPyramid", "GlobalReasoning", "NonLocal"):
 # 2. A low score says "cannot" or "slow". More steps, and a count of what can cross, tell which.
 # 3. No module is the best on all five tasks. Ask what the task needs, then put a plain convolution beside your choice.
 #
-# Now the exercise: [19 which one](../exercises/19_which_one.ipynb).
+# **Now the [exercise](../exercises/19_which_one.ipynb).**
 #
 # ## Deeper · What was left out (1 minute)
 #

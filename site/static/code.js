@@ -1,8 +1,38 @@
-// Each line of code becomes a block, so that what does not fit goes on below, further in than the line begins.
-for (const pre of document.querySelectorAll("div.highlight-python pre, div.doctest pre")) {
+// Each line becomes a block, so that what does not fit goes on below, further in than the line begins.
+// A line of code breaks at a point or behind a bracket, before it breaks a word.
+const TABLE = 80; // letters: where an output has longer lines, its columns matter, and it is moved along instead
+const PARTS = /(<[^>]*>)|([([{])|(\.)(?=\w|<)|(-&gt;)/g; // a tag, an opening bracket, a point, an arrow
+const soft = (code) =>
+  code.replace(PARTS, (all, tag, open, point, arrow) => {
+    if (tag) return tag;
+    if (arrow) return `<span class="whole">${arrow}</span>`;
+    return open ? `${open}<wbr>` : `<wbr>${point}`;
+  });
+
+function split(pre, change) {
   const lines = pre.innerHTML.replace(/\n$/, "").split("\n");
-  pre.innerHTML = lines.map((line) => `<span class="line">${line}\n</span>`).join("");
+  pre.innerHTML = lines.map((line) => `<span class="line">${change(line)}\n</span>`).join("");
   for (const line of pre.querySelectorAll(".line")) {
-    line.style.setProperty("--in", `${line.textContent.search(/\S|$/) + 4}ch`);
+    const begins = line.textContent.match(/^((>>>|\.\.\.) )?\s*/)[0].length;
+    line.style.setProperty("--in", `${begins + 4}ch`);
+  }
+}
+
+for (const pre of document.querySelectorAll("div.highlight-python pre, div.doctest pre")) split(pre, soft);
+for (const pre of document.querySelectorAll("div.cell_output .stream pre")) {
+  if (pre.textContent.split("\n").every((line) => line.length <= TABLE)) split(pre, (line) => line);
+}
+
+// Formulas of a docstring: where there is no room, a line is broken between two of them first.
+for (const pre of document.querySelectorAll("dl.py .highlight-text pre")) {
+  const parts = pre.innerHTML.split(/( {3,}|\n)/);
+  pre.innerHTML = parts.map((part) => (part.trim() ? `<span>${part}</span>` : part)).join("");
+  pre.classList.add("formula");
+}
+
+// Long names break behind a point or an underscore.
+for (const name of document.querySelectorAll(".sig .pre, .toctree-wrapper a, .genindextable a, :is(h1, h2, h3)")) {
+  if (name.matches(".sig *, a") || name.textContent.startsWith("course_lib.")) {
+    name.innerHTML = name.innerHTML.replace(/(<[^>]*>)|([._])(?=\w)/g, (all, tag, mark) => tag ?? `${mark}<wbr>`);
   }
 }

@@ -242,7 +242,7 @@ with exercise.check(2):
 #
 # Shapes: `x` b c h w; `query`, `key` b g h w; `prior` g k k -> b c h w.
 #
-# <details><summary>Hint 1: does `view` move anything?</summary>
+# <details><summary>Hint 1: does <code>view</code> move anything?</summary>
 #
 # `F.unfold` gives b (g k²) n. What is the last axis of that, and what is the last axis of `near`? `view` renames axes; it never exchanges them.
 # </details>

@@ -389,7 +389,7 @@ with exercise.check(3):
 #
 # Shapes: `positions` 1 (1 + rows·columns) d; `grid` = (rows, columns), `new_grid` likewise; result 1 (1 + new rows·new columns) d.
 #
-# <details><summary>Hint 1: what `reshape` does not do</summary>
+# <details><summary>Hint 1: what <code>reshape</code> does not do</summary>
 #
 # The table is n d: the d numbers of one patch lie together. `F.interpolate` wants 1 d rows columns. What does `reshape` do with the order of the
 # numbers? The way back needs the same care.

@@ -128,16 +128,53 @@ def test_a_long_line_of_code_is_seen_to_its_end_and_copied_as_it_was(visit):
 
 
 STARTS = """all => all.filter(one => one.textContent.trim()).map(one => {
-  const text = document.createRange(), node = document.createTreeWalker(one, NodeFilter.SHOW_TEXT).nextNode();
-  text.setStart(node, 0);
-  text.setEnd(node, 1);
-  return text.getBoundingClientRect().left - one.getBoundingClientRect().left;
+  const nodes = document.createTreeWalker(one, NodeFilter.SHOW_TEXT), letter = document.createRange();
+  const box = (node, at) => (letter.setStart(node, at), letter.setEnd(node, at + 1), letter.getBoundingClientRect());
+  const first = box(nodes.nextNode(), 0);
+  while (!nodes.currentNode.data.trim()) nodes.nextNode();
+  const shown = box(nodes.currentNode, nodes.currentNode.data.search(/\\S/));
+  return [first.left - one.getBoundingClientRect().left, Math.abs(shown.top - first.top) < 3];
 })"""
 
 
-def test_on_a_telephone_a_line_begins_where_its_spaces_say(visit):
+def test_on_a_telephone_a_line_begins_where_its_spaces_say_and_in_its_first_row(visit):
     starts = visit("exercises/19_which_one", width=390).locator("div.cell_input .line").evaluate_all(STARTS)
-    assert len(starts) > 100 and set(starts) == {0}
+    assert len(starts) > 100 and {left for left, _ in starts} == {0}
+    assert sum(not first_row for _, first_row in starts) <= 3, "a word longer than a row may stand below"
+
+
+def test_what_goes_on_to_the_right_fades_until_one_has_moved_there(visit):
+    page = visit(LESSON, width=390)
+    page.wait_for_selector("mjx-container svg")
+    page.wait_for_function("document.querySelectorAll('.goes-on').length > 3")
+    tables = page.locator(".pst-scrollable-table-container")
+    cut = tables.evaluate_all("all => all.map(one => one.scrollWidth > one.clientWidth + 2)")
+    assert True in cut and False in cut
+    fading = "all => all.map(one => getComputedStyle(one).maskImage !== 'none')"
+    assert tables.evaluate_all(fading) == cut
+    tables.nth(cut.index(True)).evaluate("one => { one.scrollLeft = one.scrollWidth; }")
+    page.wait_for_function(f"({fading})([document.querySelectorAll('.goes-on')[0]]).length")
+    assert tables.evaluate_all(fading)[cut.index(True)] is False
+
+
+def test_a_printed_row_is_read_to_its_end_on_a_telephone(visit):
+    outputs = visit(LESSON, width=390).locator("div.cell_output .stream pre:visible:has(.line)")
+    assert outputs.count() > 3
+    assert outputs.evaluate_all("all => all.filter(one => one.scrollWidth > one.clientWidth + 1).length") == 0
+
+
+@pytest.mark.parametrize("width, rows", [(1280, 1), (390, 3)])
+def test_formulas_of_one_line_stand_below_each_other_where_there_is_no_room(visit, width, rows):
+    page = visit("exercises/10_global_context", width=width)
+    page.wait_for_selector(".formulas mjx-container svg")
+    tops = (
+        page.locator(".formulas")
+        .first.locator("mjx-container")
+        .evaluate_all(
+            "all => all.map(one => Math.round(one.getBoundingClientRect().top + one.getBoundingClientRect().bottom))"
+        )
+    )
+    assert len(tops) > 1 and len({top // 20 for top in tops}) == min(rows, len(tops))
 
 
 @pytest.mark.parametrize("dark", [False, True])

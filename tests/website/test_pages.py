@@ -115,6 +115,13 @@ def test_no_card_of_a_lesson_shows_the_marks_of_markdown(site):
     assert re.findall(r"\*\w+\*", page) == []
 
 
+def test_no_mark_of_an_author_is_left_on_a_page(site):
+    """Backticks that close nowhere, or stand in HTML; a first name that became a list."""
+    for path in site.rglob("*.html"):
+        text = re.sub(r"<(pre|script|title)\b.*?</\1>", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert "``" not in text and not re.search(r"<summary>[^<]*`", text) and "upperalpha" not in text, path
+
+
 def test_folds_that_follow_each_other_tell_what_is_in_them(site):
     page = (site / "exercises/05_gated_channel.html").read_text(encoding="utf-8")
     said = re.findall("Show the source[^<]*", page)

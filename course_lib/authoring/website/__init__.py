@@ -10,16 +10,17 @@ reach      what one output number depends on, as a picture
 moving     the moving picture of README.md
 pages      the templates of site/pages become documents
 notebooks  a notebook becomes a page: no badge, no set-up, sliders that move
+formulas   several formulas of one line, beside or below each other
 reference  docstrings become pages
 sidebar    the list of all documents, which every page shows
 """
 
 from sphinx.application import Sphinx
 
-from course_lib.authoring.website import head, notebooks, pages, reference, sidebar
+from course_lib.authoring.website import formulas, head, notebooks, pages, reference, sidebar
 
 
 def setup(app: Sphinx) -> dict:
-    for part in (pages, notebooks, reference, head, sidebar):
+    for part in (pages, notebooks, formulas, reference, head, sidebar):
         part.setup(app)
     return {"parallel_read_safe": False}

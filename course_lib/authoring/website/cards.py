@@ -131,7 +131,8 @@ class Card:
     def reach_figure(self) -> str:
         """Places and channels under their names, with the scale and the words."""
         *places, channels = reach.pictures(self.reach)
-        frames = "".join(f'<img class="places" src="{one}" alt="">' for one in places)
+        shape = "channels" if reach.in_a_list(self.reach) else "places"
+        frames = "".join(f'<img class="{shape}" src="{one}" alt="">' for one in places)
         images = f'<span>places</span>{frames}<span>channels</span><img class="channels" src="{channels}" alt="">'
         caption = f"<figcaption>{reach.words(self.reach)}</figcaption>"
         return f'<figure class="reach"><span class="thumbnail">{images}</span>{SCALE}{caption}</figure>'

@@ -20,6 +20,7 @@ from course_lib.authoring.website.reference import diagram
 from course_lib.catalog import mechanism
 from course_lib.exercises import ROOT
 
+ARROW = re.compile(r"(```.*?```|`[^`]*`)|->", re.DOTALL)
 MODULE = re.compile(r"\[([^\]]+)\]\(\.\./(course_lib/[\w/]+)\.py\)")
 MEASURED = re.compile(r"\[([^\]]+)\]\(\.\./benchmarks/(claims|tasks)\.md\)")
 SHOWN_BY = {"claims": "engineers", "tasks": "compare"}  # pages that include what benchmarks measured
@@ -64,7 +65,8 @@ def tagged(cells: list[dict], tag: str) -> list[dict]:
 
 def page_text(text: str) -> str:
     """Markdown for the page: no badge; modules, needed lessons and papers are links."""
-    text = MODULE.sub(reference, BADGE_LINE.sub("", text))
+    text = ARROW.sub(lambda found: found[1] or "→", BADGE_LINE.sub("", text))  # no line ends within it
+    text = MODULE.sub(reference, text)
     text = MEASURED.sub(lambda found: f"{{doc}}`{found[1]} </{SHOWN_BY[found[2]]}>`", text)
     return with_links(NEEDS.sub(needed, text))
 
@@ -97,11 +99,13 @@ def prompt(code: str) -> str:
 
     >>> prompt("def draw(figure):\\n    ..."), prompt("import torch"), prompt("draw(figure)")
     ('Show the source of draw', 'Show the imports', 'Show the source')
+    >>> prompt("WAYS = {}\\nx = 1")
+    'Show the source of WAYS'
     """
     if only_imports(code):
         return "Show the imports"
-    names = re.findall(r"^(?:def|class) (\w+)", code, re.M)
-    return "Show the source" + (f" of {', '.join(names)}" if names else "")
+    names = re.findall(r"^(?:(?:def|class) (\w+)|([A-Z_]+) =)", code, re.M)
+    return "Show the source" + (f" of {', '.join(map(''.join, names))}" if names else "")
 
 
 def store_pictures(output: dict, out: Path) -> None:

@@ -112,14 +112,20 @@ def address(values: Tensor) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
+def in_a_list(found: Reach) -> bool:
+    """Whether the places are the entries of a list, and no image."""
+    return found.places.shape[1] == 1
+
+
 def words(found: Reach) -> str:
     """The pictures for those who don't see them."""
     places, channels = (f"{100 * share:.3g} %" for share in found.shares)
     hard = (
         " Its map is a choice between hard options: it moves in jumps, which a derivative does not see." * found.hard
     )
+    where = "Each stripe is an entry of a list" if in_a_list(found) else "The number lies in the middle"
     return (
         f"A small change in {places} of the places and in {channels} of the channels moves one number of the output. "
-        "The number lies in the middle; bright parts move it much. The weights are random, so this shows what the "
+        f"{where}; bright parts move it much. The weights are random, so this shows what the "
         f"mechanism can hear, and not what a trained network attends to.{hard}"
     )

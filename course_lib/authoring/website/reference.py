@@ -13,6 +13,11 @@ from course_lib.catalog import CATALOG, CITIZEN
 from course_lib.diagrams.language import texts, words
 
 SECTION = re.compile(r"(Shape|Learned): (.+)")
+LINKS = {  # what the first lines of a module name
+    r"notebooks/(\w+)\.ipynb": r":doc:`/notebooks/\1`",
+    r"arXiv (\d{4}\.\d{4,5})": r"`arXiv \1 <https://arxiv.org/abs/\1>`__",
+    r"^([A-Z])\. ": r"\1\\. ",  # a first name, and no list
+}
 
 
 def sections_of_one_line(lines: list[str]) -> list[str]:
@@ -41,7 +46,15 @@ def formulas(lines: list[str]) -> list[str]:
 def before_napoleon(app, what, name, obj, options, lines: list[str]) -> None:
     if lines[:1] and lines[0].startswith("Alias for field number"):  # Python's own words, about every named tuple
         lines.clear()
+    if what == "module":
+        lines[:] = map(linked, lines)
     lines[:] = formulas(sections_of_one_line(lines))
+
+
+def linked(line: str) -> str:
+    for pattern, link in LINKS.items():
+        line = re.sub(pattern, link, line)
+    return line
 
 
 def names_alone(app, what, name, obj, options, signature: str, returns: str) -> tuple[str, str] | None:
@@ -110,7 +123,7 @@ class Works(SphinxDirective):
             lines += [f"     - {'**no**' if name in row.cannot else 'yes'}" for name in CITIZEN]
             notes += [f"- {row.name}, {name}: {why}." for name, why in row.cannot.items()]
         meanings = [f"- {name}: {what}." for name, what in CITIZEN.items()]
-        text = "\n".join([*meanings, "", *lines, "", "What does not hold, and why:", "", *notes, ""])
+        text = "\n".join([*meanings, "", "What does not hold, and why:", "", *notes, "", *lines, ""])
         return self.parse_text_to_nodes(re.sub("(?<!:)(`[^`<~\n]+`)", r"`\1`", text))  # code, as Markdown writes it
 
 

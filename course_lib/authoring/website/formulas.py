@@ -1,0 +1,44 @@
+"""Formulas of one line stand beside each other on a wide page, and below each other on a telephone."""
+
+import re
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
+
+PAIRS = (("{", "}"), (r"\begin", r"\end"), (r"\left", r"\right"))
+
+
+class FormulasBeside(SphinxTransform):
+    """Each part of a line with ``\\qquad`` becomes a formula of its own: no browser breaks one formula in two."""
+
+    default_priority = 400
+
+    def apply(self, **_) -> None:
+        for line in list(self.document.findall(nodes.math_block)):
+            parts = formulas(line.astext())
+            if len(parts) > 1:
+                line.replace_self(nodes.container("", *(alone(line, part) for part in parts), classes=["formulas"]))
+
+
+def formulas(line: str) -> list[str]:
+    """The parts between the wide gaps of a line, or the whole line where a part would be torn.
+
+    >>> formulas(r"a = b \\qquad c = \\frac{1}{d}")
+    ['a = b', 'c = \\\\frac{1}{d}']
+    >>> len(formulas(r"\\begin{gathered} a \\qquad b \\end{gathered}"))
+    1
+    """
+    parts = re.split(r"\s*\\qquad\s*", line.strip())
+    whole = all(part.count(first) == part.count(last) for part in parts for first, last in PAIRS)
+    return parts if whole else [line]
+
+
+def alone(line: nodes.math_block, part: str) -> nodes.math_block:
+    one = line.copy()
+    one += nodes.Text(part)
+    return one
+
+
+def setup(app: Sphinx) -> None:
+    app.add_transform(FormulasBeside)
