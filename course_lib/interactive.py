@@ -18,7 +18,7 @@ def steer(draw: Callable, *, width: float = 7.0, height: float = 2.6, **controls
     def redraw(*_) -> None:
         figure = new_figure(width, height)
         draw(figure, **{name: control.value for name, control in controls.items()})
-        picture.value = png(figure)
+        picture.value = png(figure, compression=1)  # nobody stores it
 
     for control in controls.values():
         control.observe(redraw, names="value")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -37,8 +38,8 @@ def new_figure(width: float = 7.0, height: float = 2.6) -> Figure:
     return figure
 
 
-def png(figure: Figure) -> bytes:
-    """The picture as bytes, without the name of the software that made it.
+def png(figure: Figure, *, compression: int = 6) -> bytes:
+    """The picture as bytes, without the name of the software that made it; ``compression`` from 1, soon, to 9, small.
 
     Not ``savefig``, which draws everything twice. Only the layout is found twice, and only where an image keeps its
     shape: there a first layout may leave a title without its upper half.
@@ -47,7 +48,7 @@ def png(figure: Figure) -> bytes:
     if layout and any(axes.get_aspect() != "auto" for axes in figure.axes):
         layout.execute(figure)
     buffer = BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None}, pil_kwargs={"compress_level": compression})
     return buffer.getvalue()
 
 
@@ -81,7 +82,8 @@ def side_by_side(draw: Callable, settings: Sequence[dict], *, width: float = 7.0
 def show_image(axes: Axes, image: Tensor, *, title: str = "") -> None:
     """A grey (h w) or colour (3 h w) image with values in [0, 1], each pixel as a square."""
     pixels = image.permute(1, 2, 0) if image.ndim == 3 else image  # c h w -> h w c
-    axes.imshow(pixels.detach().clamp(0, 1).numpy(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    pixels = (255 * pixels.detach().clamp(0, 1)).round().byte().numpy()  # drawn sooner than floats
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     frameless(axes, title)
 
 
@@ -125,10 +127,10 @@ def show_overlay(axes: Axes, image: Tensor, weights: Tensor, *, title: str = "")
 
 def show_found(axes: Axes, image: Tensor, weights: Tensor, *, title: str = "", top: float | None = None) -> None:
     """Weights (h' w') in colour over the darkened image (3 h w), up to ``top`` or the largest weight."""
-    shown = (weights / (top or weights.max())).clamp(0, 1)
-    shown = F.interpolate(shown[None, None], image.shape[1:])[0, 0].detach().numpy()
-    show_image(axes, 0.4 * image.mean(dim=0), title=title)
-    axes.imshow(shown, cmap="inferno", vmin=0, vmax=1, alpha=shown, interpolation="nearest")
+    share = (weights / (top or weights.max())).clamp(0, 1)
+    share = F.interpolate(share[None, None], image.shape[1:])[0, 0].detach()
+    colours = torch.from_numpy(colormaps["inferno"](share.numpy())[..., :3]).movedim(2, 0)  # 3 h w
+    show_image(axes, share * colours + (1 - share) * 0.4 * image.mean(dim=0), title=title)
 
 
 def show_asked(axes: Axes, image: Tensor, weights: Tensor, place: tuple[int, int], *, title: str = "") -> None:

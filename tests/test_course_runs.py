@@ -3,7 +3,8 @@
 One run in one kernel proves most of it, because starting a kernel and importing torch is what costs:
 each notebook is copied with its cells twice, the first time in its own folder, the second in the root.
 A lesson and its solution share one run of pytest, each with a kernel of its own.
-Every cell runs both times; only a training that goes in alike is looked up the second time (offline/remembered.py).
+Every cell runs both times. The second time, a training that goes in alike is looked up (offline/remembered.py), and a
+figure is made but not turned into pixels, which are not compared.
 """
 
 import hashlib
@@ -91,14 +92,16 @@ def name_of(path: Path) -> str:
 def doubled(path: Path, times: Path, limit: float):
     """The cells of a notebook in its own folder, then again in the root, with the time of the first run between."""
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    trains = any("course_lib.training" in cell.source for cell in cells)
+    trains, draws = (any(f"course_lib.{name}" in cell.source for cell in cells) for name in ("training", "plotting"))
     in_folder = silent(f"__import__('os').chdir({str(path.parent)!r})" + trains * "\n__import__('remembered')")
     between = silent(
         f"cpu_seconds = sum(__import__('os').times()[:4])\n"
         f"assert cpu_seconds <= {limit}, f'{{cpu_seconds:.0f}} CPU-seconds; {limit} is the most'\n"
         f"assert __import__('socket').socket.connect.__module__ == 'sitecustomize', 'the network is not cut off'\n"
         f"print(f'{{cpu_seconds:.1f}}', file=open({str(times / name_of(path))!r}, 'w'))\n"
-        f"__import__('os').chdir({str(path.parents[1])!r})" + trains * "\n__import__('remembered').look_up = True"
+        f"__import__('os').chdir({str(path.parents[1])!r})"
+        + trains * "\n__import__('remembered').look_up = True"
+        + draws * "\n__import__('course_lib.plotting').plotting.png = lambda figure: b'drawn once'"
     )
     both = [in_folder, *cells, between, *nbformat.from_dict(cells)]
     name_cells(both)

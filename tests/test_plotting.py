@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from matplotlib import colormaps
 from matplotlib.image import imread
 
 from course_lib.interactive import slider, steer
@@ -19,6 +20,7 @@ from course_lib.plotting import (
     plot_lines,
     plot_runs,
     png,
+    show_found,
     show_image,
     show_images,
     show_overlay,
@@ -64,7 +66,7 @@ def test_a_row_keeps_its_images_apart_and_puts_each_title_over_its_image():
     show_row(figure.subplots(), [torch.zeros(4, 3), torch.full((4, 3), 0.5)], ["first", "second"])
     axes = figure.axes[0]
     shown = axes.images[0].get_array()
-    assert shown[0].tolist() == [0, 0, 0, 1, 0.5, 0.5, 0.5, 1]
+    assert shown[0].tolist() == [0, 0, 0, 255, 128, 128, 128, 255]
     assert [(text.get_text(), text.get_position()[0]) for text in axes.texts] == [("first", 1), ("second", 5)]
 
 
@@ -88,8 +90,19 @@ def test_weights_run_from_zero_to_the_largest():
 def test_an_overlay_keeps_the_brightest_and_darkens_the_rest():
     figure = new_figure()
     show_overlay(figure.subplots(), torch.ones(3, 4, 4), torch.tensor([[1.0, 0.0], [0.5, 0.0]]))
-    shown = figure.axes[0].images[0].get_array()
-    assert shown[0, 0, 0] == 1 and np.isclose(shown[0, 3, 0], 0.15) and np.isclose(shown[3, 0, 0], 0.575)
+    shown = figure.axes[0].images[0].get_array() / 255
+    np.testing.assert_allclose(shown[[0, 0, 3], [0, 3, 0], 0], [1, 0.15, 0.575], atol=0.002)
+
+
+def test_what_is_found_shines_over_the_darkened_image():
+    image, weights = torch.rand(3, 4, 6), torch.tensor([[0.0, 0.2, 0.8], [0.1, 0.4, 0.3]])
+    figure = new_figure()
+    show_found(figure.subplots(), image, weights)
+    shown, inferno = figure.axes[0].images[0].get_array() / 255, colormaps["inferno"]
+    for row, column in np.ndindex(4, 6):
+        share = (weights[row // 2, column // 2] / 0.8).item()
+        expected = share * np.array(inferno(share)[:3]) + (1 - share) * 0.4 * image[:, row, column].mean().item()
+        np.testing.assert_allclose(shown[row, column], expected, atol=0.003)
 
 
 def test_lines_differ_in_colour_and_marker():
@@ -119,13 +132,13 @@ def test_a_control_draws_again_what_the_plain_call_draws():
     after = box.children[-1].value
     plain = new_figure()
     draw(plain, level=1)
-    assert before != after == png(plain)
+    assert before != after and (imread(BytesIO(after))[..., :3] == pixels(plain)).all()
     assert isinstance(box.children[0], ipywidgets.SelectionSlider) and isinstance(box.children[-1], ipywidgets.Image)
 
 
 def test_twins_stand_side_by_side():
     figure = twins(draw, [{"level": 0}, {"level": 1}])
-    assert [axes.images[0].get_array()[0, 0] for panel in figure.subfigs for axes in panel.axes] == [0, 1]
+    assert [axes.images[0].get_array()[0, 0] for panel in figure.subfigs for axes in panel.axes] == [0, 255]
 
 
 def test_a_description_reaches_a_screen_reader_and_is_shown_where_no_picture_can_be():

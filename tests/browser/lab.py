@@ -35,6 +35,8 @@ NONE_RUNNING = """prompts => {
     const shown = [...document.querySelectorAll(prompts)].map(prompt => prompt.innerText);
     return shown.some(text => /[0-9]/.test(text)) && !shown.some(text => text.includes("*"));
 }"""
+FIRST_PROMPTS = """count => [...document.querySelectorAll(".jp-CodeCell")].slice(0, count)
+    .flatMap(cell => [...cell.querySelectorAll(".jp-InputArea-prompt")]).map(prompt => prompt.innerText)"""
 START_WATCH = """(cell, patience) => {
     const pictures = () => [...cell.querySelectorAll("img")]
         .filter(image => image.complete && image.naturalWidth).map(image => image.src).join();
@@ -176,10 +178,10 @@ class Notebook:
         texts = self.page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').all_inner_texts()
         return [text for text in texts if "Traceback" in text]
 
-    @property
-    def not_run(self) -> int:
-        """How many code cells have no number: those behind a cell that failed."""
-        return sum(text.strip("[]: \n") == "" for text in self.page.locator(PROMPTS).all_inner_texts())
+    def not_run(self, count: int | None = None) -> int:
+        """How many of the first ``count`` code cells have no number: those behind a cell that failed."""
+        texts = self.page.evaluate(FIRST_PROMPTS, count or 10_000)
+        return sum(text.strip("[]: \n") == "" for text in texts)
 
     @property
     def sliders(self) -> list[Locator]:
@@ -203,6 +205,19 @@ class Notebook:
         """Forget the stored outputs and run every cell, as a reader does from the menu."""
         self.menu("Edit", "Clear Outputs of All Cells")
         self.menu("Run", "Run All Cells")
+        self.wait_until_run()
+
+    def run_up_to(self, place: int) -> None:
+        """The same for all cells up to the code cell at ``place``, counted from 0."""
+        self.menu("Edit", "Clear Outputs of All Cells")
+        prompt = self.page.locator(".jp-CodeCell").nth(place).locator(".jp-InputPrompt")
+        prompt.click()
+        self.menu("Run", "Run All Above Selected Cell")
+        prompt.click()
+        self.page.keyboard.press("Control+Enter")
+        self.wait_until_run()
+
+    def wait_until_run(self) -> None:
         # Not asked at every frame, as is usual: that costs as much of a processor as the cells themselves.
         self.page.wait_for_function(NONE_RUNNING, arg=PROMPTS, timeout=400_000, polling=250)
         self.wait_until_idle()

@@ -1,6 +1,7 @@
-"""Lessons in a real browser: all cells run, every slider draws a new picture, and nothing is asked of the network.
+"""Lessons in a real browser: cells run, every slider draws a new picture, and nothing is asked of the network.
 
-Every cell runs; a training that a run of the notebook has done already is looked up (tests/offline/remembered.py).
+All cells up to the last slider run; what follows it shows nothing that moves, and runs in tests/test_course_runs.py.
+A training that a run of the notebook has done already is looked up (tests/offline/remembered.py).
 The same walk writes benchmarks/browser.md (see there).
 """
 
@@ -17,11 +18,12 @@ from tests.browser import lab
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def widget_cells(notebook: Path) -> int:
-    return sum("widget" in cell.metadata.get("tags", []) for cell in nbformat.read(notebook, as_version=4).cells)
+def widget_cells(notebook: Path) -> list[int]:
+    code = [cell for cell in nbformat.read(notebook, as_version=4).cells if cell.cell_type == "code"]
+    return [place for place, cell in enumerate(code) if "widget" in cell.metadata.get("tags", [])]
 
 
-# every lesson that there is, and how many of its cells hold a widget
+# every lesson that there is, and which of its code cells hold a widget
 LESSONS = [(path.stem, widget_cells(path)) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
 SMALL = 1024  # pixels: a small window, in which no formula or table needs a scroll bar
 LIMIT = 200  # milliseconds from a key to the new picture, on a core of one's own
@@ -82,7 +84,7 @@ def test_the_instrument_sees_what_it_should(opened):
     assert notebook.press(moved, "ArrowRight") < 5000 and moved.get_attribute("aria-valuenow") == "6.0"
     assert notebook.drag(moved) < 5000
     assert notebook.press(still, "ArrowRight", patience=500) is None
-    assert "ZeroDivisionError" in notebook.tracebacks[0] and notebook.not_run == 1
+    assert "ZeroDivisionError" in notebook.tracebacks[0] and notebook.not_run() == 1
     assert notebook.requests_elsewhere == []
     notebook.page.evaluate("fetch('https://example.org').catch(() => null)")
     assert notebook.requests_elsewhere == ["https://example.org/"]
@@ -93,9 +95,9 @@ def test_the_instrument_sees_what_it_should(opened):
 @pytest.mark.parametrize("slug, widgets", LESSONS, ids=[slug for slug, _ in LESSONS])
 def test_lesson_in_the_browser(opened, slug, widgets, tmp_path):
     notebook = opened(slug)
-    notebook.run_all()
-    assert notebook.tracebacks == [] and notebook.not_run == 0
-    assert notebook.widgets == widgets
+    notebook.run_up_to(widgets[-1])
+    assert notebook.tracebacks == [] and notebook.not_run(widgets[-1] + 1) == 0
+    assert notebook.widgets == len(widgets)
     for slider in notebook.sliders:
         name = slider.get_attribute("aria-valuetext")
         assert milliseconds(notebook, slider) <= LIMIT, f"{slug}: the slider at {name} is slow"
