@@ -163,18 +163,17 @@ def test_a_printed_row_is_read_to_its_end_on_a_telephone(visit):
     assert outputs.evaluate_all("all => all.filter(one => one.scrollWidth > one.clientWidth + 1).length") == 0
 
 
-@pytest.mark.parametrize("width, rows", [(1280, 1), (390, 3)])
-def test_formulas_of_one_line_stand_below_each_other_where_there_is_no_room(visit, width, rows):
+@pytest.mark.parametrize("width, rows", [(1280, 2), (390, 3)])
+def test_three_formulas_of_one_line_stand_below_each_other_where_there_is_no_room(visit, width, rows):
     page = visit("exercises/10_global_context", width=width)
     page.wait_for_selector(".formulas mjx-container svg")
-    tops = (
+    middles = (
         page.locator(".formulas")
-        .first.locator("mjx-container")
-        .evaluate_all(
-            "all => all.map(one => Math.round(one.getBoundingClientRect().top + one.getBoundingClientRect().bottom))"
-        )
+        .nth(1)
+        .locator("mjx-container")
+        .evaluate_all("all => all.map(one => one.getBoundingClientRect()).map(box => (box.top + box.bottom) / 2)")
     )
-    assert len(tops) > 1 and len({top // 20 for top in tops}) == min(rows, len(tops))
+    assert len(middles) == 3 and 1 + sum(below - above > 15 for above, below in pairwise(sorted(middles))) == rows
 
 
 @pytest.mark.parametrize("dark", [False, True])
