@@ -4,7 +4,7 @@ One run in one kernel proves most of it, because starting a kernel and importing
 each notebook is copied with its cells twice, the first time in its own folder, the second in the root.
 A lesson and its solution share one run of pytest, each with a kernel of its own.
 Every cell runs both times. The second time, a training that goes in alike is looked up (offline/remembered.py), and a
-figure is made but not turned into pixels, which are not compared.
+described figure is made but not turned into pixels, which are not compared.
 """
 
 import hashlib

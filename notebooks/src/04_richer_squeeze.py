@@ -406,11 +406,11 @@ plot_runs(figure.subplots(), right, guess=0.4)
 describe(
     figure,
     "shares of right answers, three dots for each gate, and a dotted line at 0.4: SE and SRM without norm lie at the line, SRM "
-    "far right of it near 0.8; SE with norm and SRM with the mean twice lie between.",
+    "far right of it near 0.8; SE with norm comes close to it; SRM with the mean twice lies far left of both.",
 )
 
 # %% [markdown]
-# **Our prediction was wrong in one half, and too strong in the other.** Without the norm, the deviation gets no further than SE. With it, even the mean learns from the cue. Three seeds say little about how surely, so we ran nine outside this notebook:
+# **Our prediction was wrong in one half, and too strong in the other.** Without the norm, the deviation gets no further than SE. With it, even SE's mean learns from the cue. Three seeds say little about how surely, so we ran nine seeds outside this notebook:
 # SE with SRM's norm 0.50 to 0.90 (mean 0.67), SRM 0.71 to 0.84 (0.78), SRM with the mean twice 0.35 to 0.62 (0.47). *The norm is what SE lacks most; the deviation makes it sure.*
 #
 # This does not show that SE never learns it: lesson 03 trained it for 1500 steps, on a cue that fills 64 pixels. And which part of the norm does

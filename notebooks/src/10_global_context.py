@@ -534,7 +534,7 @@ describe(
 # %% [markdown]
 # ## Deeper · What each step costs (3 minutes)
 #
-# One image of 64 channels on 64 × 64 pixels; `milliseconds` is the shortest of seven runs. *Before running: by how much does the work shrink in the first step?*
+# One image of 64 channels on 64 × 64 pixels; `milliseconds` is the shortest of seven runs, in time of the processor. *Before running: by how much does the work shrink in the first step?*
 
 # %% tags=["answer"]
 large, work = torch.randn(1, 64, 64, 64), {}

@@ -425,7 +425,7 @@ assert both < third < one_free
 #
 # ## The bill again
 #
-# Multiply-adds and *kept* bytes (what forward stores for backward, beside x) are counted, time is measured (`milliseconds`: the shortest of seven runs). The **exponent** p in
+# Multiply-adds and *kept* bytes (what forward stores for backward, beside x) are counted, time is measured (`milliseconds`: the shortest of seven runs, in time of the processor). The **exponent** p in
 # $\text{cost} \propto n^p$ compares 64 × 64 with 128 × 128 pixels; for time, 32 × 32 with 64 × 64. *Before running: what is p for the pairs of criss-cross?*
 
 
@@ -472,7 +472,7 @@ assert speed["criss-cross, R = 2"][1] < speed["non-local"][1]
 
 # %% [markdown]
 # **Read it.** Pairs grow as n², n √n (h + w grows as √n) and n. The other counts include the 1 × 1 convolutions. *Time* is another matter: criss-cross with R = 2 does an
-# eighth of the multiply-adds, and here is three to six times as fast, on two processors. The non-local block runs in a *fused kernel* that never stores its map: "kept" is what it keeps without.
+# eighth of the multiply-adds, and is three times as fast on one processor, six times on another. The non-local block runs in a *fused kernel* that never stores its map: "kept" is what it keeps without.
 #
 # ## Real features: how many slots would do?
 #

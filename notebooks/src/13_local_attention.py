@@ -768,7 +768,7 @@ assert found["attention in a 3 × 3 window"][:, 1].min() > 0.9
 #
 # ## Deeper · The price (4 minutes)
 #
-# One image of 64 channels on 32 × 32 pixels; `milliseconds` is the shortest of seven runs. *Before running: whose work grows faster with the window, that of a convolution or that of attention?*
+# One image of 64 channels on 32 × 32 pixels; `milliseconds` is the shortest of seven runs, in time of the processor. *Before running: whose work grows faster with the window, that of a convolution or that of attention?*
 
 # %% tags=["answer"]
 large, work = torch.randn(1, 64, 32, 32), {}

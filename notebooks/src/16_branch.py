@@ -676,11 +676,12 @@ assert closed[1].min() > 0.85 and closed[2].max() < 0.4 and closed[3].min() > cl
 #
 # ## Deeper · On the clock (3 minutes)
 #
-# Multiply–adds are no seconds. Each image has its own kernel, so a batch becomes one convolution with a *group* of channels for each image. `milliseconds` is the shortest of seven runs. *Before running: is mixing as cheap as counted?*
+# Multiply–adds are no seconds. Each image has its own kernel, so a batch becomes one convolution with a *group* of channels for each image. `milliseconds` is the shortest of seven runs, in time of the processor. *Before running: is mixing as cheap as counted?*
 
 # %% tags=["answer"]
 for side in (7, 14, 28):
-    one, own = (milliseconds(lambda: module(torch.zeros(8, 64, side, side))) for module in (plain, mixing))
+    x = torch.zeros(8, 64, side, side)
+    one, own = (milliseconds(lambda: module(x)) for module in (plain, mixing))
     print(
         f"8 images, {side:2} × {side:2}: one kernel ≈ {one:.1f} ms, own kernels ≈ {own:.1f} ms; counted {more[side]:.1%} more"
     )

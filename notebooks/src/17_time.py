@@ -744,7 +744,7 @@ for frames in (24, 12, 6, 3):
 #
 # ## Deeper · The price, measured (3 minutes)
 #
-# Joint and divided, 32 channels, 2 heads, 14 × 14 places, both with torch's fused kernel (lesson 09); `milliseconds` is the shortest of seven runs. *Before running: from 4 to 16 frames, how many times as long do both take?*
+# Joint and divided, 32 channels, 2 heads, 14 × 14 places, both with torch's fused kernel (lesson 09); `milliseconds` is the shortest of seven runs, in time of the processor. *Before running: from 4 to 16 frames, how many times as long do both take?*
 
 # %% tags=["answer"]
 block, price = DividedSpaceTime(32, num_heads=2), {}

@@ -178,9 +178,9 @@ class Notebook:
         texts = self.page.locator('[data-mime-type="application/vnd.jupyter.stderr"]').all_inner_texts()
         return [text for text in texts if "Traceback" in text]
 
-    def not_run(self, count: int | None = None) -> int:
+    def not_run(self, count: int = 10_000) -> int:
         """How many of the first ``count`` code cells have no number: those behind a cell that failed."""
-        texts = self.page.evaluate(FIRST_PROMPTS, count or 10_000)
+        texts = self.page.evaluate(FIRST_PROMPTS, count)
         return sum(text.strip("[]: \n") == "" for text in texts)
 
     @property

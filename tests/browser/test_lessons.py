@@ -1,8 +1,9 @@
 """Lessons in a real browser: cells run, every slider draws a new picture, and nothing is asked of the network.
 
-All cells up to the last slider run; what follows it shows nothing that moves, and runs in tests/test_course_runs.py.
+All cells up to the last slider run. What follows shows nothing that moves and runs in tests/test_course_runs.py; here
+only its text is looked at, not what its cells show.
 A training that a run of the notebook has done already is looked up (tests/offline/remembered.py).
-The same walk writes benchmarks/browser.md (see there).
+benchmarks/browser.py runs all cells in the same way, and writes down how long that takes.
 """
 
 import shutil
@@ -92,12 +93,12 @@ def test_the_instrument_sees_what_it_should(opened):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("slug, widgets", LESSONS, ids=[slug for slug, _ in LESSONS])
-def test_lesson_in_the_browser(opened, slug, widgets, tmp_path):
+@pytest.mark.parametrize("slug, places", LESSONS, ids=[slug for slug, _ in LESSONS])
+def test_lesson_in_the_browser(opened, slug, places, tmp_path):
     notebook = opened(slug)
-    notebook.run_up_to(widgets[-1])
-    assert notebook.tracebacks == [] and notebook.not_run(widgets[-1] + 1) == 0
-    assert notebook.widgets == len(widgets)
+    notebook.run_up_to(places[-1])
+    assert notebook.tracebacks == [] and notebook.not_run(places[-1] + 1) == 0
+    assert notebook.widgets == len(places)
     for slider in notebook.sliders:
         name = slider.get_attribute("aria-valuetext")
         assert milliseconds(notebook, slider) <= LIMIT, f"{slug}: the slider at {name} is slow"

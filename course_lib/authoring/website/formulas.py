@@ -6,7 +6,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
-PAIRS = (("{", "}"), (r"\begin", r"\end"), (r"\left", r"\right"))
+PAIRS = ((r"{", r"}"), (r"\\begin\b", r"\\end\b"), (r"\\left(?![a-z])", r"\\right(?![a-z])"))
 
 
 class FormulasBeside(SphinxTransform):
@@ -30,7 +30,9 @@ def formulas(line: str) -> list[str]:
     1
     """
     parts = re.split(r"\s*\\qquad\s*", line.strip())
-    whole = all(part.count(first) == part.count(last) for part in parts for first, last in PAIRS)
+    whole = all(
+        len(re.findall(first, part)) == len(re.findall(last, part)) for part in parts for first, last in PAIRS
+    )
     return parts if whole else [line]
 
 

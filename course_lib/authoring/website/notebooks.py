@@ -64,8 +64,8 @@ def tagged(cells: list[dict], tag: str) -> list[dict]:
 
 
 def page_text(text: str) -> str:
-    """Markdown for the page: no badge; modules, needed lessons and papers are links."""
-    text = ARROW.sub(lambda found: found[1] or "→", BADGE_LINE.sub("", text))  # no line ends within it
+    """Markdown for the page: no badge, `->` as an arrow; modules, needed lessons and papers are links."""
+    text = ARROW.sub(lambda found: found[1] or "→", BADGE_LINE.sub("", text))  # a browser may break a line within ->
     text = MODULE.sub(reference, text)
     text = MEASURED.sub(lambda found: f"{{doc}}`{found[1]} </{SHOWN_BY[found[2]]}>`", text)
     return with_links(NEEDS.sub(needed, text))

@@ -28,7 +28,7 @@ NOTHING = 1e-12  # of the largest: rounding
 class Reach(NamedTuple):
     """How much each part of the input that is heard most moves the output, the largest as 1."""
 
-    places: Tensor  # t h w, one frame for images; 1 n 1 where there are no places but a list
+    places: Tensor  # t h w, one frame for images; 1 1 n where there are no places but a list
     channels: Tensor  # c
     hard: bool  # whether its map is chosen in a way that has no derivative
 

@@ -13,7 +13,7 @@ from course_lib.catalog import CATALOG, CITIZEN
 from course_lib.diagrams.language import texts, words
 
 SECTION = re.compile(r"(Shape|Learned): (.+)")
-LINKS = {  # what the first lines of a module name
+LINKS = {  # what the docstring of a module names
     r"notebooks/(\w+)\.ipynb": r":doc:`/notebooks/\1`",
     r"arXiv (\d{4}\.\d{4,5})": r"`arXiv \1 <https://arxiv.org/abs/\1>`__",
     r"^([A-Z])\. ": r"\1\\. ",  # a first name, and no list
