@@ -23,8 +23,8 @@ for (const pre of document.querySelectorAll("div.cell_output .stream pre")) {
   if (pre.textContent.split("\n").every((line) => line.length <= TABLE)) split(pre, (line) => line);
 }
 
-// Formulas of a docstring: where there is no room, a line is broken between two of them first.
-for (const pre of document.querySelectorAll("dl.py .highlight-text pre")) {
+// Formulas of a docstring, here and on a card: where there is no room, a line is broken between two of them first.
+for (const pre of document.querySelectorAll("dl.py .highlight-text pre, pre.formula")) {
   const parts = pre.innerHTML.split(/( {3,}|\n)/);
   pre.innerHTML = parts.map((part) => (part.trim() ? `<span>${part}</span>` : part)).join("");
   pre.classList.add("formula");

@@ -1,6 +1,5 @@
 """What the pages tell of a mechanism: from its row, its docstring and the running module."""
 
-import html
 import inspect
 import re
 from functools import cached_property
@@ -90,12 +89,6 @@ class Card:
     def small_diagram(self) -> str:
         """For a card on the home page, whose words say what the picture would."""
         return re.sub(r'alt="[^"]*"', 'alt=""', picture(self.row.module, up=0))
-
-    @property
-    def formulas(self) -> str:
-        """The same in HTML: where there is no room, a line is broken between two formulas first."""
-        parts = re.split(r"( {3,}|\n)", html.escape(self.formula, quote=False))
-        return "".join(f"<span>{part}</span>" if part.strip() else part for part in parts)
 
     @property
     def call(self) -> str:
