@@ -123,15 +123,18 @@ def test_the_header_promises_the_minutes_of_its_tasks(slug):
 def test_unsolved_fails_every_check_and_every_hidden_test(slug, hidden):
     unsolved = {}
     said = []
-    exercise = jupytext.read(parts(slug)["exercise"])
-    for cell in (cell for cell in exercise.cells if cell.cell_type == "code"):
+    notebook = jupytext.read(parts(slug)["exercise"])
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
         try:
             exec(compile(cell.source, f"<{slug}>", "exec"), unsolved)
         except NotYet as answer:
             said.append(str(answer))
-    tasks = {test.task for test in hidden.tests}
-    assert sum(unsolved["exercise"].earned) == 0
-    assert len(said) == len(tasks) and [answer for answer in said if "is yours to write" not in answer] == []
+    exercise = unsolved["exercise"]
+    assert exercise.earned == [0] * len(exercise.points)
+    tasks = [exercise.task(k + 1) for k in range(len(exercise.points))]
+    assert len(said) == len(tasks)
+    for task, answer in zip(tasks, said, strict=True):
+        assert re.match(rf"{task}: \w+ is yours to write\n", answer)
     verdicts = judge(hidden, SimpleNamespace(**unsolved), seed=0)
     assert [verdict.test for verdict in verdicts if not verdict.error] == [], "these pass though nothing is solved"
 
