@@ -1,10 +1,10 @@
 // Each line becomes a block, so that what does not fit goes on below, further in than the line begins.
 // A line of code breaks at a point or behind a bracket, before it breaks a word.
 const TABLE = 80; // letters: where an output has longer lines, its columns matter, and it is moved along instead
-const PARTS = /(<[^>]*>)|([([{])|(\.)(?=\w|<)|(-&gt;)/g; // a tag, an opening bracket, a point, an arrow
+const PARTS = /(<[^>]*>|\d\.|\.\d)|([([{])|(\.)(?=\w|<)|(-&gt;)/g; // a tag or a number's point, an opening bracket, a point, an arrow
 const soft = (code) =>
-  code.replace(PARTS, (all, tag, open, point, arrow) => {
-    if (tag) return tag;
+  code.replace(PARTS, (all, whole, open, point, arrow) => {
+    if (whole) return whole;
     if (arrow) return `<span class="whole">${arrow}</span>`;
     return open ? `${open}<wbr>` : `<wbr>${point}`;
   });
@@ -18,15 +18,16 @@ function split(pre, change) {
   }
 }
 
-for (const pre of document.querySelectorAll("div.highlight-python pre, div.doctest pre")) split(pre, soft);
+for (const pre of document.querySelectorAll("div:is(.highlight-python, .highlight-sh, .doctest) pre")) split(pre, soft);
 for (const pre of document.querySelectorAll("div.cell_output .stream pre")) {
   if (pre.textContent.split("\n").every((line) => line.length <= TABLE)) split(pre, (line) => line);
 }
 
 // Formulas of a docstring, here and on a card: where there is no room, a line is broken between two of them first.
+const together = (line) =>
+  line.split(/( {2,})/).map((part) => (part.trim() ? `<span class="part">${part}</span>` : part)).join("");
 for (const pre of document.querySelectorAll("dl.py .highlight-text pre, pre.formula")) {
-  const parts = pre.innerHTML.split(/( {3,}|\n)/);
-  pre.innerHTML = parts.map((part) => (part.trim() ? `<span>${part}</span>` : part)).join("");
+  split(pre, together);
   pre.classList.add("formula");
 }
 
