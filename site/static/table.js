@@ -14,3 +14,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
     }),
   );
 }
+
+// On a telephone the columns that hold sentences are not squeezed.
+for (const cell of document.querySelectorAll("table.table td")) {
+  cell.classList.toggle("sentence", cell.textContent.length > 30);
+}
