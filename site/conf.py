@@ -50,7 +50,8 @@ napoleon_custom_sections = ["Shape", "Learned"]
 html_theme = "sphinx_book_theme"
 html_static_path = ["static", "sliders", str(files("mathjax") / "static/mathjax/es5/tex-svg.js")]
 html_css_files = ["site.css"]
-html_js_files = [(name, {"defer": "defer"}) for name in ("slider.js", "table.js", "code.js", "edge.js", "sidebar.js")]
+SCRIPTS = ("slider.js", "table.js", "code.js", "edge.js", "sidebar.js", "search.js")
+html_js_files = [(name, {"defer": "defer"}) for name in SCRIPTS]
 # Each page draws its list of all pages anew, a tenth of a second; the pages of source code do without.
 html_sidebars = {"_modules/**": ["navbar-logo.html", "search-button-field.html"]}
 html_favicon = "static/favicon.svg"
