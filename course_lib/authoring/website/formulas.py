@@ -6,6 +6,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
+CLOSES = re.compile(r"[^\s\w(\[]+")  # a comma, a point, a bracket, behind a formula
 PAIRS = ((r"{", r"}"), (r"\\begin\b", r"\\end\b"), (r"\\left(?![a-z])", r"\\right(?![a-z])"))
 
 
@@ -19,6 +20,21 @@ class FormulasBeside(SphinxTransform):
             parts = formulas(line.astext())
             if len(parts) > 1:
                 line.replace_self(nodes.container("", *(alone(line, part) for part in parts), classes=["formulas"]))
+
+
+class FormulasKeepTheirMarks(SphinxTransform):
+    """The comma behind a formula stays in its row: a browser may break a line between a picture and a comma."""
+
+    default_priority = 400
+
+    def apply(self, **_) -> None:
+        for formula in list(self.document.findall(nodes.math)):
+            after = formula.next_node(descend=False, siblings=True)
+            mark = CLOSES.match(after.astext()) if isinstance(after, nodes.Text) else None
+            if mark:
+                after.parent.replace(after, nodes.Text(after.astext()[mark.end() :]))
+                both = formula.deepcopy(), nodes.Text(mark[0])
+                formula.replace_self(nodes.inline("", "", *both, classes=["unbroken"]))
 
 
 def formulas(line: str) -> list[str]:
@@ -44,3 +60,4 @@ def alone(line: nodes.math_block, part: str) -> nodes.math_block:
 
 def setup(app: Sphinx) -> None:
     app.add_transform(FormulasBeside)
+    app.add_transform(FormulasKeepTheirMarks)
