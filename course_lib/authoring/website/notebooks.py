@@ -137,7 +137,8 @@ def slider(slug: str, number: int, out: Path) -> str:
     if not sprite.with_suffix(".webp").exists():
         return '<p class="no-sprite">These sliders move in JupyterLab; the pictures below show the same.</p>'
     about = json.loads(sprite.with_suffix(".json").read_text(encoding="utf-8"))
-    return moving(about, f"../_static/{sprite.name}.webp") + '<p class="all-values">JupyterLab has every value.</p>'
+    note = '<p class="all-values">The sliders know a few values here, and all in JupyterLab.</p>'
+    return moving(about, f"../_static/{sprite.name}.webp") + note
 
 
 def moving(about: dict, address: str, *, play: int | None = None) -> str:

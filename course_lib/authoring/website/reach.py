@@ -31,6 +31,7 @@ class Reach(NamedTuple):
     places: Tensor  # t h w, one frame for images; 1 1 n where there are no places but a list
     channels: Tensor  # c
     hard: bool  # whether its map is chosen in a way that has no derivative
+    placed: bool  # whether the output has places too: the number lies in their middle
 
     @property
     def shares(self) -> tuple[float, float]:
@@ -45,9 +46,9 @@ def reach(row: Mechanism) -> Reach:
     gradients = [torch.stack(one).amax(dim=0) for one in zip(*draws, strict=True)]
     gradient = in_space(max(gradients, key=lambda one: (one > NOTHING * one.max()).sum()))  # c t h w
     gradient = gradient / gradient.max()
-    return Reach(
-        gradient.amax(dim=0), gradient.amax(dim=(1, 2, 3)), all(chosen_hard(row, seed) for seed in range(DRAWS))
-    )
+    hard = all(chosen_hard(row, seed) for seed in range(DRAWS))
+    module, inputs = moved(row, seed=0)
+    return Reach(gradient.amax(dim=0), gradient.amax(dim=(1, 2, 3)), hard, placed=module(*inputs).ndim > 3)
 
 
 def chosen_hard(row: Mechanism, seed: int = 0) -> bool:
@@ -123,9 +124,10 @@ def words(found: Reach) -> str:
     hard = (
         " Its map is a choice between hard options: it moves in jumps, which a derivative does not see." * found.hard
     )
-    where = "Each stripe is an entry of a list" if in_a_list(found) else "The number lies in the middle"
+    middle = "The number lies in the middle. " * found.placed
+    where = "Each stripe is an entry of a list. " if in_a_list(found) else middle
     return (
-        f"A small change in {places} of the places and in {channels} of the channels moves one number of the output. "
-        f"{where}; bright parts move it much. The weights are random, so this shows what the "
+        f"One number of the output depends on {places} of the places and on {channels} of the channels. "
+        f"{where}Bright parts move it much, empty ones not at all. The weights are random, so this shows what the "
         f"mechanism can hear, and not what a trained network attends to.{hard}"
     )
