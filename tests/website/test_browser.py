@@ -143,6 +143,19 @@ def test_on_a_telephone_a_line_begins_where_its_spaces_say_and_in_its_first_row(
     assert sum(not first_row for _, first_row in starts) <= 3, "a word longer than a row may stand below"
 
 
+def test_on_a_telephone_no_number_is_torn_and_a_remark_starts_where_it_fits(visit):
+    page = visit(LESSON, width=390)
+    rows = "all => all.map(one => one.getClientRects().length)"
+    assert set(page.locator("div.cell_input .line .mf:visible").evaluate_all(rows)) == {1}
+    assert set(page.locator("div.cell_input .line .c1:visible").evaluate_all(rows)) == {1}
+
+
+def test_a_telephone_shows_the_picture_of_the_home_page_at_once_and_above_its_sliders(visit):
+    steer = visit("index", width=390).locator(".steer")
+    picture, slider = (steer.locator(one).first.bounding_box() for one in (".frame", "input"))
+    assert picture["y"] + picture["height"] <= min(slider["y"], 664), "a telephone's window between its bars"
+
+
 def test_what_goes_on_to_the_right_fades_until_one_has_moved_there(visit):
     page = visit(LESSON, width=390)
     page.wait_for_selector("mjx-container svg")

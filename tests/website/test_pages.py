@@ -302,6 +302,14 @@ def test_a_map_that_is_chosen_hard_is_said_to_be(name, hard):
     assert reach.chosen_hard(mechanism(name)) is hard
 
 
+@pytest.mark.parametrize(
+    "name, placed", [("NonLocal", True), ("FramePooling", True), ("GranularityDescriptors", False)]
+)
+def test_only_a_number_of_an_output_with_places_lies_in_the_middle(name, placed):
+    found = reach.reach(mechanism(name))
+    assert found.placed is placed and ("in the middle" in reach.words(found)) is placed
+
+
 def test_nothing_heard_is_transparent():
     address = reach.address(torch.tensor([[0.0, 1.0, 1e-6]]))
     pixels = Image.open(io.BytesIO(base64.b64decode(address.split(",")[1])))
