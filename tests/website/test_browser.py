@@ -107,6 +107,8 @@ def test_search_finds_a_lesson_and_a_mechanism(visit):
     page.wait_for_selector("ul.search li a")
     found = page.locator("ul.search li a").evaluate_all("links => links.map(link => link.href.split('?')[0])")
     assert any("/notebooks/03" in link for link in found) and any("/mechanisms/" in link for link in found)
+    excerpt = page.locator("ul.search li .context").first
+    assert "System Settings" not in excerpt.inner_text(), "of the article, not of the buttons above it"
 
 
 def test_a_folded_answer_opens(visit):
