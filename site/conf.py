@@ -14,6 +14,7 @@ version = release = course_lib.__version__
 author = "the course's authors"
 html_title = project
 include_patterns = ["notebooks/*.ipynb", "exercises/*.ipynb"]
+exclude_patterns = [".*"]  # not even looked through: an environment has forty thousand files
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",

@@ -128,7 +128,7 @@ steer(
 )
 
 # %% [markdown]
-# If no slider appears (on a page without Python, say), here are three settings side by side:
+# The same without a widget, three settings side by side:
 
 # %% tags=["static", "folded"]
 settings = [{"tolerance": 0.03}, {"tolerance": 0.3}, {"row": 2, "column": 2}]
@@ -195,8 +195,8 @@ assert tokens.shape == (1, 128 * 192, 3)
 # %% [markdown]
 # ## How a lesson speaks
 #
-# - *Before running:* stop and guess. A wrong guess teaches more than a right one. So the answer is stored *folded*: run the cell, or click on the dots, to see it.
-# - Code that only draws is folded, too. You need not read it; click on the dots if you want to.
+# - *Before running:* stop and guess. A wrong guess teaches more than a right one. So the answer is stored *folded*: run the cell, or unfold it with a click (in JupyterLab, on the three dots).
+# - Code that only draws is folded, too. You need not read it.
 # - `≈ 0.61` is a number that may be a little different on your machine. All other numbers are the same everywhere.
 # - `assert` and `assert_close` are claims that check themselves. If one fails on your machine, we are wrong: tell us.
 # - The first part of a lesson, the *walk*, takes the minutes that its header promises, and ends with three key points and the exercise. Sections called
