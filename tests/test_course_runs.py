@@ -111,8 +111,9 @@ def name_of(path: Path) -> str:
 def doubled(path: Path, times: Path, limit: float):
     """The cells of a notebook in its own folder, then again in the root, with the time of the first run between."""
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
-    used = {name for name in ("training", "comparison", "plotting") for cell in cells if f"course_lib.{name}" in cell.source}
-    trains, draws = not used.isdisjoint({"training", "comparison"}), "plotting" in used
+    code = "\n".join(cell.source for cell in cells)
+    trains = "course_lib.training" in code or "course_lib.comparison" in code
+    draws = "course_lib.plotting" in code
     in_folder = silent(f"__import__('os').chdir({str(path.parent)!r})" + trains * "\n__import__('remembered')")
     between = silent(
         f"cpu_seconds = sum(__import__('os').times()[:4])\n"
