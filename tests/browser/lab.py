@@ -63,16 +63,8 @@ TOO_WIDE = """() => [...document.querySelectorAll(".jp-Cell .jp-RenderedHTMLComm
 ANOTHER_PICTURE = """() => new Promise(done => {
     const pictures = () => [...document.querySelectorAll(".jp-Cell img")].map(image => image.src).join();
     const before = pictures();
-    setTimeout(() => done(pictures() !== before), 400);
+    setTimeout(() => done(pictures() !== before), 1000);
 })"""
-
-INSTEAD = """async path => {
-    for (const notebook of [...jupyterapp.shell.widgets("main")]) {
-        await notebook.context?.sessionContext.shutdown();
-        notebook.dispose();
-    }
-    await jupyterapp.commands.execute("docmanager:open", {path});
-}"""
 
 
 def find_chromium() -> str | None:
@@ -122,7 +114,7 @@ def jupyterlab(folder: Path, home: Path, *, start: str = "", **more: str) -> Ite
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--LabApp.news_url="]
     command += [f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1"]
     command += [f"--ServerApp.root_dir={folder}", f"--IdentityProvider.token={token}"]
-    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--expose-app-in-browser"]
+    command += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     command += ["--ServerApp.shutdown_no_activity_timeout=600", "--MappingKernelManager.cull_idle_timeout=300"]
     places = {"HOME": home, "JUPYTER_CONFIG_DIR": home / "config", "JUPYTER_DATA_DIR": home / "data"}
     places |= {"JUPYTER_RUNTIME_DIR": home / "runtime", "IPYTHONDIR": home / "ipython"}
@@ -175,12 +167,6 @@ class Notebook:
         page.on("websocket", lambda connection: self.requests.append(connection.url))
         page.goto(address)
         self.wait_until_idle()  # before that, running raises a dialog that asks for a kernel
-
-    def open(self, path: str) -> None:
-        """Another notebook in its place, in the same window: JupyterLab itself takes longer to load than a lesson."""
-        self.requests.clear()
-        self.page.evaluate(INSTEAD, path)
-        self.wait_until_idle()
 
     @property
     def requests_elsewhere(self) -> list[str]:

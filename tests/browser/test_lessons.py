@@ -63,22 +63,18 @@ def address(tmp_path_factory, learned):
 
 
 @pytest.fixture(scope="module")
-def window(address):
-    """JupyterLab in a window of a browser."""
+def pages():
+    """A browser's pages, which share what they have loaded: JupyterLab itself costs as much as a lesson."""
     with lab.chromium() as browser:
-        yield lab.Notebook(browser.new_page(), address("tiny.ipynb"))
+        yield browser.new_context(viewport={"width": 1280, "height": 1600})
 
 
 @pytest.fixture
-def opened(window):
-    """A function that opens a notebook, and closes the one before."""
-
-    def opened(name: str) -> lab.Notebook:
-        window.page.set_viewport_size({"width": 1280, "height": 1600})
-        window.open(f"{name}.ipynb")
-        return window
-
-    return opened
+def opened(pages, address):
+    """A function that opens a notebook in a page of its own."""
+    page = pages.new_page()
+    yield lambda name: lab.Notebook(page, address(f"{name}.ipynb"))
+    page.close()
 
 
 def test_the_instrument_sees_what_it_should(opened):
