@@ -198,8 +198,11 @@ class Notebook:
     def too_wide(self, width: int) -> list[str]:
         """How the texts begin that need a scroll bar, for a formula or a table, in a window of ``width`` pixels."""
         self.page.set_viewport_size({**self.page.viewport_size, "width": width})
-        self.page.wait_for_timeout(500)  # JupyterLab lays itself out some frames later
-        return self.page.evaluate(TOO_WIDE)
+        for _ in range(6):  # JupyterLab lays itself out some frames later; on a busy machine, some seconds
+            self.page.wait_for_timeout(500)
+            if not (found := self.page.evaluate(TOO_WIDE)):
+                break
+        return found
 
     def run_all(self) -> None:
         """Forget the stored outputs and run every cell, as a reader does from the menu."""
