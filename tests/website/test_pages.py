@@ -17,7 +17,7 @@ from PIL import Image
 
 from course_lib.authoring.tables import written
 from course_lib.authoring.website import chart, needs, reach, syllabus
-from course_lib.authoring.website.cards import cards
+from course_lib.authoring.website.cards import Card, cards
 from course_lib.authoring.website.course import lessons
 from course_lib.authoring.website.glossary import glossary
 from course_lib.authoring.website.notebooks import still
@@ -306,8 +306,8 @@ def test_a_map_that_is_chosen_hard_is_said_to_be(name, hard):
     "name, placed", [("NonLocal", True), ("FramePooling", True), ("GranularityDescriptors", False)]
 )
 def test_only_a_number_of_an_output_with_places_lies_in_the_middle(name, placed):
-    found = reach.reach(mechanism(name))
-    assert found.placed is placed and ("in the middle" in reach.words(found)) is placed
+    card = Card(mechanism(name))
+    assert card.placed is placed and ("in the middle" in card.reach_figure) is placed
 
 
 def test_nothing_heard_is_transparent():

@@ -116,6 +116,11 @@ class Card:
         """Whether it gives a vector for the whole image, as a network does, and is no block of one."""
         return len(self.row.inputs(1, C, H, W)[0]) == 4 and len(self.made) == 2
 
+    @property
+    def placed(self) -> bool:
+        """Whether the output has places, too."""
+        return len(self.made) > 3
+
     @cached_property
     def reach(self) -> reach.Reach:
         return reach.reach(self.row)
@@ -127,7 +132,7 @@ class Card:
         shape = "channels" if reach.in_a_list(self.reach) else "places"
         frames = "".join(f'<img class="{shape}" src="{one}" alt="">' for one in places)
         images = f'<span>places</span>{frames}<span>channels</span><img class="channels" src="{channels}" alt="">'
-        caption = f"<figcaption>{reach.words(self.reach)}</figcaption>"
+        caption = f"<figcaption>{reach.words(self.reach, self.placed)}</figcaption>"
         return f'<figure class="reach"><span class="thumbnail">{images}</span>{SCALE}{caption}</figure>'
 
     @property
