@@ -152,6 +152,27 @@ def test_on_a_telephone_no_number_is_torn_and_a_remark_starts_where_it_fits(visi
     assert set(page.locator("div.cell_input .line .c1:visible").evaluate_all(rows)) == {1}
 
 
+TORN = """all => all.flatMap(one => {
+  const nodes = document.createTreeWalker(one, NodeFilter.SHOW_TEXT), part = document.createRange(), found = [];
+  while (nodes.nextNode()) {
+    if (nodes.currentNode.parentElement.closest("code, pre, mjx-container")) continue;
+    for (const formula of nodes.currentNode.data.matchAll(/\\d\\s%|\\d\\s[×=≈]\\s\\d|[=≈]\\s\\d/g)) {
+      part.setStart(nodes.currentNode, formula.index);
+      part.setEnd(nodes.currentNode, formula.index + formula[0].length);
+      const tops = [...part.getClientRects()].map(row => Math.round(row.top));
+      found.push([formula[0], new Set(tops).size]);
+    }
+  }
+  return found;
+})"""
+
+
+@pytest.mark.parametrize("name", ["notebooks/04_richer_squeeze", "notebooks/08_deformable"])
+def test_on_a_telephone_no_line_of_text_ends_within_a_number_or_a_formula(visit, name):
+    found = visit(name, width=390).locator("article :is(p, td, li)").evaluate_all(TORN)
+    assert len(found) > 10 and [formula for formula, rows in found if rows > 1] == []
+
+
 def test_a_telephone_shows_the_picture_of_the_home_page_at_once_and_above_its_sliders(visit):
     steer = visit("index", width=390).locator(".steer")
     picture, slider = (steer.locator(one).first.bounding_box() for one in (".frame", "input"))

@@ -10,7 +10,7 @@ reach      what one output number depends on, as a picture
 moving     the moving picture of README.md
 pages      the templates of site/pages become documents
 notebooks  a notebook becomes a page: no badge, no set-up, sliders that move
-formulas   several formulas of one line, beside or below each other
+formulas   several formulas of one line, beside or below each other; short ones in a text are not torn
 reference  docstrings become pages
 sidebar    the list of all documents, which every page shows
 """

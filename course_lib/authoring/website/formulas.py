@@ -1,12 +1,27 @@
-"""Formulas of one line stand beside each other on a wide page, and below each other on a telephone."""
+"""Formulas of one line stand beside or below each other, and no line of text ends within a number or a formula."""
 
 import re
+from collections.abc import Iterator
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
 CLOSES = re.compile(r"[^\s\w(\[]+")  # a comma, a point, a bracket, behind a formula
+LETTER, SIGN = "[A-Za-zΑ-Ωα-ω]", "[=≈≠×·+−/<>≤≥→]"
+BLANKS = re.compile(
+    rf"""(?<=\d) \s (?=%)  # 0.5 %
+    | (?<=\d) [ ] (?=\d{{3}}(?![\d.]))  # 10 000
+    | (?<=[\w²³)½¼¾°%]) \s (?={SIGN}\s)  # n =
+    | (?<={SIGN}) (?<![^\s(].) \s (?=[(−+±√]*(?:[\d½¼¾∞]|{LETTER}(?!\w)))  # = 3
+    | (?<={LETTER}) (?<![^\s(].) \s (?=(?:{LETTER}[²³]?|\d)(?!\w))  # b c
+    | (?<=\d) (?<![^\s(].) \s (?={LETTER}(?![\w']))  # 2 h
+    | (?<=\(\S,) \s (?=\S\))  # (1, 0)
+    """,
+    re.VERBOSE,
+)
+FIXED = nodes.FixedTextElement, nodes.literal, nodes.math, nodes.title, nodes.raw, addnodes.desc_signature
 PAIRS = ((r"{", r"}"), (r"\\begin\b", r"\\end\b"), (r"\\left(?![a-z])", r"\\right(?![a-z])"))
 
 
@@ -37,6 +52,32 @@ class FormulasKeepTheirMarks(SphinxTransform):
                 formula.replace_self(nodes.inline("", "", *both, classes=["unbroken"]))
 
 
+class FormulasKeepTheirBlanks(SphinxTransform):
+    """A line of a telephone is short: it would often end behind the sign of 8 × 8 or before that of 0.5 %."""
+
+    default_priority = 410  # when the marks are in their rows
+
+    def apply(self, **_) -> None:
+        for text in list(self.document.findall(nodes.Text)):
+            kept = unbroken(text)
+            if kept != text and not any(isinstance(one, FIXED) for one in parents(text)):
+                text.parent.replace(text, nodes.Text(kept))
+
+
+def parents(node: nodes.Node) -> Iterator[nodes.Node]:
+    while node := node.parent:
+        yield node
+
+
+def unbroken(text: str) -> str:
+    """No line ends within a number, a short formula or a shape.
+
+    >>> unbroken("b 2 h w: at 3 × 3 it gains 0.5 % of 10 000, from (1, 0) to ≈ 2 a day").replace("\\xa0", "~")
+    'b~2~h~w: at 3~×~3 it gains 0.5~% of 10~000, from (1,~0) to~≈~2~a day'
+    """
+    return BLANKS.sub("\xa0", text)
+
+
 def formulas(line: str) -> list[str]:
     """The parts between the wide gaps of a line, or the whole line where a part would be torn.
 
@@ -61,3 +102,4 @@ def alone(line: nodes.math_block, part: str) -> nodes.math_block:
 def setup(app: Sphinx) -> None:
     app.add_transform(FormulasBeside)
     app.add_transform(FormulasKeepTheirMarks)
+    app.add_transform(FormulasKeepTheirBlanks)
