@@ -1,6 +1,6 @@
 // Each line becomes a block, so that what does not fit goes on below, further in than the line begins.
 // A line of code breaks at a point or behind a bracket, before it breaks a word.
-const TABLE = 80; // letters: where an output has longer lines, its columns matter, and it is moved along instead
+const TABLE = 80; // letters: where an output has longer lines in columns, it is moved along instead
 const PARTS = /(<[^>]*>|\d\.|\.\d)|([([{])|(\.)(?=\w|<)|(-&gt;)/g; // a tag or a number's point, an opening bracket, a point, an arrow
 const soft = (code) =>
   code.replace(PARTS, (all, whole, open, point, arrow) => {
@@ -19,8 +19,10 @@ function split(pre, change) {
 }
 
 for (const pre of document.querySelectorAll("div:is(.highlight-python, .highlight-sh, .doctest) pre")) split(pre, soft);
+const inColumns = (line) => line.length > TABLE && /\S {2,}\S/.test(line);
+const measured = (line) => line.replace(/≈ *[-+\d][\d.,]*( %)?/g, '<span class="whole">$&</span>');
 for (const pre of document.querySelectorAll("div.cell_output .stream pre")) {
-  if (pre.textContent.split("\n").every((line) => line.length <= TABLE)) split(pre, (line) => line);
+  if (!pre.textContent.split("\n").some(inColumns)) split(pre, measured);
 }
 
 // Formulas of a docstring, here and on a card: where there is no room, a line is broken between two of them first.

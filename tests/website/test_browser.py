@@ -194,9 +194,12 @@ def test_what_goes_on_to_the_right_fades_until_one_has_moved_there(visit):
 
 
 def test_a_printed_row_is_read_to_its_end_on_a_telephone(visit):
-    outputs = visit(LESSON, width=390).locator("div.cell_output .stream pre:visible:has(.line)")
+    page = visit("notebooks/14_vision_transformer", width=390)
+    outputs = page.locator("div.cell_output .stream pre:visible:has(.line)")
     assert outputs.count() > 3
+    assert outputs.filter(has_text="neighbours in a fresh table").count() == 1, "a long sentence is no table"
     assert outputs.evaluate_all("all => all.filter(one => one.scrollWidth > one.clientWidth + 1).length") == 0
+    assert set(outputs.locator(".whole").evaluate_all("all => all.map(one => one.getClientRects().length)")) == {1}
 
 
 @pytest.mark.parametrize("width, rows", [(1280, 2), (390, 3)])
