@@ -137,7 +137,7 @@ def slider(slug: str, number: int, out: Path) -> str:
     if not sprite.with_suffix(".webp").exists():
         return '<p class="no-sprite">These sliders move in JupyterLab; the pictures below show the same.</p>'
     about = json.loads(sprite.with_suffix(".json").read_text(encoding="utf-8"))
-    note = '<p class="all-values">The sliders know a few values here, and all in JupyterLab.</p>'
+    note = '<p class="all-values">Here a slider may have fewer values than in JupyterLab.</p>'
     return moving(about, f"../_static/{sprite.name}.webp") + note
 
 
