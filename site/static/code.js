@@ -22,7 +22,10 @@ for (const pre of document.querySelectorAll("div:is(.highlight-python, .highligh
 const inColumns = (line) => line.length > TABLE && /\S {2,}\S/.test(line);
 const measured = (line) => line.replace(/≈ *[-+\d][\d.,]*( %)?/g, '<span class="whole">$&</span>');
 for (const pre of document.querySelectorAll("div.cell_output .stream pre")) {
-  if (!pre.textContent.split("\n").some(inColumns)) split(pre, measured);
+  const lines = pre.textContent.split("\n");
+  if (lines.some(inColumns)) continue;
+  split(pre, measured);
+  pre.classList.toggle("sentences", lines.some((line) => line.length > TABLE));
 }
 
 // Formulas of a docstring, here and on a card: where there is no room, a line is broken between two of them first.

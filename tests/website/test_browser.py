@@ -193,9 +193,11 @@ def test_what_goes_on_to_the_right_fades_until_one_has_moved_there(visit):
     page.wait_for_function("one => getComputedStyle(one).maskImage === 'none'", arg=wide.element_handle())
 
 
-def test_a_printed_row_is_read_to_its_end_on_a_telephone(visit):
-    page = visit("notebooks/14_vision_transformer", width=390)
-    outputs = page.locator("div.cell_output .stream pre:visible:has(.line)")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_printed_row_is_read_to_its_end(visit, width):
+    outputs = visit("notebooks/14_vision_transformer", width=width).locator(
+        "div.cell_output .stream pre:visible:has(.line)"
+    )
     assert outputs.count() > 3
     assert outputs.filter(has_text="neighbours in a fresh table").count() == 1, "a long sentence is no table"
     assert outputs.evaluate_all("all => all.filter(one => one.scrollWidth > one.clientWidth + 1).length") == 0

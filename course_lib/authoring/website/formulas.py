@@ -9,14 +9,14 @@ from sphinx.application import Sphinx
 from sphinx.transforms import SphinxTransform
 
 CLOSES = re.compile(r"[^\s\w(\[]+")  # a comma, a point, a bracket, behind a formula
-LETTER, SIGN = "[A-Za-zΑ-Ωα-ω]", "[=≈≠×·+−/<>≤≥→]"
+LETTER, SIGN, END = "[A-Za-zΑ-Ωα-ω]", "[=≈≠×·+−/<>≤≥→]", "(?![^\\W²³])"
 BLANKS = re.compile(
     rf"""(?<=\d) \s (?=%)  # 0.5 %
     | (?<=\d) [ ] (?=\d{{3}}(?![\d.]))  # 10 000
     | (?<=[\w²³)½¼¾°%]) \s (?={SIGN}\s)  # n =
-    | (?<={SIGN}) (?<![^\s(].) \s (?=[(−+±√]*(?:[\d½¼¾∞]|{LETTER}(?!\w)))  # = 3
-    | (?<={LETTER}) (?<![^\s(].) \s (?=(?:{LETTER}[²³]?|\d)(?!\w))  # b c
-    | (?<=\d) (?<![^\s(].) \s (?={LETTER}(?![\w']))  # 2 h
+    | (?<={SIGN}) (?<![^\s(].) \s (?=[(−+±√]*(?:[\d½¼¾∞]|{LETTER}{END}))  # = 3
+    | (?<={LETTER}) (?<![^\s(].) \s (?=(?:{LETTER}|\d){END})  # b c
+    | (?<=\d) (?<![^\s(].) \s (?={LETTER}{END}(?!'))  # 2 h
     | (?<=\(\S,) \s (?=\S\))  # (1, 0)
     """,
     re.VERBOSE,
@@ -72,8 +72,8 @@ def parents(node: nodes.Node) -> Iterator[nodes.Node]:
 def unbroken(text: str) -> str:
     """No line ends within a number, a short formula or a shape.
 
-    >>> unbroken("b 2 h w: at 3 × 3 it gains 0.5 % of 10 000, from (1, 0) to ≈ 2 a day").replace("\\xa0", "~")
-    'b~2~h~w: at 3~×~3 it gains 0.5~% of 10~000, from (1,~0) to~≈~2~a day'
+    >>> unbroken("b 2 h w, 2 c²: at 3 × 3 it gains 0.5 % of 10 000, from (1, 0) to ≈ 2 a day").replace("\\xa0", "~")
+    'b~2~h~w, 2~c²: at 3~×~3 it gains 0.5~% of 10~000, from (1,~0) to~≈~2~a day'
     """
     return BLANKS.sub("\xa0", text)
 
