@@ -13,7 +13,7 @@ LETTER, SIGN, END = "[A-Za-zΑ-Ωα-ω]", "[=≈≠×·+−/<>≤≥→]", "(?![
 BLANKS = re.compile(
     rf"""(?<=\d) \s (?=%)  # 0.5 %
     | (?<=\d) [ ] (?=\d{{3}}(?![\d.]))  # 10 000
-    | (?<=[\w²³)½¼¾°%]) \s (?={SIGN}\s)  # n =
+    | (?<=[\w²³)½¼¾°%]) (?<![a-z]{{2}}) \s (?={SIGN}\s)  # n =
     | (?<={SIGN}) (?<![^\s(].) \s (?=[(−+±√]*(?:[\d½¼¾∞]|{LETTER}{END}))  # = 3
     | (?<={LETTER}) (?<![^\s(].) \s (?=(?:{LETTER}|\d){END})  # b c
     | (?<=\d) (?<![^\s(].) \s (?={LETTER}{END}(?!'))  # 2 h
@@ -21,6 +21,7 @@ BLANKS = re.compile(
     """,
     re.VERBOSE,
 )
+LONG, BEFORE_SIGN = re.compile(r"[^ \n]{15,}"), re.compile(r"\xa0(?=[=+−·]\xa0)")
 FIXED = nodes.FixedTextElement, nodes.literal, nodes.math, nodes.title, nodes.raw, addnodes.desc_signature
 PAIRS = ((r"{", r"}"), (r"\\begin\b", r"\\end\b"), (r"\\left(?![a-z])", r"\\right(?![a-z])"))
 
@@ -73,9 +74,14 @@ def unbroken(text: str) -> str:
     """No line ends within a number, a short formula or a shape.
 
     >>> unbroken("b 2 h w, 2 c²: at 3 × 3 it gains 0.5 % of 10 000, from (1, 0) to ≈ 2 a day").replace("\\xa0", "~")
-    'b~2~h~w, 2~c²: at 3~×~3 it gains 0.5~% of 10~000, from (1,~0) to~≈~2~a day'
+    'b~2~h~w, 2~c²: at 3~×~3 it gains 0.5~% of 10~000, from (1,~0) to ≈~2~a day'
+
+    A long formula may go on below, before a sign.
+
+    >>> unbroken("2 c²/r + 2 c h w").replace("\\xa0", "~")
+    '2~c²/r +~2~c~h~w'
     """
-    return BLANKS.sub("\xa0", text)
+    return LONG.sub(lambda run: BEFORE_SIGN.sub(" ", run[0]), BLANKS.sub("\xa0", text))
 
 
 def formulas(line: str) -> list[str]:
