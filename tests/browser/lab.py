@@ -63,7 +63,7 @@ TOO_WIDE = """() => [...document.querySelectorAll(".jp-Cell .jp-RenderedHTMLComm
 ANOTHER_PICTURE = """() => new Promise(done => {
     const pictures = () => [...document.querySelectorAll(".jp-Cell img")].map(image => image.src).join();
     const before = pictures();
-    setTimeout(() => done(pictures() !== before), 1000);
+    setTimeout(() => done(pictures() !== before), 400);
 })"""
 
 
@@ -249,11 +249,13 @@ class Notebook:
         self.page.mouse.move(to, y, steps=5)
         self.page.mouse.up()
         taken = self.page.evaluate("window.newPicture")
+        self.wait_until_idle()
         while self.page.evaluate(ANOTHER_PICTURE):  # a drag asks for several pictures; the last is still to come
             self.wait_until_idle()
         return taken
 
     def watch(self, slider: Locator, patience: int = 10_000) -> None:
+        self.page.bring_to_front()  # a page behind another one is drawn less often
         cell = slider.locator("xpath=ancestor::*[contains(concat(' ', @class, ' '), ' jp-Cell ')]")
         cell.evaluate(START_WATCH, patience)
 

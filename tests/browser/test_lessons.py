@@ -6,6 +6,7 @@ A training that a run of the notebook has done already is looked up (tests/offli
 benchmarks/browser.py runs all cells in the same way, and writes down how long that takes.
 """
 
+import functools
 import shutil
 import statistics
 from pathlib import Path
@@ -27,7 +28,10 @@ def widget_cells(notebook: Path) -> list[int]:
 # every lesson that there is, and which of its code cells hold a widget
 LESSONS = [(path.stem, widget_cells(path)) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
 SMALL = 1024  # pixels: a small window, in which no formula or table needs a scroll bar
-LIMIT = 200  # milliseconds from a key to the new picture, on a core of one's own
+LIMIT = 200  # milliseconds from a key to the new picture
+# A slow or busy machine takes longer for every picture: there, how many times as long as for the smallest one.
+# Beside each other on an idle machine, those of the lessons took 1.6 to 2.9 times as long.
+TIMES = 4
 START = f"""import sys
 sys.path.append({str(ROOT / "tests/offline")!r})
 import remembered
@@ -77,6 +81,19 @@ def opened(pages, address):
     page.close()
 
 
+@pytest.fixture(scope="module")
+def smallest(pages, address):
+    """A function that measures, at this moment, the milliseconds from a key to the picture of the tiny notebook."""
+    notebook = functools.cache(lambda: lab.Notebook(pages.new_page(), address("tiny.ipynb")))
+
+    def milliseconds() -> float:
+        if not notebook().sliders:
+            notebook().run_all()
+        return median(notebook(), notebook().sliders[0])
+
+    return milliseconds
+
+
 def test_the_instrument_sees_what_it_should(opened):
     """A picture that follows, one that does not, a cell that fails, a long formula, a request for another machine."""
     notebook = opened("tiny")
@@ -94,14 +111,14 @@ def test_the_instrument_sees_what_it_should(opened):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("slug, places", LESSONS, ids=[slug for slug, _ in LESSONS])
-def test_lesson_in_the_browser(opened, slug, places, tmp_path):
+def test_lesson_in_the_browser(opened, slug, places, smallest, tmp_path):
     notebook = opened(slug)
     notebook.run_up_to(places[-1])
     assert notebook.tracebacks == [] and notebook.not_run(places[-1] + 1) == 0
     assert notebook.widgets == len(places)
     for slider in notebook.sliders:
         name = slider.get_attribute("aria-valuetext")
-        assert milliseconds(notebook, slider) <= LIMIT, f"{slug}: the slider at {name} is slow"
+        assert is_quick(notebook, slider, smallest), f"{slug}: the slider at {name} is slow"
         assert notebook.drag(slider) is not None, f"{slug}: dragging the slider at {name} changes no picture"
     assert notebook.requests_elsewhere == []
     notebook.page.screenshot(path=tmp_path / f"{slug}.png")
@@ -110,15 +127,24 @@ def test_lesson_in_the_browser(opened, slug, places, tmp_path):
     )
 
 
-def milliseconds(notebook, slider) -> float:
-    """The median of eight keys, on a core of one's own: the best of four rounds, as other tests run too."""
-    best = float("inf")
+def is_quick(notebook, slider, smallest) -> bool:
+    """Within the limit, or as quick as the smallest picture lets one expect; in the best of four rounds."""
     for _ in range(4):
-        share = lab.share_of_a_core()
-        best = min(best, statistics.median(lab.eight_moves(notebook, slider)) * share)
-        if best <= LIMIT:
-            break
-    return best
+        taken = median(notebook, slider)
+        if taken <= LIMIT or taken <= TIMES * smallest():
+            return True
+    return False
+
+
+def median(notebook, slider) -> float:
+    """Milliseconds from a key to the new picture: the median of eight keys."""
+    return statistics.median(lab.eight_moves(notebook, slider))
+
+
+@pytest.mark.parametrize("taken, smallest, quick", [(190, 40, True), (210, 40, False), (350, 90, True), (370, 90, False)])
+def test_a_slider_is_slow_where_the_machine_does_not_explain_it(monkeypatch, taken, smallest, quick):
+    monkeypatch.setattr(lab, "eight_moves", lambda *_: [taken] * 8)
+    assert is_quick(None, None, lambda: smallest) == quick
 
 
 def test_a_missing_browser_is_named_with_its_cure(monkeypatch):
