@@ -3,11 +3,14 @@
 Sphinx is started in the root: notebooks are read where they lie, the other pages are made from site/pages.
 """
 
+import gc
 from importlib.resources import files
 
 import course_lib
 from course_lib.authoring.address import ref, repository
 from course_lib.exercises import ROOT
+
+gc.disable()  # a fifth of the build goes into looking for garbage; what stays takes 400 MB
 
 project = "Attention in computer vision"
 version = release = course_lib.__version__
