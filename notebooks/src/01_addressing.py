@@ -281,7 +281,7 @@ assert (three < 0.85 * one).all() and (ten.mean() - three.mean()).abs() < 0.02 a
 assert (weighted < 0.85 * ten).all() and weighted.mean() < 1.6 * blend.mean()
 
 # %% [markdown]
-# Both help. Three equal votes take about a third off the NLL of one key, but ten equal votes are no better than three. With the blend's weights ten are. In split 0 the far keys add something, too. As a cosine is at most 1, τ = 1 is nearly the plain average: a score needs the right *scale* (see $\sqrt d$ below).
+# Both help. Three equal votes take about a third off the NLL of one key, but ten equal votes are no better than three. With the blend's weights, ten are better. In split 0 the far keys add something, too. As a cosine is at most 1, τ = 1 is nearly the plain average: a score needs the right *scale* (see $\sqrt d$ below).
 
 # %% [markdown]
 # ## Look at the weights

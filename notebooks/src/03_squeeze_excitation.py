@@ -93,7 +93,7 @@ for name in ("coffee", "temple", "flower"):
 #
 # ## Squeeze: describe each channel by one number, its average
 #
-# $$z_i = \frac{1}{h w} \sum_{h, w} x_{ihw} \qquad x: \text{b c h w} \to z: \text{b c} \qquad \text{for channel } i$$
+# $$z_i = \frac{1}{h w} \sum_{h, w} x_{ihw} \quad \text{for channel } i \qquad x: \text{b c h w} \to z: \text{b c}$$
 
 
 # %%
@@ -115,7 +115,7 @@ x = torch.randn(2, 3, 5, 7, generator=generator)
 print(list(squeeze(x).shape))
 assert squeeze(x).shape == (2, 3)
 
-# %%
+# %% tags=["folded"]
 diagram(SqueezeExcitation)
 
 # %% [markdown]
@@ -663,7 +663,7 @@ print(seen)
 assert seen == [9, 49, 256]
 
 # %% [markdown]
-# The assert inside the loop is what parts θ⁻ from SE: **each channel looks at itself only.** The texture of our canvases stands
+# The assert inside the loop shows how θ⁻ differs from SE: **each channel looks at itself only.** The texture of our canvases stands
 # in another channel than the digits, so no gate of θ⁻ can answer it directly; a convolution before it must first carry the cue
 # into the digit's own map. SE mixes all averages and needs no such help. (Training can find that convolution, but slowly: try `train(small(lambda: GatherExcite(16, extent=0), 0), 2100, 0)[0]`.
 # We found ≈ 0.44 after 700 steps, and ≈ 0.79 after 2100.)

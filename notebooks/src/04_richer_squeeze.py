@@ -63,7 +63,7 @@ assert grey.mean() == stripe.mean() and stripe.std(correction=0) == 1
 # | BN | batch norm: each $z_c$ minus its mean over the batch, divided by its deviation, times a learned scale, plus a learned shift | b c |
 # | $s$ | the gates | b c |
 
-# %%
+# %% tags=["folded"]
 diagram(StyleRecalibration)
 
 # %% [markdown]
@@ -569,7 +569,7 @@ torch.testing.assert_close(rebuild(cat, 96), cat, rtol=1e-3, atol=1e-4)
 #
 # Each averages something else than SE; GSoP and EncNet first pass x through a learned 1 × 1 convolution. GSoP reads row i of the covariance, "how channel i goes with all others", with four filters of its own (RC):
 
-# %%
+# %% tags=["folded"]
 from course_lib.channel.context_encoding import ContextEncoding
 from course_lib.channel.frequency_channel import FrequencyChannel
 from course_lib.channel.second_order_pooling import SecondOrderPooling
@@ -579,14 +579,14 @@ diagram(SecondOrderPooling)
 # %% [markdown]
 # FcaNet is SE with a cosine in the place of the average:
 
-# %%
+# %% tags=["folded"]
 diagram(FrequencyChannel)
 
 # %% [markdown]
 # EncNet sorts the pixels first. (Its released code also *adds* the gated channels to x: `released=True`.) During training it also has to predict from its description which classes are in the
 # image:
 
-# %%
+# %% tags=["folded"]
 diagram(ContextEncoding)
 
 # %% [markdown]

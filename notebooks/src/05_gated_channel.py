@@ -72,7 +72,7 @@ assert ratio[-0.5] < ratio[0.0] < ratio[0.5]
 # A positive γ raises the ratio (the paper says *competition*). A negative one makes both channels smaller, the loud one more, and lowers it
 # (*cooperation*). γ = 0 changes nothing at all.
 
-# %%
+# %% tags=["folded"]
 diagram(GatedChannelTransform)
 
 # %% [markdown]
@@ -663,7 +663,7 @@ assert l1 > 0.01 and (variation(normed.relu()) > 0.01).all(), "l1 is not, and af
 # | $w$ | k | the only parameters, no bias (the paper's letter; not the width) |
 # | $\omega$ | b c | gates in (0, 1); σ is the sigmoid |
 
-# %%
+# %% tags=["folded"]
 diagram(EfficientChannel)
 
 # %%

@@ -240,7 +240,7 @@ assert retina(large, torch.zeros(1, 2), 12, 4).numel() == 4 * 12 * 12
 # %% [markdown]
 # ## The network: see, remember, choose, answer
 
-# %%
+# %% tags=["folded"]
 diagram(RecurrentAttention)
 
 # %% [markdown]
@@ -328,7 +328,7 @@ assert torch.allclose(mean.grad, torch.tensor([[10.0, -20.0]]))
 # $R$ is 1 if the answer is right and 0 if not; $[\,\cdot\,]$ is a number without gradient, the *advantage*. Two more gradients are cut: the
 # draw $l_t$, and the memory $m_t$ before the location head and before the baseline.
 #
-# **By hand, for one image and two glimpses.** The answer gives the true class one half and is right, so R = 1. Expected were 0.4, then 0.8. Nobody chose the first
+# **By hand, for one image and two glimpses.** The answer gives the true class one half and is right, so R = 1. The expected rewards were 0.4, then 0.8. Nobody chose the first
 # place, so its log π is 0; that of the second is −2. *Before running: what are the three losses?*
 
 # %% tags=["answer"]
@@ -748,7 +748,7 @@ for name, reached in (found := routes(both["dram"], parts)).items():
 assert found["policy"] == ["core.upper", "core.context", "locate"] and found["classification"] == parts[:3]
 
 # %% [markdown]
-# In DRAM steering has a memory of its own, made for steering. **Whose equation is it? Three experiments that tell the two apart**, with fresh networks: silence
+# In DRAM, steering has a memory of its own, made for steering. **Whose equation is it? Three experiments that tell the two apart**, with fresh networks: silence
 # the path of the place; compare the first places of different images; and ask whether the policy trains any of the memory.
 
 

@@ -90,7 +90,7 @@ assert sample_by_loops(image, torch.tensor([[1.5, 2.25]])).item() == 4 * 2.25 + 
 # %% [markdown]
 # ## Where to read: six numbers
 
-# %%
+# %% tags=["folded"]
 diagram(SpatialTransformer)
 
 # %% [markdown]
@@ -673,7 +673,7 @@ ways = [warp(paper, out), warp(paper - 1, out) + 1, warp(photograph, out, paddin
 describe(
     show_images([0.9 * ways[0][0, 0], 0.9 * ways[1][0, 0], ways[2][0]], ["zeros", "background", "border"]),
     "a dark digit on white, seen from further away, first with a black frame around the white "
-    "square, then on white only; last, the astronaut from further away, his edge pixels drawn out into "
+    "square, then on white only; last, the astronaut from further away, her edge pixels drawn out into "
     "streaks.",
 )
 

@@ -57,7 +57,7 @@ assert values == [2, 8, 4]
 #
 # ## The layer
 
-# %%
+# %% tags=["folded"]
 diagram(DeformableConv2d)
 
 # %% [markdown]

@@ -411,7 +411,7 @@ def draw_asked(figure, across=0.39, down=0.40, block=7):
 steer(
     draw_asked,
     height=4.6,
-    across=slider("across", [k / 20 for k in range(1, 20)] + [0.39], value=0.39),
+    across=slider("across", sorted([k / 20 for k in range(1, 20)] + [0.39]), value=0.39),
     down=slider("down", [k / 10 for k in range(1, 10)], value=0.4),
     block=slider("block", [1, 2, 4, 6, 7, 9, 10], value=7),
 )

@@ -287,7 +287,7 @@ describe(
 
 # %% [markdown]
 # **Read it.** (Colour 0 is blue. Squares are sources, rings ask.) Before training, all maps are nearly equal, *because they are nearly uniform*: equal maps alone say nothing about what was learned. With an own question, the maps
-# come nearly as far apart as they can. With one question, the same block on the same images learned **one map for all**. It could have had n maps; but it began with equal ones, and this task gives no reason to part them.
+# come nearly as far apart as they can. With one question, the same block on the same images learned **one map for all**. It could have had n maps; but it began with equal ones, and this task gives no reason to make them differ.
 #
 # On the cued channel we were wrong: small is not zero.
 #

@@ -700,7 +700,7 @@ assert smallest["PatchwiseVectorAttention"] < 0 <= smallest["PairwiseVectorAtten
 
 # %% [markdown]
 # A depthwise convolution: patchwise attention contains it. Pairwise cannot: its weights are shares. Both changes showed on the digits of the section above, outside this notebook (`hidden=4`, 100 steps, rate 0.01, three seeds): pairwise with one weight for all channels 0.38 to 0.42, with four 0.43 to 0.47; patchwise with one 0.54 to 0.57,
-# with four 0.65 to 0.78. So a vector of weights helped, and patchwise did better than pairwise. (By seeing the patch, or without the softmax? We did not part the two.) The paper's third claim, that patchwise attention beats convolution, did not show at this size: the convolution had about 0.9.
+# with four 0.65 to 0.78. So a vector of weights helped, and patchwise did better than pairwise. (By seeing the patch, or without the softmax? We did not separate the two.) The paper's third claim, that patchwise attention beats convolution, did not show at this size: the convolution had about 0.9.
 #
 # ## Deeper · Two jobs at once (6 minutes)
 #

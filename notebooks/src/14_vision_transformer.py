@@ -959,7 +959,7 @@ print(f"four heads instead of three: the logits change by ≈ {(wrong(image) - s
 assert (wrong(image) - source(image)).abs().max() > 1e-3
 
 # %% [markdown]
-# **A real one, if you ask for it.** Set `DOWNLOAD = True` to fetch DeiT-Ti, 23 MB, and see its rollout on the cat. Nothing else in this course needs the internet, and
+# **A real one, if you ask for it.** In JupyterLab, set `DOWNLOAD = True` to fetch DeiT-Ti, 23 MB, and see its rollout on the cat. Nothing else in this course needs the internet, and
 # no result of this cell is stored.
 
 # %%

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Exercise 15 · Channel and spatial
+# # Exercise 15 · What and where at once
 #
 # You gate the channels of images that are partly padding, derive which patterns a gate can make and how two ways to join its parts learn, repair a position
 # attention that circulates, and let a question choose channels, and then places.
@@ -41,7 +41,7 @@ exercise = Exercise("15_channel_and_spatial", points=[3, 3, 2, 3, 3])
 #
 # <details><summary>Hint 3: the steps</summary>
 #
-# mask b 1 h w; sum of the masked x over h and w, divided by the count (at least 1); maximum of the masked x; where an image is empty, 0; the MLP on each; add; sigmoid.
+# Mask b 1 h w; sum of the masked x over h and w, divided by the count (at least 1); maximum of the masked x; where an image is empty, 0; the MLP on each; add; sigmoid.
 # </details>
 
 
@@ -297,7 +297,7 @@ with exercise.check(3):
 #
 # <details><summary>Hint 3: the steps</summary>
 #
-# softmax of b c over c, times c; times x; scores b n from u and x'; −∞ where not real; softmax over n, times the count of real places; times x'.
+# Softmax of b c over c, times c; times x; scores b n from u and x'; −∞ where not real; softmax over n, times the count of real places; times x'.
 # </details>
 
 

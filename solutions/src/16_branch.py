@@ -43,7 +43,7 @@ exercise = Exercise("16_branch", points=[3, 3, 3, 3])
 #
 # <details><summary>Hint 3: the steps</summary>
 #
-# for each branch: a factor for each output channel, times its kernel; what is left of the norm goes to the bias. Lay kernel 2 on a grid of zeros with a step; give both the same middle; add kernels, add biases.
+# For each branch: a factor for each output channel, times its kernel; what is left of the norm goes to the bias. Lay kernel 2 on a grid of zeros with a step; give both the same middle; add kernels, add biases.
 # </details>
 
 
@@ -154,7 +154,7 @@ with exercise.check(1):
 #
 # <details><summary>Hint 3: the steps</summary>
 #
-# make all b kernels (b p and p ocij make b ocij); K is one of their simplest statistics; R² is 1 minus (squares of the differences) / (squares of the kernels), both summed over everything.
+# Make all b kernels (b p and p o c i j make b o c i j); K is one of their simplest statistics; R² is 1 minus (squares of the differences) / (squares of the kernels), both summed over everything.
 # </details>
 
 

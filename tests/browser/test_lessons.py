@@ -141,7 +141,9 @@ def median(notebook, slider) -> float:
     return statistics.median(lab.eight_moves(notebook, slider))
 
 
-@pytest.mark.parametrize("taken, smallest, quick", [(190, 40, True), (210, 40, False), (350, 90, True), (370, 90, False)])
+@pytest.mark.parametrize(
+    "taken, smallest, quick", [(190, 40, True), (210, 40, False), (350, 90, True), (370, 90, False)]
+)
 def test_a_slider_is_slow_where_the_machine_does_not_explain_it(monkeypatch, taken, smallest, quick):
     monkeypatch.setattr(lab, "eight_moves", lambda *_: [taken] * 8)
     assert is_quick(None, None, lambda: smallest) == quick
