@@ -35,7 +35,7 @@ def measure_lesson(page, address: str) -> dict:
 
 
 def measure_slider(notebook: lab.Notebook, slider) -> dict:
-    share = lab.share_of_a_core()
+    share = share_of_a_core()
     taken = lab.eight_moves(notebook, slider)
     row = {
         "median_ms": round(statistics.median(taken)),
@@ -43,6 +43,14 @@ def measure_slider(notebook: lab.Notebook, slider) -> dict:
         "share_of_a_core": round(share, 2),
     }
     return row | {"drag_ms": round(notebook.drag(slider))}
+
+
+def share_of_a_core(seconds: float = 0.3) -> float:
+    """How much of one processor a busy program gets at this moment: 1 on an idle machine, 0.5 if it must share."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    while time.perf_counter() - wall < seconds:
+        pass
+    return (time.process_time() - cpu) / (time.perf_counter() - wall)
 
 
 def measure() -> dict:

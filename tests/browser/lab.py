@@ -272,11 +272,3 @@ def eight_moves(notebook: Notebook, slider: Locator) -> list[float]:
     taken = [notebook.press(slider, key) for key in keys * 4]
     assert None not in taken, f"a key on slider {slider.get_attribute('aria-valuetext')} changed no picture: {taken}"
     return taken
-
-
-def share_of_a_core(seconds: float = 0.3) -> float:
-    """How much of one processor a busy program gets at this moment: 1 on an idle machine, 0.5 if it must share."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    while time.perf_counter() - wall < seconds:
-        pass
-    return (time.process_time() - cpu) / (time.perf_counter() - wall)
