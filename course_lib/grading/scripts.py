@@ -88,9 +88,8 @@ def _divided(lines: list[str], *, parse: bool) -> list[str | list[str]]:
 def _apart(lines: list[str], mistake: int) -> list[str | list[str]]:
     """The statement that holds the mistake, between the lines before and after it, which are to be divided."""
     place = min(mistake, len(lines)) - 1
-    begins = [number for number, line in enumerate(lines) if START.match(line)]
-    start = max((number for number in begins if number <= place), default=0)
-    end = min((number for number in begins if number > place), default=len(lines))
+    start = next((number for number in range(place, -1, -1) if START.match(lines[number])), 0)
+    end = next((number for number in range(place + 1, len(lines)) if START.match(lines[number])), len(lines))
     return [lines[:start], "\n".join(lines[start:end]), lines[end:]]
 
 
