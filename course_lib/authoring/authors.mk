@@ -1,8 +1,11 @@
 # The targets of authors and instructors; Makefile includes them.
-.PHONY: test lint build bench site
-test:  # what pip cannot install comes beside what it can
-	@sh tests/needs.sh & $(MAKE) --no-print-directory lint; found=$$?; wait; exit $$found
+.PHONY: test needs lint build bench site
+test:
+	@$(MAKE) --no-print-directory --jobs=2 lint needs
 	$(BIN)/python -m pytest -n 2
+
+needs:  # what pip cannot install comes beside what it can
+	@sh tests/needs.sh
 
 lint: .venv/test  # every tool speaks; the status tells whether one of them found something
 	@found=0; for tool in "ruff check ." "ruff format --check ." codespell mypy; do \
