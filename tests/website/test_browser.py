@@ -193,15 +193,24 @@ def test_what_goes_on_to_the_right_fades_until_one_has_moved_there(visit):
     page.wait_for_function("one => getComputedStyle(one).maskImage === 'none'", arg=wide.element_handle())
 
 
+def printed(page):
+    """The outputs that are read in lines, and not moved along like a table."""
+    return page.locator("div.cell_output .stream pre:visible:has(.line)")
+
+
 @pytest.mark.parametrize("width", [1280, 390])
-def test_a_printed_row_is_read_to_its_end(visit, width):
-    outputs = visit("notebooks/14_vision_transformer", width=width).locator(
-        "div.cell_output .stream pre:visible:has(.line)"
-    )
+@pytest.mark.parametrize("name", [LESSON, "notebooks/14_vision_transformer"])
+def test_a_printed_row_is_read_to_its_end(visit, name, width):
+    outputs = printed(visit(name, width=width))
     assert outputs.count() > 3
-    assert outputs.filter(has_text="neighbours in a fresh table").count() == 1, "a long sentence is no table"
     assert outputs.evaluate_all("all => all.filter(one => one.scrollWidth > one.clientWidth + 1).length") == 0
     assert set(outputs.locator(".whole").evaluate_all("all => all.map(one => one.getClientRects().length)")) == {1}
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_long_printed_sentence_is_no_table(visit, width):
+    outputs = printed(visit("notebooks/14_vision_transformer", width=width))
+    assert outputs.filter(has_text="neighbours in a fresh table").count() == 1
 
 
 @pytest.mark.parametrize("width, rows", [(1280, 2), (390, 3)])
