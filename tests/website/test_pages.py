@@ -87,6 +87,23 @@ def test_no_link_of_ours_is_broken(site):
     assert broken == []
 
 
+def test_the_list_of_pages_is_the_same_everywhere_and_marks_the_page_and_what_it_lies_in(site):
+    lists, marked = set(), 0
+    for page in site.rglob("*.html"):
+        if found := re.search(r'<nav class="bd-links.*?</nav>', page.read_text(encoding="utf-8"), re.DOTALL):
+            links = re.findall(r'<a class="([^"]*)" href="([^"]*)"', found[0])
+            lists.add(tuple((page.parent / address).resolve() if address != "#" else page for _, address in links))
+            levels = [int(level) for level in re.findall(r'<li class="toctree-l(\d) current active[ "]', found[0])]
+            assert levels == [*range(1, len(levels) + 1)], page
+            marks = [name for name, address in links if address == "#"]
+            assert marks == ["current reference internal"] * bool(levels), page
+            own = re.findall(r'<li class="toctree-l(\d) current [^"]*"><a [^>]*href="#">', found[0])
+            assert own == [str(len(levels))] * bool(levels), page
+            assert found[0].count('<details open="open">') == found[0].count(" current active has-children"), page
+            marked += bool(levels)
+    assert len(lists) == 1 and marked == len(*lists)
+
+
 def test_nothing_is_loaded_from_elsewhere_and_all_that_is_loaded_is_there(site):
     for page in pages(site):
         for address in read(page).loads:
