@@ -10,12 +10,13 @@ import subprocess
 import sys
 import tomllib
 from fnmatch import fnmatch
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import course_lib
 from course_lib.cli import VERBS
@@ -110,7 +111,9 @@ WEBSITE = "course_lib/authoring/website"
 def test_every_imported_package_is_declared(folder, extra):
     scripts = "course_lib/grading/sandbox/*.py"  # launch.py is run by its path
     own_files = {Path(name).stem for name in TRACKED if fnmatch(name, scripts)}
-    packages = {name.replace("-", "_") for name in declared(extra)} | declared(extra).keys()
+    asked = {canonicalize_name(name) for name in declared(extra)}
+    owners = {name: {*map(canonicalize_name, who)} for name, who in packages_distributions().items()}
+    packages = {name for name, who in owners.items() if asked & who}
     assert imported(folder) - packages - BROUGHT_ALONG - ONCE - own_files == set()
 
 

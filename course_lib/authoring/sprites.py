@@ -77,12 +77,17 @@ def labelled(options: Sequence) -> list[tuple[str, Any]]:
 def thinned(controls: Sequence[tuple[Sequence, Any]], most: int = MOST) -> list[list]:
     """Fewer options where there are too many combinations: evenly spread, the start and both ends kept.
 
+    The first slider is the one that is moved most; of equally long ones, a later one gives an option up.
+
     >>> thinned([(range(9), 4), ("ab", "a")], most=10)
     [[0, 2, 4, 6, 8], ['a', 'b']]
+    >>> [len(options) for options in thinned([(range(9), 4)] * 4)]
+    [3, 3, 3, 2]
     """
     counts = [len(options) for options, _ in controls]
     while math.prod(counts) > most:
-        counts[counts.index(max(counts))] -= 1
+        longest = max(range(len(counts)), key=lambda k: (counts[k], k))
+        counts[longest] -= 1
     return [spread(list(options), start, count) for (options, start), count in zip(controls, counts, strict=True)]
 
 
