@@ -47,6 +47,7 @@ copybutton_selector = "div.cell_input div.highlight pre, div.highlight-sh pre, d
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_inherit_docstrings = False  # forward() would show what torch says about every module
 autodoc_preserve_defaults = True
+autodoc_use_type_comments = False  # there are none, and each file would be read once more to see that
 add_module_names = False
 highlight_language = "text"  # formulas; examples with >>> are Python all the same
 smartquotes_action = "D"  # dashes only: c' has a prime

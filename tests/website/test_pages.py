@@ -5,6 +5,7 @@ import gzip
 import html
 import io
 import json
+import pickle
 import re
 from functools import cache
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from course_lib.authoring.places import parts
 from course_lib.authoring.tables import written
 from course_lib.authoring.website import chart, needs, reach, syllabus
 from course_lib.authoring.website.cards import Card, cards
@@ -162,6 +164,14 @@ def test_a_lesson_with_a_sprite_shows_its_sliders_and_one_without_says_where_the
             assert (site / f"_static/{slug}-1.webp").is_file()
         else:
             assert "These sliders move in JupyterLab" in text
+
+
+def test_a_later_build_looks_at_a_lesson_s_sprite_and_exercise(site):
+    environment = pickle.loads((site.parent / "doctrees/environment.pickle").read_bytes())
+    for slug in written(ROOT):
+        known = {ROOT / one for one in environment.dependencies[f"notebooks/{slug}"]}
+        files = {ROOT / f"site/sliders/{slug}-1.json", parts(slug)["solution source"]}
+        assert {file for file in files if file.exists()} <= known, slug
 
 
 def test_a_source_has_the_name_of_its_page_and_no_page_tells_where_it_was_built(site):

@@ -13,6 +13,7 @@ from sphinx.application import Sphinx
 
 from course_lib.authoring.address import BADGE_LINE
 from course_lib.authoring.lint import only_imports
+from course_lib.authoring.places import parts
 from course_lib.authoring.sliders import place
 from course_lib.authoring.tables import with_links
 from course_lib.authoring.website.course import lessons
@@ -40,6 +41,7 @@ def read(app: Sphinx, docname: str, source: list[str]) -> None:
     notebook = json.loads(source[0])
     cells = notebook["cells"]
     for number, cell in enumerate(tagged(cells, "widget"), start=1):
+        app.env.note_dependency(place(slug, number, ROOT).with_suffix(".json"))  # which a later build looks at
         cell["outputs"] = [as_html(slider(slug, number, Path(app.outdir)))]
     for cell in cells:
         if shown := DIAGRAM.search("".join(cell["source"])):  # as the page is, light or dark; a stored one is light
@@ -49,7 +51,7 @@ def read(app: Sphinx, docname: str, source: list[str]) -> None:
         for output in cell.get("outputs", []):
             store_pictures(output, Path(app.outdir))
     if kind == "notebooks":
-        cells.append(markdown("exercise", to_the_exercise(slug)))
+        cells.append(markdown("exercise", to_the_exercise(app, slug)))
     else:
         cells.insert(1, markdown("where", WHERE.format(docname)))
     source[0] = json.dumps(notebook)
@@ -190,11 +192,12 @@ def control(one: dict) -> str:
     )
 
 
-def to_the_exercise(slug: str) -> str:
+def to_the_exercise(app: Sphinx, slug: str) -> str:
     """The card under a lesson that leads to its exercise, and the exercise's place in the list of pages."""
     exercise = next(lesson.exercise for lesson in lessons(ROOT) if lesson.slug == slug)
     if exercise is None:
         return ""
+    app.env.note_dependency(parts(slug)["solution source"])
     tasks = len(exercise.points)
     return (
         f":::{{card}} Now the exercise\n:link: /exercises/{slug}\n:link-type: doc\n:class-card: to-exercise\n\n"
