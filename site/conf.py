@@ -60,7 +60,7 @@ html_static_path = ["static", "sliders", str(files("mathjax") / "static/mathjax/
 html_css_files = ["site.css"]
 SCRIPTS = ("slider.js", "table.js", "code.js", "edge.js", "sidebar.js", "search.js")
 html_js_files = [(name, {"defer": "defer"}) for name in SCRIPTS]
-# The list of all pages is 18 kB in each; the pages of source code do without.
+# The list of all pages is 18 kB in each page; the pages of source code do without.
 html_sidebars = {"_modules/**": ["navbar-logo.html", "search-button-field.html"]}
 html_favicon = "static/favicon.svg"
 html_show_copyright = html_show_sphinx = False

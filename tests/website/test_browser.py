@@ -283,6 +283,12 @@ def test_a_page_fits_a_telephone(visit, name):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_each_arrow_beside_the_pages_says_what_it_opens(visit):
+    arrows = visit("mechanisms/NonLocal").locator(".bd-sidenav summary")
+    names = arrows.evaluate_all("all => all.map(one => one.getAttribute('aria-label'))")
+    assert "pages below 09 · Non-local" in names and "pages below" not in {name.strip() for name in names}
+
+
 @pytest.mark.parametrize("name, dark", [*product(KINDS, (False, True)), *product(MORE, (False,))])
 def test_axe_finds_nothing(visit, name, dark):
     page = visit(name, dark=dark)

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import torch
+from bs4 import BeautifulSoup
 from PIL import Image
 
 from course_lib.authoring.places import parts
@@ -93,16 +94,15 @@ def test_the_list_of_pages_is_the_same_everywhere_and_marks_the_page_and_what_it
     lists, marked = set(), 0
     for page in site.rglob("*.html"):
         if found := re.search(r'<nav class="bd-links.*?</nav>', page.read_text(encoding="utf-8"), re.DOTALL):
-            links = re.findall(r'<a class="([^"]*)" href="([^"]*)"', found[0])
-            lists.add(tuple((page.parent / address).resolve() if address != "#" else page for _, address in links))
-            levels = [int(level) for level in re.findall(r'<li class="toctree-l(\d) current active[ "]', found[0])]
-            assert levels == [*range(1, len(levels) + 1)], page
-            marks = [name for name, address in links if address == "#"]
-            assert marks == ["current reference internal"] * bool(levels), page
-            own = re.findall(r'<li class="toctree-l(\d) current [^"]*"><a [^>]*href="#">', found[0])
-            assert own == [str(len(levels))] * bool(levels), page
-            assert found[0].count('<details open="open">') == found[0].count(" current active has-children"), page
-            marked += bool(levels)
+            drawn = BeautifulSoup(found[0], "html.parser")
+            own = drawn("a", href="#")
+            around = [item for link in own for item in link.find_parents("li")][::-1]
+            assert drawn("a", class_="current") == own, page
+            assert drawn("li", class_="current") == drawn("li", class_="active") == around, page
+            assert drawn("details", open=True) == [item.details for item in around if item.details], page
+            ends = [page if link in own else (page.parent / link["href"]).resolve() for link in drawn("a")]
+            lists.add((*zip(ends, (link.text for link in drawn("a")), strict=True),))
+            marked += len(own)
     assert len(lists) == 1 and marked == len(*lists)
 
 

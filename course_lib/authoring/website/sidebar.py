@@ -12,61 +12,44 @@ from bs4.element import AttributeValueList
 from sphinx.application import Sphinx
 
 
-def use_one_list(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree) -> None:
+def use_one_list(
+    lists: dict, app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree
+) -> None:
     """For site/templates/sbt-sidebar-nav.html, which the theme draws twice: once to see whether it is empty."""
-    context["list_of_pages"] = cache(partial(list_of_pages, str(app.outdir), pagename))
+    context["list_of_pages"] = cache(partial(list_of_pages, lists, pagename))
 
 
-def list_of_pages(site: str, pagename: str, draw, **options) -> str:
-    """What the theme's ``draw(**options)`` makes for this page."""
-    listed = lists(site)
+def list_of_pages(lists: dict[str, BeautifulSoup], pagename: str, draw, **options) -> str:
+    """What the theme's ``draw(**options)`` makes for this page. ``lists`` has one for each folder, without a mark."""
     folder, address = dirname(pagename), f"{basename(pagename)}.html"
-    if folder not in listed:
-        listed[folder] = draw(**options)
-        mark(listed[folder], "#", address, False)
-    mark(listed[folder], address, "#", True)
-    text = str(listed[folder])
-    mark(listed[folder], "#", address, False)
+    if folder not in lists:
+        lists[folder] = draw(**options)  # the theme has marked this page
+    mark(lists[folder], address, "#", here=True)
+    text = str(lists[folder])
+    mark(lists[folder], "#", address, here=False)
     return text
 
 
-@cache
-def lists(site: str) -> dict[str, BeautifulSoup]:
-    """One for each folder, as links are relative; no page is marked."""
-    return {}
-
-
-def mark(soup: BeautifulSoup, old: str, new: str, here: bool) -> None:
-    """The link to a page gets its ``new`` address, and whatever it lies in is opened or closed."""
+def mark(soup: BeautifulSoup, old: str, new: str, *, here: bool) -> None:
+    """The link to a page gets its ``new`` address, and whatever it lies in is marked and open, or no longer."""
     link = soup.find("a", href=old)
     if link is None:
         return
     link["href"] = new
-    put(link, "current", 0, here)
-    for around in link.parents:
-        if around.name == "ul":
-            put(around, "current", 0, here)
-        if around.name == "li":
-            put(around, "current", 1, here)
-            put(around, "active", 2, here)
-            fold(around.find("details", recursive=False), here)
+    for tag in (link, *link.find_parents(["li", "ul"])):
+        put(tag, "current", here)
+    for item in link.find_parents("li"):
+        put(item, "active", here)
+        if fold := item.find("details", recursive=False):
+            fold.attrs.pop("open", None)
+            fold.attrs |= {"open": "open"} if here else {}
 
 
-def put(tag: Tag, name: str, place: int, here: bool) -> None:
-    """Add a class at its place among others, or take it off."""
-    names = [one for one in tag.get_attribute_list("class") if one not in (name, None)]
-    names[place:place] = [name] * here
-    tag["class"] = AttributeValueList(names)
-    if not names:
-        del tag["class"]
-
-
-def fold(details: Tag | None, here: bool) -> None:
-    if details and here:
-        details["open"] = "open"
-    elif details:
-        del details["open"]
+def put(tag: Tag, name: str, here: bool) -> None:
+    """Add a class, or take it off."""
+    names = [one for one in tag.get_attribute_list("class") if one and one != name]
+    tag["class"] = AttributeValueList([*names, name] if here else names)
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("html-page-context", use_one_list)
+    app.connect("html-page-context", partial(use_one_list, {}))  # before the theme, which is set up later
