@@ -1,12 +1,15 @@
 """What the pages tell of lessons and exercises, read from their sources."""
 
+import json
 import re
+from collections.abc import Iterator
 from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+from course_lib.authoring.address import BADGE_LINE
 from course_lib.authoring.places import parts
-from course_lib.authoring.sources import Header, points, read_cells, read_header
+from course_lib.authoring.sources import Header, points, read_header
 from course_lib.authoring.tables import written
 
 KEPT = re.compile(r"^## Three things to keep\n+((?:\d\. .*\n(?:   .*\n)*)+)", re.M)
@@ -26,8 +29,7 @@ class Lesson:
     @cached_property
     def text(self) -> str:
         """Its Markdown, without code."""
-        cells = read_cells(parts(self.slug, self.root)["lesson source"])
-        return "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown") + "\n"
+        return "\n\n".join(markdown(parts(self.slug, self.root)["lesson"])) + "\n"
 
     @cached_property
     def kept(self) -> list[str]:
@@ -37,10 +39,18 @@ class Lesson:
 
     @cached_property
     def exercise(self) -> Exercise | None:
-        source = parts(self.slug, self.root)["solution source"]
-        if not source.exists():
+        files = parts(self.slug, self.root)
+        if not files["solution source"].exists():
             return None
-        return Exercise(points(source), read_header(read_cells(source)[0].source).minutes)
+        header = read_header(next(markdown(files["exercise"])))
+        return Exercise(points(files["solution source"]), header.minutes)
+
+
+def markdown(notebook: Path) -> Iterator[str]:
+    """The texts of a built notebook, which is read in a tenth of the time that its source takes."""
+    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+        if cell["cell_type"] == "markdown":
+            yield BADGE_LINE.sub("", "".join(cell["source"]))
 
 
 @cache
