@@ -77,7 +77,7 @@ def labelled(options: Sequence) -> list[tuple[str, Any]]:
 def thinned(controls: Sequence[tuple[Sequence, Any]], most: int = MOST) -> list[list]:
     """Fewer options where there are too many combinations: evenly spread, the start and both ends kept.
 
-    The first slider is the one that is moved most; of equally long ones, a later one gives an option up.
+    Of equally long ones the last gives an option up: the first slider is the one that a reader comes to first.
 
     >>> thinned([(range(9), 4), ("ab", "a")], most=10)
     [[0, 2, 4, 6, 8], ['a', 'b']]

@@ -12,16 +12,19 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
 import torch
 from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
 
+from course_lib.authoring.address import BADGE
 from course_lib.authoring.places import parts
 from course_lib.authoring.tables import written
 from course_lib.authoring.website import chart, needs, reach, syllabus
 from course_lib.authoring.website.cards import Card, cards
-from course_lib.authoring.website.course import lessons
+from course_lib.authoring.website.course import lessons, texts
 from course_lib.authoring.website.glossary import glossary
 from course_lib.authoring.website.notebooks import still
 from course_lib.authoring.website.open_questions import open_questions
@@ -170,7 +173,7 @@ def test_a_later_build_looks_at_a_lesson_s_sprite_and_exercise(site):
     environment = pickle.loads((site.parent / "doctrees/environment.pickle").read_bytes())
     for slug in written(ROOT):
         known = {ROOT / one for one in environment.dependencies[f"notebooks/{slug}"]}
-        files = {ROOT / f"site/sliders/{slug}-1.json", parts(slug)["solution source"]}
+        files = {ROOT / f"site/sliders/{slug}-1.json", parts(slug)["exercise"], parts(slug)["solution source"]}
         assert {file for file in files if file.exists()} <= known, slug
 
 
@@ -209,6 +212,15 @@ def test_the_site_is_small(site):
 
 
 # What the pages are made of
+
+
+def test_what_the_builder_adds_to_a_notebook_is_no_text_of_its_author(tmp_path):
+    path = tmp_path / "01_x.ipynb"
+    badge = BADGE.format(repository="a/b", ref="main", path="notebooks/01_x.ipynb")
+    asked = new_markdown_cell("Did you stumble?", metadata={"tags": ["feedback"]})
+    cells = [new_markdown_cell(f"{badge}# Title"), new_code_cell("x = 1"), new_markdown_cell("Text."), asked]
+    nbformat.write(new_notebook(cells=cells), path)
+    assert texts(path) == ["# Title", "Text."]
 
 
 def test_a_syllabus_holds_everything_once_in_order():

@@ -197,7 +197,8 @@ def to_the_exercise(app: Sphinx, slug: str) -> str:
     exercise = next(lesson.exercise for lesson in lessons(ROOT) if lesson.slug == slug)
     if exercise is None:
         return ""
-    app.env.note_dependency(parts(slug)["solution source"])
+    for file in ("exercise", "solution source"):
+        app.env.note_dependency(parts(slug)[file])
     tasks = len(exercise.points)
     return (
         f":::{{card}} Now the exercise\n:link: /exercises/{slug}\n:link-type: doc\n:class-card: to-exercise\n\n"

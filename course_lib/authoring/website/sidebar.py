@@ -40,9 +40,10 @@ def mark(soup: BeautifulSoup, old: str, new: str, *, here: bool) -> None:
         put(tag, "current", here)
     for item in link.find_parents("li"):
         put(item, "active", here)
-        if fold := item.find("details", recursive=False):
-            fold.attrs.pop("open", None)
-            fold.attrs |= {"open": "open"} if here else {}
+        if (fold := item.find("details", recursive=False)) and here:
+            fold["open"] = "open"
+        elif fold:
+            del fold["open"]
 
 
 def put(tag: Tag, name: str, here: bool) -> None:
