@@ -36,7 +36,7 @@ def measure_lesson(page, address: str) -> dict:
 
 def measure_slider(notebook: lab.Notebook, slider) -> dict:
     share = share_of_a_core()
-    taken = lab.eight_moves(notebook, slider)
+    taken = list(lab.eight_moves(notebook, slider))
     row = {
         "median_ms": round(statistics.median(taken)),
         "max_ms": round(max(taken)),

@@ -168,6 +168,22 @@ class Notebook:
         page.goto(address)
         self.wait_until_idle()  # before that, running raises a dialog that asks for a kernel
 
+    def close(self) -> None:
+        """End its kernel and close its tab; JupyterLab stays."""
+        self.menu("File", "Close and Shut Down Notebook…")
+        self.page.locator(".jp-Dialog button.jp-mod-accept").click()
+        self.page.locator(".jp-Notebook").wait_for(state="detached")
+
+    def open(self, path: str, width: int) -> None:
+        """Open another one in the same JupyterLab, in a window of ``width`` pixels."""
+        self.requests.clear()
+        self.page.set_viewport_size({**self.page.viewport_size, "width": width})
+        self.menu("File", "Open from Path…")
+        self.page.locator(".jp-Dialog input").fill(path)
+        self.page.keyboard.press("Enter")
+        self.page.locator(".jp-Notebook .jp-CodeCell").first.wait_for()
+        self.wait_until_idle()
+
     @property
     def requests_elsewhere(self) -> list[str]:
         here = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:")
@@ -226,8 +242,8 @@ class Notebook:
         self.wait_until_idle()
 
     def menu(self, name: str, entry: str) -> None:
-        for item in name, entry:
-            self.page.get_by_role("menuitem", name=item, exact=True).click()
+        self.page.get_by_role("menuitem", name=name, exact=True).click()
+        self.page.locator(".lm-Menu-itemLabel").get_by_text(entry, exact=True).click()  # without its shortcut
 
     def press(self, slider: Locator, key: str, *, patience: int = 10_000) -> float | None:
         """Milliseconds from the key to a new picture in the slider's cell; None if none came."""
@@ -260,8 +276,8 @@ class Notebook:
         cell.evaluate(START_WATCH, patience)
 
 
-def eight_moves(notebook: Notebook, slider: Locator) -> list[float]:
-    """Milliseconds to the new picture, for a key to one side and back, four times.
+def eight_moves(notebook: Notebook, slider: Locator) -> Iterator[float]:
+    """Milliseconds to the new picture, for a key to one side and back, four times; each is pressed when asked for.
 
     Raises:
         AssertionError: if a key changes no picture.
@@ -269,6 +285,7 @@ def eight_moves(notebook: Notebook, slider: Locator) -> list[float]:
     keys = ["ArrowLeft", "ArrowRight"]
     if slider.get_attribute("aria-valuenow") == slider.get_attribute("aria-valuemin"):
         keys.reverse()
-    taken = [notebook.press(slider, key) for key in keys * 4]
-    assert None not in taken, f"a key on slider {slider.get_attribute('aria-valuetext')} changed no picture: {taken}"
-    return taken
+    for key in keys * 4:
+        taken = notebook.press(slider, key)
+        assert taken is not None, f"a key on slider {slider.get_attribute('aria-valuetext')} changed no picture"
+        yield taken

@@ -9,11 +9,13 @@ benchmarks/browser.py runs all cells in the same way, and writes down how long t
 import functools
 import shutil
 import statistics
+from itertools import chain
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat import v4, write
+from playwright.sync_api import Error as PlaywrightError
 
 from tests.browser import lab
 
@@ -27,6 +29,7 @@ def widget_cells(notebook: Path) -> list[int]:
 
 # every lesson that there is, and which of its code cells hold a widget
 LESSONS = [(path.stem, widget_cells(path)) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))]
+WIDE = 1280  # pixels
 SMALL = 1024  # pixels: a small window, in which no formula or table needs a scroll bar
 LIMIT = 200  # milliseconds from a key to the new picture
 # A slow or busy machine takes longer for every picture: there, how many times as long as for the smallest one.
@@ -70,15 +73,32 @@ def address(tmp_path_factory, learned):
 def pages():
     """A browser's pages, which share what they have loaded: JupyterLab itself costs as much as a lesson."""
     with lab.chromium() as browser:
-        yield browser.new_context(viewport={"width": 1280, "height": 1600})
+        yield browser.new_context(viewport={"width": WIDE, "height": 1600})
+
+
+@pytest.fixture(scope="module")
+def desk():
+    """The JupyterLab that an earlier test has left open, if there is one."""
+    return []
 
 
 @pytest.fixture
-def opened(pages, address):
-    """A function that opens a notebook in a page of its own."""
-    page = pages.new_page()
-    yield lambda name: lab.Notebook(page, address(f"{name}.ipynb"))
-    page.close()
+def opened(pages, address, desk):
+    """A function that opens a notebook in the one JupyterLab, as a reader does with lesson after lesson."""
+
+    def open_notebook(name: str) -> lab.Notebook:
+        if desk:
+            desk[0].open(f"{name}.ipynb", WIDE)
+        else:
+            desk.append(lab.Notebook(pages.new_page(), address(f"{name}.ipynb")))
+        return desk[0]
+
+    yield open_notebook
+    try:
+        for notebook in desk:
+            notebook.close()
+    except PlaywrightError:  # of whatever a failed test has left behind: the next one begins anew
+        desk.pop().page.close()
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +111,7 @@ def smallest(pages, address):
         notebook.run_all()
         return notebook
 
-    return lambda: median(tiny(), tiny().sliders[0])
+    return lambda: statistics.median(lab.eight_moves(tiny(), tiny().sliders[0]))
 
 
 def test_the_instrument_sees_what_it_should(opened):
@@ -116,9 +136,11 @@ def test_lesson_in_the_browser(opened, slug, places, smallest, tmp_path):
     notebook.run_up_to(places[-1])
     assert notebook.tracebacks == [] and notebook.not_run(places[-1] + 1) == 0
     assert notebook.widgets == len(places)
+    allowed = milliseconds_allowed(smallest())
     for slider in notebook.sliders:
         name = slider.get_attribute("aria-valuetext")
-        assert is_quick(notebook, slider, smallest), f"{slug}: the slider at {name} is slow"
+        rounds = chain([allowed], (milliseconds_allowed(smallest()) for _ in range(3)))
+        assert any(is_quick(notebook, slider, most) for most in rounds), f"{slug}: the slider at {name} is slow"
         assert notebook.drag(slider) is not None, f"{slug}: dragging the slider at {name} changes no picture"
     assert notebook.requests_elsewhere == []
     notebook.page.screenshot(path=tmp_path / f"{slug}.png")
@@ -127,18 +149,19 @@ def test_lesson_in_the_browser(opened, slug, places, smallest, tmp_path):
     )
 
 
-def is_quick(notebook, slider, smallest) -> bool:
-    """Within the limit, or as quick as the smallest picture lets one expect; in the best of four rounds."""
-    for _ in range(4):
-        taken = median(notebook, slider)
-        if taken <= LIMIT or taken <= TIMES * smallest():
-            return True
-    return False
+def milliseconds_allowed(smallest: float) -> float:
+    """The limit, or what the smallest picture lets one expect on this machine at this moment."""
+    return max(LIMIT, TIMES * smallest)
 
 
-def median(notebook, slider) -> float:
-    """Milliseconds from a key to the new picture: the median of eight keys."""
-    return statistics.median(lab.eight_moves(notebook, slider))
+def is_quick(notebook, slider, allowed: float) -> bool:
+    """Whether five of eight keys bring their picture within so many milliseconds; no key more than decides it."""
+    slow = quick = 0
+    for taken in lab.eight_moves(notebook, slider):
+        slow, quick = slow + (taken > allowed), quick + (taken <= allowed)
+        if slow == 4 or quick == 5:
+            break
+    return quick == 5
 
 
 @pytest.mark.parametrize(
@@ -146,7 +169,15 @@ def median(notebook, slider) -> float:
 )
 def test_a_slider_is_slow_where_the_machine_does_not_explain_it(monkeypatch, taken, smallest, quick):
     monkeypatch.setattr(lab, "eight_moves", lambda *_: [taken] * 8)
-    assert is_quick(None, None, lambda: smallest) == quick
+    assert is_quick(None, None, milliseconds_allowed(smallest)) == quick
+
+
+@pytest.mark.parametrize("slow, quick", [(3, True), (4, False)])
+def test_a_slider_is_quick_when_most_of_its_pictures_are(monkeypatch, slow, quick):
+    taken = [300] * slow + [100] * (8 - slow)
+    for order in (taken, taken[::-1]):
+        monkeypatch.setattr(lab, "eight_moves", lambda *_, order=order: order)
+        assert is_quick(None, None, 200) == quick
 
 
 def test_a_missing_browser_is_named_with_its_cure(monkeypatch):
