@@ -24,7 +24,8 @@ def seconds_since(start: float) -> float:
 
 def measure_lesson(page, address: str) -> dict:
     start = time.perf_counter()
-    notebook = lab.Notebook(page, address)
+    notebook = lab.Notebook(page)
+    notebook.start(address)
     row = {"open_s": seconds_since(start)}
     start = time.perf_counter()
     notebook.run_all()

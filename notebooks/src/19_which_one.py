@@ -327,7 +327,7 @@ for name, scores in after.items():
     print(f"{name:18} right ≈ {' '.join(f'{one:.2f}' for one in scores)}")
 
 # %%
-assert after["convolution 3 × 3"][0] < 0.4 < after["ECA, six times"][0] < counting + 0.05
+assert after["convolution 3 × 3"][0] < 0.4 and abs(after["ECA, six times"][0] - counting) < 0.05
 assert max(after["EfficientChannel"]) < counting + 0.05 and min(after["ExternalAttention"]) > 0.8
 
 # %% tags=["folded"]
@@ -348,7 +348,7 @@ describe(
 )
 
 # %% [markdown]
-# **Read it.** *ECA did not stay; the others did as predicted.* The convolution cannot, ExternalAttention was slow. ECA climbs, and after six times the steps it stands where counting stands: it was slow, *and* the count says where to expect its ceiling. (Tried once: up to ten times it stays there; with a ReLU before the slot, 0.53 too.)
+# **Read it.** *ECA did not stay; the others did as predicted.* The convolution cannot, ExternalAttention was slow. ECA climbs, and after six times the steps it stands where counting stands: it was slow, *and* the count says where to expect its ceiling. (Trained seven, eight, nine and ten times as long, tried with one seed, it got 0.52 or 0.53; with a ReLU before the slot, 0.53 too.)
 #
 # ## On a photograph
 #

@@ -158,14 +158,17 @@ def stop_kernels(base: str, token: str) -> None:
 
 
 class Notebook:
-    """A notebook open in the browser, and the addresses it asked for."""
+    """The notebook that is open in a page's JupyterLab, and the addresses that were asked for since it was opened."""
 
-    def __init__(self, page: Page, address: str):
+    def __init__(self, page: Page):
         self.page = page
         self.requests: list[str] = []
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("websocket", lambda connection: self.requests.append(connection.url))
-        page.goto(address)
+
+    def start(self, address: str) -> None:
+        """Start JupyterLab with the notebook at an address."""
+        self.page.goto(address)
         self.wait_until_idle()  # before that, running raises a dialog that asks for a kernel
 
     def close(self) -> None:
@@ -243,7 +246,8 @@ class Notebook:
 
     def menu(self, name: str, entry: str) -> None:
         self.page.get_by_role("menuitem", name=name, exact=True).click()
-        self.page.locator(".lm-Menu-itemLabel").get_by_text(entry, exact=True).click()  # without its shortcut
+        label = self.page.locator(".lm-Menu-itemLabel").get_by_text(entry, exact=True)  # without its shortcut
+        self.page.get_by_role("menuitem").filter(has=label).click()  # waits until it can be chosen
 
     def press(self, slider: Locator, key: str, *, patience: int = 10_000) -> float | None:
         """Milliseconds from the key to a new picture in the slider's cell; None if none came."""

@@ -3,13 +3,13 @@
 All cells up to the last slider run. What follows shows nothing that moves and runs in tests/test_course_runs.py; here
 only its text is looked at, not what its cells show.
 A training that a run of the notebook has done already is looked up (tests/offline/remembered.py).
-benchmarks/browser.py runs all cells in the same way, and writes down how long that takes.
+benchmarks/browser.py runs all cells, in a JupyterLab of its own for each, and writes down how long that takes.
 """
 
 import functools
 import shutil
 import statistics
-from itertools import chain
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -64,6 +64,7 @@ def address(tmp_path_factory, learned):
     cells += [v4.new_markdown_cell(LONG), v4.new_markdown_cell("short: $a + b$")]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     write(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "tiny.ipynb")
+    shutil.copy(folder / "tiny.ipynb", folder / "smallest.ipynb")
     alike = {"COURSE_LEARNED": str(learned), "PYTHONHASHSEED": "0"}
     with lab.jupyterlab(folder, tmp_path_factory.mktemp("home"), start=START, **alike) as address:
         yield address
@@ -78,7 +79,7 @@ def pages():
 
 @pytest.fixture(scope="module")
 def desk():
-    """The JupyterLab that an earlier test has left open, if there is one."""
+    """One or none: the JupyterLab that an earlier test has left open, without a notebook."""
     return []
 
 
@@ -87,10 +88,11 @@ def opened(pages, address, desk):
     """A function that opens a notebook in the one JupyterLab, as a reader does with lesson after lesson."""
 
     def open_notebook(name: str) -> lab.Notebook:
-        if desk:
-            desk[0].open(f"{name}.ipynb", WIDE)
+        if not desk:
+            desk.append(lab.Notebook(pages.new_page()))
+            desk[0].start(address(f"{name}.ipynb"))
         else:
-            desk.append(lab.Notebook(pages.new_page(), address(f"{name}.ipynb")))
+            desk[0].open(f"{name}.ipynb", WIDE)
         return desk[0]
 
     yield open_notebook
@@ -98,16 +100,17 @@ def opened(pages, address, desk):
         for notebook in desk:
             notebook.close()
     except PlaywrightError:  # of whatever a failed test has left behind: the next one begins anew
-        desk.pop().page.close()
+        desk.pop().page.close()  # (that closing works where nothing failed, the instrument's test sees)
 
 
 @pytest.fixture(scope="module")
 def smallest(pages, address):
     """A function that measures, at this moment, the milliseconds from a key to the picture of the tiny notebook."""
 
-    @functools.cache  # opened by the first slider that asks
+    @functools.cache  # opened by the first slow slider
     def tiny() -> lab.Notebook:
-        notebook = lab.Notebook(pages.new_page(), address("tiny.ipynb"))
+        notebook = lab.Notebook(pages.new_page())
+        notebook.start(address("smallest.ipynb"))  # not the other's file: two views of one share a kernel
         notebook.run_all()
         return notebook
 
@@ -127,6 +130,10 @@ def test_the_instrument_sees_what_it_should(opened):
     notebook.page.evaluate("fetch('https://example.org').catch(() => null)")
     assert notebook.requests_elsewhere == ["https://example.org/"]
     assert [text[:8] for text in notebook.too_wide(SMALL)] == ["too long"]
+    notebook.close()
+    notebook.open("smallest.ipynb", WIDE)
+    assert notebook.requests_elsewhere == [] and notebook.page.viewport_size["width"] == WIDE
+    assert notebook.not_run() == 4, "another notebook, of whose cells none has run"
 
 
 @pytest.mark.timeout(600)
@@ -136,11 +143,9 @@ def test_lesson_in_the_browser(opened, slug, places, smallest, tmp_path):
     notebook.run_up_to(places[-1])
     assert notebook.tracebacks == [] and notebook.not_run(places[-1] + 1) == 0
     assert notebook.widgets == len(places)
-    allowed = milliseconds_allowed(smallest())
     for slider in notebook.sliders:
         name = slider.get_attribute("aria-valuetext")
-        rounds = chain([allowed], (milliseconds_allowed(smallest()) for _ in range(3)))
-        assert any(is_quick(notebook, slider, most) for most in rounds), f"{slug}: the slider at {name} is slow"
+        assert is_quick(notebook, slider, smallest), f"{slug}: the slider at {name} is slow"
         assert notebook.drag(slider) is not None, f"{slug}: dragging the slider at {name} changes no picture"
     assert notebook.requests_elsewhere == []
     notebook.page.screenshot(path=tmp_path / f"{slug}.png")
@@ -149,18 +154,22 @@ def test_lesson_in_the_browser(opened, slug, places, smallest, tmp_path):
     )
 
 
-def milliseconds_allowed(smallest: float) -> float:
-    """The limit, or what the smallest picture lets one expect on this machine at this moment."""
-    return max(LIMIT, TIMES * smallest)
+def is_quick(notebook, slider, smallest) -> bool:
+    """Within the limit, or as quick as the smallest picture lets one expect; in the best of four rounds."""
+    for _ in range(4):
+        moves, taken = iter(lab.eight_moves(notebook, slider)), []
+        if most_within(LIMIT, moves, taken) or most_within(TIMES * smallest(), moves, taken):
+            return True
+    return False
 
 
-def is_quick(notebook, slider, allowed: float) -> bool:
-    """Whether five of eight keys bring their picture within so many milliseconds; no key more than decides it."""
-    slow = quick = 0
-    for taken in lab.eight_moves(notebook, slider):
-        slow, quick = slow + (taken > allowed), quick + (taken <= allowed)
-        if slow == 4 or quick == 5:
-            break
+def most_within(limit: float, moves: Iterator[float], taken: list[float]) -> bool:
+    """Whether five of eight moves take at most so many milliseconds.
+
+    Those in ``taken`` have been made; of ``moves``, no more are made than decide it.
+    """
+    while (quick := sum(one <= limit for one in taken)) < 5 and len(taken) - quick < 4:
+        taken.append(next(moves))
     return quick == 5
 
 
@@ -169,15 +178,18 @@ def is_quick(notebook, slider, allowed: float) -> bool:
 )
 def test_a_slider_is_slow_where_the_machine_does_not_explain_it(monkeypatch, taken, smallest, quick):
     monkeypatch.setattr(lab, "eight_moves", lambda *_: [taken] * 8)
-    assert is_quick(None, None, milliseconds_allowed(smallest)) == quick
+    assert is_quick(None, None, lambda: smallest) == quick
 
 
-@pytest.mark.parametrize("slow, quick", [(3, True), (4, False)])
-def test_a_slider_is_quick_when_most_of_its_pictures_are(monkeypatch, slow, quick):
-    taken = [300] * slow + [100] * (8 - slow)
-    for order in (taken, taken[::-1]):
-        monkeypatch.setattr(lab, "eight_moves", lambda *_, order=order: order)
-        assert is_quick(None, None, 200) == quick
+@pytest.mark.parametrize("slow, quick, left", [(0, True, 3), (3, True, 0), (4, False, 4), (8, False, 4)])
+def test_a_slider_is_quick_when_five_of_eight_pictures_are(slow, quick, left):
+    moves = iter([300] * slow + [100] * (8 - slow))
+    assert most_within(200, moves, []) == quick and len([*moves]) == left
+
+
+def test_the_moves_that_were_slow_are_compared_with_the_smallest_picture_too():
+    taken, moves = [300, 300, 300, 300], iter([900, 300, 900, 900])
+    assert most_within(350, moves, taken) and len([*moves]) == 2
 
 
 def test_a_missing_browser_is_named_with_its_cure(monkeypatch):

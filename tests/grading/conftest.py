@@ -13,7 +13,7 @@ from tests.grading.small import another_lesson, small_course
 def evening(tmp_path, monkeypatch):
     """A course of two lessons, a folder for submissions, and a function that grades it without a sandbox."""
     monkeypatch.setattr(run, "graded", half_of_the_marks)
-    monkeypatch.setattr(pages, "picture", lambda marks: b"most of a run's time; test_reports.py draws it")
+    monkeypatch.setattr(pages, "picture", lambda marks: b"not drawn")  # most of the time; test_reports.py draws it
     root = another_lesson(small_course(tmp_path / "course"))
     (tmp_path / "in").mkdir()
 

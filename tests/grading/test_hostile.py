@@ -67,7 +67,7 @@ def grade_all(ones: list[Hostile], mode: str, folder: Path) -> Batch:
     (submissions / "link.ipynb").symlink_to(submissions / "honest0.ipynb")
     os.mkfifo(submissions / "pipe.ipynb")
     store = Store(folder / "results")
-    settings = Settings(SLUG, SEED, seconds=2, memory=1.25, mode=mode)
+    settings = Settings(SLUG, SEED, seconds=4, memory=1.25, mode=mode)
     marks = grade_folder(submissions, store, settings, jobs=6, root=root)
     store.close()
     return Batch(marks, folder / "results", processes() + escaped())

@@ -226,9 +226,10 @@ def test_an_unsafe_run_says_so_in_every_page():
     assert "unsafe" in table
 
 
-def test_an_empty_run_can_be_reported():
+def test_a_run_without_a_mark_can_be_reported():
     for make in FORMATS.values():
         make(Marks("07_small", TASKS, ()))
+        make(replace(MARKS, records=MARKS.records[-1:]))  # whose file is damaged
 
 
 def test_the_picture_is_the_same_each_time():
