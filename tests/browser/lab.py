@@ -216,8 +216,9 @@ class Notebook:
 
     def too_wide(self, width: int) -> list[str]:
         """How the texts begin that need a scroll bar, for a formula or a table, in a window of ``width`` pixels."""
+        self.page.bring_to_front()  # a page behind another one is drawn less often
         self.page.set_viewport_size({**self.page.viewport_size, "width": width})
-        for _ in range(6):  # JupyterLab lays itself out some frames later; on a busy machine, some seconds
+        for _ in range(30):  # JupyterLab lays itself out some frames later; on a busy machine, some seconds
             self.page.wait_for_timeout(500)
             if not (found := self.page.evaluate(TOO_WIDE)):
                 break
@@ -275,7 +276,7 @@ class Notebook:
         return taken
 
     def watch(self, slider: Locator, patience: int = 10_000) -> None:
-        self.page.bring_to_front()  # a page behind another one is drawn less often
+        self.page.bring_to_front()
         cell = slider.locator("xpath=ancestor::*[contains(concat(' ', @class, ' '), ' jp-Cell ')]")
         cell.evaluate(START_WATCH, patience)
 
