@@ -177,10 +177,9 @@ class Notebook:
         self.page.locator(".jp-Dialog button.jp-mod-accept").click()
         self.page.locator(".jp-Notebook").wait_for(state="detached")
 
-    def open(self, path: str, width: int) -> None:
-        """Open another one in the same JupyterLab, in a window of ``width`` pixels."""
+    def open(self, path: str) -> None:
+        """Open another one in the same JupyterLab."""
         self.requests.clear()
-        self.page.set_viewport_size({**self.page.viewport_size, "width": width})
         self.menu("File", "Open from Path…")
         self.page.locator(".jp-Dialog input").fill(path)
         self.page.keyboard.press("Enter")
@@ -217,11 +216,13 @@ class Notebook:
     def too_wide(self, width: int) -> list[str]:
         """How the texts begin that need a scroll bar, for a formula or a table, in a window of ``width`` pixels."""
         self.page.bring_to_front()  # a page behind another one is drawn less often
-        self.page.set_viewport_size({**self.page.viewport_size, "width": width})
+        before = self.page.viewport_size
+        self.page.set_viewport_size({**before, "width": width})
         for _ in range(30):  # JupyterLab lays itself out some frames later; on a busy machine, some seconds
             self.page.wait_for_timeout(500)
             if not (found := self.page.evaluate(TOO_WIDE)):
                 break
+        self.page.set_viewport_size(before)
         return found
 
     def run_all(self) -> None:

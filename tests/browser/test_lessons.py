@@ -92,7 +92,7 @@ def opened(pages, address, desk):
             desk.append(lab.Notebook(pages.new_page()))
             desk[0].start(address(f"{name}.ipynb"))
         else:
-            desk[0].open(f"{name}.ipynb", WIDE)
+            desk[0].open(f"{name}.ipynb")
         return desk[0]
 
     yield open_notebook
@@ -131,7 +131,7 @@ def test_the_instrument_sees_what_it_should(opened):
     assert notebook.requests_elsewhere == ["https://example.org/"]
     assert [text[:8] for text in notebook.too_wide(SMALL)] == ["too long"]
     notebook.close()
-    notebook.open("smallest.ipynb", WIDE)
+    notebook.open("smallest.ipynb")
     assert notebook.requests_elsewhere == [] and notebook.page.viewport_size["width"] == WIDE
     assert notebook.not_run() == 4, "another notebook, of whose cells none has run"
 
@@ -157,7 +157,7 @@ def test_lesson_in_the_browser(opened, slug, places, smallest, tmp_path):
 def is_quick(notebook, slider, smallest) -> bool:
     """Within the limit, or as quick as the smallest picture lets one expect; in the best of four rounds."""
     for _ in range(4):
-        moves, taken = iter(lab.eight_moves(notebook, slider)), []
+        moves, taken = lab.eight_moves(notebook, slider), []
         if most_within(LIMIT, moves, taken) or most_within(TIMES * smallest(), moves, taken):
             return True
     return False
@@ -177,7 +177,7 @@ def most_within(limit: float, moves: Iterator[float], taken: list[float]) -> boo
     "taken, smallest, quick", [(190, 40, True), (210, 40, False), (350, 90, True), (370, 90, False)]
 )
 def test_a_slider_is_slow_where_the_machine_does_not_explain_it(monkeypatch, taken, smallest, quick):
-    monkeypatch.setattr(lab, "eight_moves", lambda *_: [taken] * 8)
+    monkeypatch.setattr(lab, "eight_moves", lambda *_: iter([taken] * 8))
     assert is_quick(None, None, lambda: smallest) == quick
 
 
