@@ -54,7 +54,8 @@ assert grey.mean() == stripe.mean() and stripe.std(correction=0) == 1
 #
 # SRM (style-based recalibration) describes each channel by both numbers, and lets them set the channel's own gate:
 #
-# $$t_c = (\mu_c, \sigma_c) \qquad z_c = w_{c1}\, \mu_c + w_{c2}\, \sigma_c \qquad s = \mathrm{sigmoid}\bigl(\mathrm{BN}(z)\bigr) \qquad y_c = s_c\, x_c$$
+# $$t_c = (\mu_c, \sigma_c) \qquad z_c = w_{c1}\, \mu_c + w_{c2}\, \sigma_c$$
+# $$s = \mathrm{sigmoid}\bigl(\mathrm{BN}(z)\bigr) \qquad y_c = s_c\, x_c$$
 #
 # | symbol | meaning | shape |
 # |---|---|---|

@@ -402,7 +402,8 @@ assert finds[0] > 0.93 and finds[2] < 0.8 and finds[0] > finds[1] > finds[2]
 #
 # DGMN (dynamic graph message passing) gives each pixel k = 9 **samples** at places that it chooses, as in lesson 08. There (version 1) the samples' weights were the same for all pixels. DGMN also predicts how far to believe each sample; DGMN2 *compares* it with the pixel:
 #
-# $$y_i = x_i + \gamma \sum_k u_{ik}\, a_{ik}\, \tilde x_{ik} \qquad \tilde x_{ik} = x(i + p_k + \Delta_{ik}) \qquad a_{ik} = \mathrm{softmax}_k(s_{ik})$$
+# $$y_i = x_i + \gamma \sum_k u_{ik}\, a_{ik}\, \tilde x_{ik}$$
+# $$\tilde x_{ik} = x(i + p_k + \Delta_{ik}) \qquad a_{ik} = \mathrm{softmax}_k(s_{ik})$$
 #
 # | symbol | meaning | shape |
 # |---|---|---|

@@ -218,7 +218,7 @@ class Notebook:
         self.page.bring_to_front()  # a page behind another one is drawn less often
         before = self.page.viewport_size
         self.page.set_viewport_size({**before, "width": width})
-        for _ in range(30):  # JupyterLab lays itself out some frames later; on a busy machine, some seconds
+        for _ in range(6):  # JupyterLab lays itself out some frames later; on a busy machine, some seconds
             self.page.wait_for_timeout(500)
             if not (found := self.page.evaluate(TOO_WIDE)):
                 break
