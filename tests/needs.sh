@@ -1,16 +1,21 @@
 #!/bin/sh
 # What the tests need beyond pip: Chromium for the browser test, bubblewrap to lock a student's code in.
 # Installs them where that is allowed (Debian and its children, as root or with sudo); else names the cure and goes on.
-missing=""
-browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome || command -v chrome)
-[ -n "$browser" ] || missing="chromium"
-[ "$(uname)" != Linux ] || command -v bwrap >/dev/null || missing="$missing bubblewrap"
-[ -n "$missing" ] || exit 0
+browser=chromium locks=bubblewrap
+for name in chromium-headless-shell chromium chromium-browser google-chrome chrome; do
+    command -v $name >/dev/null && browser=""
+done
+[ "$(uname)" = Linux ] && ! command -v bwrap >/dev/null || locks=""
+[ -n "$browser$locks" ] || exit 0
 
 as_root="sudo -n"
 [ "$(id -u)" != 0 ] || as_root="env"
 if command -v apt-get >/dev/null && $as_root true 2>/dev/null; then
     export DEBIAN_FRONTEND=noninteractive
-    $as_root apt-get update -qq && $as_root apt-get install -qq --yes --no-install-recommends $missing && exit 0
+    $as_root apt-get update -qq
+    # Debian has the same engine without windows, which is smaller and quicker; Ubuntu has not.
+    [ -z "$browser" ] || browser=$(apt-cache pkgnames chromium-headless-shell | grep . || echo chromium)
+    $as_root apt-get install -qq --yes --no-install-recommends $browser $locks && exit 0
 fi
-echo "Some tests will fail: install $missing with your system's package manager (apt-get install $missing), then run the tests again." >&2
+set -- $browser $locks
+echo "Some tests will fail: install $* with your system's package manager (apt-get install $*), then run the tests again." >&2

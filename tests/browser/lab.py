@@ -68,8 +68,8 @@ ANOTHER_PICTURE = """() => new Promise(done => {
 
 
 def find_chromium() -> str | None:
-    """The system's browser, else the one that Playwright installed, else None."""
-    names = ["chromium", "chromium-browser", "google-chrome", "chrome"]
+    """The system's browser (at best the one without windows), else the one that Playwright installed, else None."""
+    names = ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome"]
     return next(filter(None, map(shutil.which, names)), None) or own_chromium()
 
 
