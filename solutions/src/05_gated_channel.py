@@ -27,7 +27,8 @@ exercise = Exercise("05_gated_channel", points=[3, 5, 3, 2, 3])
 # In the lesson every channel is compared with all others. Write a GCT whose channels come in `groups` groups of equally many neighbours, and where
 # **channel i is compared with those of its own group $\mathcal G_i$ only**, itself included:
 #
-# $$s_i = \alpha_i \Bigl(\sum_{hw} x_{ihw}^2 + \epsilon\Bigr)^{1/2} \qquad \hat s_i = \frac{s_i}{\bigl(\mathrm{mean}_{j \in \mathcal G_i}\, s_j^2 + \epsilon\bigr)^{1/2}} \qquad y_i = x_i (1 + \tanh(\gamma_i \hat s_i + \beta_i))$$
+# $$s_i = \alpha_i \Bigl(\sum_{hw} x_{ihw}^2 + \epsilon\Bigr)^{1/2} \qquad \hat s_i = \frac{s_i}{\bigl(\mathrm{mean}_{j \in \mathcal G_i}\, s_j^2 + \epsilon\bigr)^{1/2}}$$
+# $$y_i = x_i (1 + \tanh(\gamma_i \hat s_i + \beta_i))$$
 #
 # Shapes: `x` b c h w; `alpha`, `gamma`, `beta` c each; result b c h w. `groups` divides c; the first c / groups channels are the first group. Every
 # image of the batch is treated by itself.
@@ -328,7 +329,9 @@ with exercise.check(3):
 # difficulty 3/5 · importance 3/5 · 5 minutes
 #
 # A fresh GCT has α = 1, γ = 0, β = 0. Derive on paper, and return, what its parameters receive in the very first step. You are given
-# $p_{bi} = \sum_{hw} g_{bihw}\, x_{bihw}$ for image b and channel i (g: the gradient with respect to y), and $\hat s_{bi}$.
+# $\hat s_{bi}$ for image b and channel i, and, where g is the gradient with respect to y,
+#
+# $$p_{bi} = \sum_{hw} g_{bihw}\, x_{bihw}$$
 #
 # Return the gradients of α, γ and β, in this order.
 #

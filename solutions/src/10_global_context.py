@@ -26,7 +26,8 @@ exercise = Exercise("10_global_context", points=[3, 2, 4, 3, 2])
 # A trained non-local block turned out to have equal queries: the weight of θ is zero, and only its bias $b_\theta$ is left. In the lesson most other biases were zero, and
 # there was no norm. Here they are not. Derive on paper what the block computes, with $\alpha_j = \mathrm{softmax}_j(s_j)$:
 #
-# $$z_i = x_i + \gamma \odot \frac{W_z \bigl(\sum_j w_{ij} (W_g x_j + b_g)\bigr) + b_z - \mu}{\sqrt{v + \varepsilon}} + \beta \qquad w_{ij} = \mathrm{softmax}_j\bigl(b_\theta^\top (W_\phi x_j + b_\phi)\bigr)$$
+# $$z_i = x_i + \gamma \odot \frac{W_z \bigl(\sum_j w_{ij} (W_g x_j + b_g)\bigr) + b_z - \mu}{\sqrt{v + \varepsilon}} + \beta$$
+# $$w_{ij} = \mathrm{softmax}_j\bigl(b_\theta^\top (W_\phi x_j + b_\phi)\bigr)$$
 #
 # Return three tensors `w_k` (c), `w_v` (c c) and `shift` (c), so that $z_i = x_i + \mathrm{shift} + W_v \sum_j \alpha_j x_j$ with $s_j = w_k \cdot x_j$.
 #
@@ -220,7 +221,8 @@ with exercise.check(2):
 # GC has one map. Give it G: split the c channels into G groups *of neighbours* (the first c/G channels, the next c/G, …), and let each group pool with a map of its own, which is made from **all**
 # channels. The G pooled parts are put back side by side, pass one bottleneck, and are added everywhere:
 #
-# $$\alpha_{pj} = \mathrm{softmax}_j\bigl((W_k x_j)_p\bigr) \qquad u = \bigl[\textstyle\sum_j \alpha_{pj}\, x_j^{(p)}\bigr]_{p=1..G} \qquad z_i = x_i + W_2\, \mathrm{ReLU}(\mathrm{LN}(W_1 u))$$
+# $$\alpha_{pj} = \mathrm{softmax}_j\bigl((W_k x_j)_p\bigr)$$
+# $$u = \bigl[\textstyle\sum_j \alpha_{pj}\, x_j^{(p)}\bigr]_{p=1..G} \qquad z_i = x_i + W_2\, \mathrm{ReLU}(\mathrm{LN}(W_1 u))$$
 #
 # Complete the start of the last layer, so that a fresh block is the identity, and write `forward`.
 #

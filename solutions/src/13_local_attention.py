@@ -24,7 +24,8 @@ exercise = Exercise("13_local_attention", points=[3, 4, 3, 2])
 # The lesson turns a convolution into attention. Go back. Here is a layer of s heads that know only *places*: the score of a tap is a learned number, whatever stands in the pixels.
 # A window has k rows and l columns of taps; the first tap is the upper left one. Away from the border the layer computes
 #
-# $$y_i = \sum_p W_O^{(p)} \sum_t a^{(p)}_t\, W_V^{(p)} x_{i+t} \qquad a^{(p)} = \text{softmax of all the scores of head } p$$
+# $$y_i = \sum_p W_O^{(p)} \sum_t a^{(p)}_t\, W_V^{(p)} x_{i+t}$$
+# $$a^{(p)} = \text{softmax of all the scores of head } p$$
 #
 # Derive on paper which kernel a convolution needs to compute the same, and return it.
 #

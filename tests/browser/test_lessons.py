@@ -16,6 +16,7 @@ import nbformat
 import pytest
 from nbformat import v4, write
 from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import expect
 
 from tests.browser import lab
 
@@ -55,6 +56,14 @@ VBox([moved, interactive_output(draw, {"height": moved})])"""
 LONG = f"too long: $${' + '.join(30 * ['abc'])}$$"
 
 
+def texts_of_exercises() -> list[str]:
+    """The text cells of all exercises, and of the solutions what else they say; each hint is open."""
+    notebooks = [path for folder in ("exercises", "solutions") for path in sorted((ROOT / folder).glob("*.ipynb"))]
+    cells = [cell for path in notebooks for cell in nbformat.read(path, as_version=4).cells]
+    texts = dict.fromkeys(cell.source for cell in cells if cell.cell_type == "markdown")
+    return [text.replace("<details>", "<details open>") for text in texts]
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory, learned):
     folder = tmp_path_factory.mktemp("notebooks")
@@ -65,6 +74,8 @@ def address(tmp_path_factory, learned):
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     write(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "tiny.ipynb")
     shutil.copy(folder / "tiny.ipynb", folder / "smallest.ipynb")
+    cells = [v4.new_code_cell(), *map(v4.new_markdown_cell, texts_of_exercises())]
+    write(v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), folder / "texts.ipynb")
     alike = {"COURSE_LEARNED": str(learned), "PYTHONHASHSEED": "0"}
     with lab.jupyterlab(folder, tmp_path_factory.mktemp("home"), start=START, **alike) as address:
         yield address
@@ -152,6 +163,14 @@ def test_lesson_in_the_browser(opened, slug, places, smallest, tmp_path):
     assert notebook.too_wide(SMALL) == [], (
         f"{slug}: formulas or tables are wider than a window of {SMALL} pixels; break them in two"
     )
+
+
+def test_no_formula_of_an_exercise_needs_a_scroll_bar(opened):
+    """Among all others: MathJax puts a space behind an index only after it has drawn a fraction or a power."""
+    notebook = opened("texts")
+    formulas = sum(text.count("$$") for text in texts_of_exercises()) // 2
+    expect(notebook.page.locator("mjx-container[display=true]")).to_have_count(formulas, timeout=60_000)
+    assert notebook.too_wide(SMALL) == [], f"wider than a window of {SMALL} pixels; break them in two"
 
 
 def is_quick(notebook, slider, smallest) -> bool:
