@@ -14,7 +14,8 @@ if command -v apt-get >/dev/null && $as_root true 2>/dev/null; then
     export DEBIAN_FRONTEND=noninteractive
     $as_root apt-get update -qq
     # Debian has the same engine without windows, which is smaller and quicker; Ubuntu has not.
-    [ -z "$browser" ] || browser=$(apt-cache pkgnames chromium-headless-shell | grep . || echo chromium)
+    small=chromium-headless-shell
+    [ -z "$browser" ] || ! apt-cache show $small 2>/dev/null | grep -q . || browser=$small
     $as_root apt-get install -qq --yes --no-install-recommends $browser $locks && exit 0
 fi
 set -- $browser $locks

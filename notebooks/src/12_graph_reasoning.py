@@ -605,7 +605,7 @@ assert seen["chosen, compared"].min() > 0.6 and seen["two away, compared"][1].mi
 #
 # | lesson | query | key | value | weights | normaliser | cost |
 # |---|---|---|---|---|---|---|
-# | 12 GloRe | $b_i$, a pixel's assignments | $(I + A_g)\, b_j$ | φ(x), then $W_g$, $W_o$ | n n of rank m, never built | 1/n | n · m · (c + d) + m² · d + projections |
+# | 12 GloRe | $b_i$, where a pixel belongs | $(I + A_g)\, b_j$ | φ(x), then $W_g$, $W_o$ | n n of rank m, never built | 1/n | n · m · (c + d) + m² · d + projections |
 # | 12 DGMN | none: predicted | none | k samples | k for each pixel | softmax over the samples | n · k² · c · (g + 1) + offsets |
 # | 12 DGMN2 | $Q x_i$ | $K \tilde x_{ik}$ | k samples | k for each pixel | the same | the same + n · k · c² |
 #

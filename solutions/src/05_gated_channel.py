@@ -329,7 +329,7 @@ with exercise.check(3):
 # difficulty 3/5 · importance 3/5 · 5 minutes
 #
 # A fresh GCT has α = 1, γ = 0, β = 0. Derive on paper, and return, what its parameters receive in the very first step. You are given
-# $\hat s_{bi}$ for image b and channel i, and, where g is the gradient with respect to y,
+# $p_{bi}$ and $\hat s_{bi}$ for image b and channel i. With g, the gradient with respect to y:
 #
 # $$p_{bi} = \sum_{hw} g_{bihw}\, x_{bihw}$$
 #

@@ -24,12 +24,12 @@ exercise = Exercise("10_global_context", points=[3, 2, 4, 3, 2])
 # difficulty 3/5 · importance 5/5 · 14 minutes
 #
 # A trained non-local block turned out to have equal queries: the weight of θ is zero, and only its bias $b_\theta$ is left. In the lesson most other biases were zero, and
-# there was no norm. Here they are not. Derive on paper what the block computes, with $\alpha_j = \mathrm{softmax}_j(s_j)$:
+# there was no norm. Here they are not. Derive on paper what the block computes:
 #
 # $$z_i = x_i + \gamma \odot \frac{W_z \bigl(\sum_j w_{ij} (W_g x_j + b_g)\bigr) + b_z - \mu}{\sqrt{v + \varepsilon}} + \beta$$
 # $$w_{ij} = \mathrm{softmax}_j\bigl(b_\theta^\top (W_\phi x_j + b_\phi)\bigr)$$
 #
-# Return three tensors `w_k` (c), `w_v` (c c) and `shift` (c), so that $z_i = x_i + \mathrm{shift} + W_v \sum_j \alpha_j x_j$ with $s_j = w_k \cdot x_j$.
+# Return three tensors `w_k` (c), `w_v` (c c) and `shift` (c), so that $z_i = x_i + \mathrm{shift} + W_v \sum_j \alpha_j x_j$ with $\alpha_j = \mathrm{softmax}_j(w_k \cdot x_j)$.
 #
 # `layers` is a dictionary of tensors: `theta_bias`, `phi_bias`, `g_bias` (d each), `phi_weight`, `g_weight` (d c), `z_weight` (c d), `z_bias` (c), and of the norm
 # `gamma`, `beta`, `mean`, `variance` (c each). `eps` is ε.

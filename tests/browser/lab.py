@@ -57,6 +57,7 @@ START_WATCH = """(cell, patience) => {
     });
 }"""
 
+LAID_OUT = "width => document.querySelector('.jp-Notebook').getBoundingClientRect().right <= width"
 TOO_WIDE = """() => [...document.querySelectorAll(".jp-Cell .jp-RenderedHTMLCommon")]
     .filter(text => text.scrollWidth > text.clientWidth + 1).map(text => text.innerText.slice(0, 60))"""
 
@@ -218,10 +219,8 @@ class Notebook:
         self.page.bring_to_front()  # a page behind another one is drawn less often
         before = self.page.viewport_size
         self.page.set_viewport_size({**before, "width": width})
-        for _ in range(6):  # JupyterLab lays itself out some frames later; on a busy machine, some seconds
-            self.page.wait_for_timeout(500)
-            if not (found := self.page.evaluate(TOO_WIDE)):
-                break
+        self.page.wait_for_function(LAID_OUT, arg=width)
+        found = self.page.evaluate(TOO_WIDE)
         self.page.set_viewport_size(before)
         return found
 

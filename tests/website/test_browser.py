@@ -213,14 +213,16 @@ def test_a_long_printed_sentence_is_no_table(visit, width):
     assert outputs.filter(has_text="neighbours in a fresh table").count() == 1
 
 
-@pytest.mark.parametrize("width, rows", [(1280, 2), (390, 3)])
-def test_three_formulas_of_one_line_stand_below_each_other_where_there_is_no_room(visit, width, rows):
-    page = visit("exercises/10_global_context", width=width)
+@pytest.mark.parametrize(
+    "name, width, rows",
+    [("04_richer_squeeze", 1280, 1), ("03_squeeze_excitation", 390, 2), ("04_richer_squeeze", 390, 3)],
+)
+def test_three_formulas_of_one_line_stand_below_each_other_where_there_is_no_room(visit, name, width, rows):
+    page = visit(f"exercises/{name}", width=width)
     page.wait_for_selector(".formulas mjx-container svg")
     middles = (
         page.locator(".formulas")
-        .nth(1)
-        .locator("mjx-container")
+        .first.locator("mjx-container")
         .evaluate_all("all => all.map(one => one.getBoundingClientRect()).map(box => (box.top + box.bottom) / 2)")
     )
     assert len(middles) == 3 and 1 + sum(below - above > 15 for above, below in pairwise(sorted(middles))) == rows
