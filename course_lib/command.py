@@ -43,7 +43,8 @@ def carry_out(parser: Parser, argv: Sequence[str] | None, run: Run, *, extra: st
     except UsageError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
     except ModuleNotFoundError as error:
-        print(f"{parser.prog}: {sys.executable} has no {error.name}; {install(extra)}", file=sys.stderr)
+        package = str(error.name).partition(".")[0]
+        print(f"{parser.prog}: {sys.executable} has no {package}; {install(extra)}", file=sys.stderr)
     return 2
 
 

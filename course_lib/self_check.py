@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nbformat
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 from tqdm.auto import tqdm
 
 from course_lib.exercises import Exercise, UsageError
+from course_lib.notebook_client import Client
 
 SECONDS = 60  # that one cell may take
 ENVIRONMENT = {"MPLBACKEND": "Agg", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"), "TQDM_DISABLE": "1"}
@@ -82,7 +82,7 @@ def run(notebook: NotebookNode, path: Path, seconds: float, lost: dict[int, str]
     cells = [(number, cell) for number, cell in numbered if cell.cell_type == "code" and number not in lost]
     place = {"metadata": {"path": str(path.parent)}}
     copy = deepcopy(notebook)  # nbclient puts what it ran, our questions too, in the place of cells
-    client = NotebookClient(copy, timeout=seconds, resources=place, extra_arguments=["--log-level=ERROR"])
+    client = Client(copy, timeout=seconds, resources=place, extra_arguments=["--log-level=ERROR"])
     with client.setup_kernel(env={**os.environ, **ENVIRONMENT}):
         bar = tqdm(
             [one for one in cells if one[0] not in lost], desc=path.stem, unit="cell", leave=False, disable=None
@@ -92,7 +92,7 @@ def run(notebook: NotebookNode, path: Path, seconds: float, lost: dict[int, str]
         return json.loads(told.splitlines()[-1]) if told else None, failures
 
 
-def run_cell(client: NotebookClient, number: int, cell: NotebookNode, seconds: float) -> str | None:
+def run_cell(client: Client, number: int, cell: NotebookNode, seconds: float) -> str | None:
     """Run one cell, and say in words what failed.
 
     Raises:
@@ -113,7 +113,7 @@ def run_cell(client: NotebookClient, number: int, cell: NotebookNode, seconds: f
     return None
 
 
-def ask(client: NotebookClient, question: str) -> str:
+def ask(client: Client, question: str) -> str:
     """What the kernel prints for a line of ours, or nothing where that fails."""
     cell = new_code_cell(question)
     try:

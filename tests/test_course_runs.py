@@ -19,7 +19,6 @@ from xml.etree import ElementTree
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 from course_lib.authoring.address import set_up as set_up_cell
@@ -29,6 +28,7 @@ from course_lib.authoring.places import parts, slugs
 from course_lib.authoring.sources import tagged
 from course_lib.cli import main
 from course_lib.exercises import ROOT
+from course_lib.notebook_client import Client
 from course_lib.self_check import run_checks
 
 OFFLINE = ROOT / "tests/offline"
@@ -313,7 +313,7 @@ def test_the_first_lessons_run_in_an_empty_folder_with_colabs_versions(bare_clon
     cells = [new_code_cell(versions), *lessons, new_code_cell(where)]
     name_cells(cells)
     notebook = new_notebook(cells=cells, metadata=METADATA)
-    client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
+    client = Client(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
     client.execute(env=environment(colab, COURSE_REPO=bare_clone, COURSE_HIDDEN="1", COURSE_REF="main"))
     assert cells[0].outputs[0].text == "7.34.0 6.17.1 7.7.1 3.10.0 2.1.3\n"
     assert cells[-1].outputs[0].text.startswith(str(tmp_path / "course/course_lib"))

@@ -83,7 +83,7 @@ ORDER = (  # a room imports from its own line and from those above
     "data",
     "models training trunk",
     "comparison",
-    "exercises self_check machine",
+    "exercises notebook_client self_check machine",
     "command",
     "authoring",
     "grading.precision",  # both sides of the wall judge by it

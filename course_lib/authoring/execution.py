@@ -6,7 +6,6 @@ import os
 import re
 from pathlib import Path
 
-from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from PIL import Image
@@ -14,6 +13,7 @@ from tqdm.auto import tqdm
 
 from course_lib.authoring import sliders
 from course_lib.authoring.address import from_source
+from course_lib.notebook_client import Client
 
 # One thread and fixed hashes: the same outputs everywhere. Bars tell the time, so they are not stored.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "TQDM_DISABLE": "1"}
@@ -39,7 +39,7 @@ def run(notebook: NotebookNode, *, folder: Path, name: str) -> list[dict]:
     metadata = dict(notebook.metadata)  # the kernel would add its own Python version and the state of widgets
     total = sum(cell.cell_type == "code" for cell in notebook.cells)
     with tqdm(total=total, desc=name, unit="cell", leave=False, disable=None) as bar:
-        client = NotebookClient(
+        client = Client(
             notebook,
             timeout=600,
             record_timing=False,
