@@ -24,4 +24,4 @@ class Client(NotebookClient):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.widget_registry = {"@jupyter-widgets/output": {"OutputModel": HearingOutput}}
+        self.widget_registry["@jupyter-widgets/output"]["OutputModel"] = HearingOutput

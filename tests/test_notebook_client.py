@@ -13,7 +13,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from course_lib.notebook_client import Client, HearingOutput
 
-SECONDS = 2.0  # that a client waits for an answer
+PATIENCE = 4.0  # seconds that a client waits for an answer; more than half of them are left after what goes before
+AT_ONCE = 1.0  # seconds
 
 
 async def waited(kind: type[OutputWidget]) -> float:
@@ -27,7 +28,7 @@ async def waited(kind: type[OutputWidget]) -> float:
     widget.parent_header = {}
     widget.send({})
     kernel.recv_multipart()  # they are connected
-    answer = asyncio.ensure_future(channel.get_msg(timeout=SECONDS))
+    answer = asyncio.ensure_future(channel.get_msg(timeout=PATIENCE))
     await asyncio.sleep(0.1)  # it waits
     session.send(kernel, "execute_reply")
     time.sleep(0.5)  # the answer is here, and the event loop has not looked
@@ -40,12 +41,12 @@ async def waited(kind: type[OutputWidget]) -> float:
 
 
 def test_an_answer_that_comes_while_a_widget_speaks_is_heard_at_once():
-    assert asyncio.run(waited(HearingOutput)) < SECONDS / 2
+    assert asyncio.run(waited(HearingOutput)) < AT_ONCE
 
 
 def test_nbclients_own_widget_misses_it():
     """Who finds this failing: nbclient is mended, and course_lib/notebook_client.py can go."""
-    assert asyncio.run(waited(OutputWidget)) > SECONDS / 2
+    assert asyncio.run(waited(OutputWidget)) > AT_ONCE
 
 
 def test_what_a_widget_holds_is_no_output_of_the_cell():

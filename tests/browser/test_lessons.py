@@ -56,6 +56,7 @@ VBox([moved, interactive_output(draw, {"height": moved})])"""
 LONG = f"too long: $${' + '.join(15 * ['abc'])}$$"  # for a small window
 
 
+@functools.cache
 def wide_texts() -> list[str]:
     """The text cells of all lessons and exercises that hold a formula or a table; each hint is open."""
     notebooks = [path for folder in ("notebooks", "exercises") for path in sorted((ROOT / folder).glob("*.ipynb"))]
